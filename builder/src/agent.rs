@@ -1,0 +1,1 @@
+//! Finds the firstboot binary for an image's architecture and checks its ELF header.

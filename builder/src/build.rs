@@ -1,0 +1,1 @@
+//! Lays planned cards over copies of the base.

@@ -1,0 +1,1 @@
+//! The cache of downloaded and decompressed images.

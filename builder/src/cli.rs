@@ -1,0 +1,63 @@
+//! The command line. One file per command in `cli/`: its arguments and its run.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::Failure;
+
+pub mod build;
+pub mod check;
+pub mod init;
+pub mod plan;
+pub mod status;
+
+/// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
+#[derive(Debug, Parser)]
+#[command(name = "builder", version, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Globals {
+    /// The cluster file
+    #[arg(short, long, global = true, value_name = "FILE", default_value = "cluster.yaml")]
+    pub file: PathBuf,
+    /// Where downloaded and decompressed images are kept
+    ///
+    /// Without it: the platform's cache folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only results and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::InitArgs),
+    Check(check::CheckArgs),
+    Plan(plan::PlanArgs),
+    Build(build::BuildArgs),
+    Status(status::StatusArgs),
+}
+
+/// Runs a parsed command line.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let globals = &cli.globals;
+    match cli.command {
+        Command::Init(args) => init::run(globals, &args),
+        Command::Check(args) => check::run(globals, &args),
+        Command::Plan(args) => plan::run(globals, &args),
+        Command::Build(args) => build::run(globals, &args),
+        Command::Status(args) => status::run(globals, &args),
+    }
+}

@@ -1,0 +1,108 @@
+//! How a command fails: what failed, why, what to type next, and the exit code. Only this module prints errors.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// What kind of failure, which decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Something failed on the way.
+    Failed,
+    /// The command line or the cluster file is wrong.
+    Usage,
+    /// A device must not be written.
+    DeviceRefused,
+    /// What was written is not what was meant.
+    VerificationFailed,
+    /// Nobody answers.
+    Unreachable,
+    /// Not (yet) as wanted.
+    NotAsWanted,
+}
+
+impl Kind {
+    /// The documented exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::DeviceRefused => 3,
+            Self::VerificationFailed => 4,
+            Self::Unreachable => 5,
+            Self::NotAsWanted => 6,
+        }
+    }
+}
+
+/// A failed command. Shown as `error:`, `caused by:` lines and `hint:` lines on standard error.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    source: Box<dyn Error + Send + Sync>,
+    hints: Vec<String>,
+}
+
+impl Failure {
+    /// A failure of the given kind.
+    pub fn new(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: source.into(), hints: Vec::new() }
+    }
+
+    /// Adds what to type next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The kind.
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The text as a person sees it, with a line end after every line.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, message: &str| {
+            // A message of several lines (a place in the cluster file) stands as it is.
+            text.push_str(&format!("{label}: {}\n", message.trim_end()));
+        };
+        line("error", &self.source.to_string());
+        let mut cause = self.source.source();
+        while let Some(error) = cause {
+            line("caused by", &error.to_string());
+            cause = error.source();
+        }
+        for hint in &self.hints {
+            line("hint", hint);
+        }
+        text
+    }
+
+    /// Prints the failure and gives the exit code.
+    pub fn report(&self) -> ExitCode {
+        // Nowhere is left to say that standard error is closed.
+        let _unwritten = std::io::stderr().lock().write_all(self.render().as_bytes());
+        ExitCode::from(self.kind.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_the_chain_and_then_what_to_type() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read red.img")]
+        struct Outer(#[source] std::io::Error);
+        let inner = std::io::Error::other("it is a folder");
+        let failure = Failure::new(Kind::Failed, Outer(inner)).hint("give a file");
+        assert_eq!(
+            failure.render(),
+            "error: cannot read red.img\ncaused by: it is a folder\nhint: give a file\n"
+        );
+        assert_eq!(failure.kind().code(), 1);
+    }
+}

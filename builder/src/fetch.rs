@@ -1,0 +1,1 @@
+//! Brings an image from a path or URL into the cache.

@@ -1,0 +1,1 @@
+//! Reading OS images: partitions, the FAT, the release, the root partition.

@@ -1,0 +1,15 @@
+//! The laptop's side: one cluster file and one OS image become a card image per node, and the swarm that forms
+//! from them is watched. Data flows one way: cluster file, plan, card, Pi, board.
+
+pub mod agent;
+pub mod build;
+pub mod cache;
+pub mod cli;
+pub mod error;
+pub mod fetch;
+pub mod image;
+pub mod pki;
+pub mod plan;
+pub mod project;
+pub mod remote;
+pub mod report;

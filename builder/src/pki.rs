@@ -1,0 +1,1 @@
+//! The cluster's secrets folder: CA, certificates, SSH host keys.

@@ -1,0 +1,13 @@
+//! What the laptop and the Pi share: the cluster file, the payload on a card, the messages on the wire and
+//! the names in certificates.
+//!
+//! This crate does no input or output, reads no clock and is not async: text and bytes in, values out.
+
+pub mod card;
+pub mod hook;
+pub mod identity;
+pub mod name;
+pub mod range;
+pub mod secret;
+pub mod spec;
+pub mod wire;

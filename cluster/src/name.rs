@@ -1,0 +1,163 @@
+//! Names with a rule: what exists has been checked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Why a name was refused. Reads after the name itself.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("is empty")]
+    Empty,
+    /// Longer than the rule allows; the limit in characters.
+    #[error("is longer than {0} characters")]
+    TooLong(usize),
+    /// A character the rule does not allow.
+    #[error("has the character {0:?}; {1}")]
+    Character(char, &'static str),
+    /// The first or last character is not allowed there.
+    #[error("{0}")]
+    Edge(&'static str),
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = NameError;
+            fn try_from(text: String) -> Result<Self, NameError> {
+                let check: fn(&str) -> Result<(), NameError> = $check;
+                check(&text)?;
+                Ok(Self(text))
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = NameError;
+            fn try_from(text: &str) -> Result<Self, NameError> {
+                Self::try_from(text.to_owned())
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A node's host name: one DNS label of lower-case letters, digits and hyphens (RFC 1123 §2.1), at most 63.
+    Hostname, check_label
+}
+name! {
+    /// A cluster's name: the same rule as [`Hostname`], since it becomes part of DNS names.
+    ClusterName, check_label
+}
+name! {
+    /// The login name on a node: `^[a-z][a-z0-9-]*$`, at most 32 and not `root`, which is what Pi OS's own
+    /// `userconf` accepts (userconf-pi, `userconf-service`).
+    UserName, check_user
+}
+name! {
+    /// A cluster's identity: 16 lower-case hexadecimal digits drawn when its CA was made. Two clusters of one name differ in it.
+    ClusterId, check_id
+}
+
+fn check_label(text: &str) -> Result<(), NameError> {
+    const RULE: &str = "use lower-case letters, digits and hyphens";
+    check(text, 63, RULE, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err(NameError::Edge("begins or ends with a hyphen"));
+    }
+    Ok(())
+}
+
+fn check_user(text: &str) -> Result<(), NameError> {
+    const RULE: &str = "use lower-case letters, digits and hyphens";
+    check(text, 32, RULE, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
+    if !text.starts_with(|c: char| c.is_ascii_lowercase()) {
+        return Err(NameError::Edge("does not begin with a letter"));
+    }
+    if text == "root" {
+        return Err(NameError::Edge("is root, which Pi OS does not rename its user to"));
+    }
+    Ok(())
+}
+
+fn check_id(text: &str) -> Result<(), NameError> {
+    check(text, 16, "use hexadecimal digits", |c| c.is_ascii_digit() || ('a'..='f').contains(&c))?;
+    if text.len() != 16 {
+        return Err(NameError::Edge("has not 16 digits"));
+    }
+    Ok(())
+}
+
+fn check(text: &str, limit: usize, rule: &'static str, allowed: fn(char) -> bool) -> Result<(), NameError> {
+    if text.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if let Some(bad) = text.chars().find(|c| !allowed(*c)) {
+        return Err(NameError::Character(bad, rule));
+    }
+    if text.len() > limit {
+        return Err(NameError::TooLong(limit));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_what_the_lesson_uses() {
+        for name in ["red00", "a", "9lives", "x-1"] {
+            assert_eq!(Hostname::try_from(name).unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn refuses_names_dns_would_not_carry() {
+        assert_eq!(Hostname::try_from(""), Err(NameError::Empty));
+        assert!(matches!(Hostname::try_from("Red00"), Err(NameError::Character('R', _))));
+        assert!(matches!(Hostname::try_from("red_0"), Err(NameError::Character('_', _))));
+        assert!(matches!(Hostname::try_from("red0-"), Err(NameError::Edge(_))));
+        assert_eq!(Hostname::try_from("a".repeat(64)), Err(NameError::TooLong(63)));
+    }
+
+    #[test]
+    fn refuses_users_pi_os_would_refuse() {
+        assert!(UserName::try_from("pi").is_ok());
+        assert!(UserName::try_from("root").is_err());
+        assert!(UserName::try_from("9pi").is_err());
+        assert!(UserName::try_from("a".repeat(33)).is_err());
+    }
+
+    #[test]
+    fn an_id_is_sixteen_hexadecimal_digits() {
+        assert!(ClusterId::try_from("0123456789abcdef").is_ok());
+        assert!(ClusterId::try_from("0123456789abcde").is_err());
+        assert!(ClusterId::try_from("0123456789ABCDEF").is_err());
+    }
+}

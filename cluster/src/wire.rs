@@ -1,0 +1,215 @@
+//! Messages between nodes, manager and operator: JSON over mutually authenticated HTTPS.
+//!
+//! | request | who may | body | answer |
+//! |---|---|---|---|
+//! | `PUT /v1/nodes/{name}` | that node | [`Report`] | [`ReportReply`] |
+//! | `POST /v1/join` | planned nodes | none | [`JoinReply`], or 403/409/503 with [`Problem`] |
+//! | `GET /v1/cluster` | operator | none | [`Board`] |
+//! | `POST /v1/tokens/rotate` | operator | none | 204 |
+//! | `POST /v1/leave` | operator | none | 202 |
+//!
+//! Fields may be added, so readers ignore what they do not know; none is renamed or changes its meaning within `/v1`.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::Role;
+use crate::name::{ClusterId, ClusterName, Hostname};
+use crate::secret::Secret;
+
+/// TCP port of the manager's API.
+pub const PORT: u16 = 8377;
+/// Largest request body, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// What a node is at. The order is the order of a node's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The first, networkless run from the FAT partition.
+    Seed,
+    /// Waiting for an IPv4 address.
+    Network,
+    /// Waiting for a believable clock.
+    Clock,
+    /// Installing and starting Docker.
+    Docker,
+    /// Starting or joining the swarm.
+    Swarm,
+    /// A member that the manager's node list calls ready.
+    Ready,
+}
+
+impl Stage {
+    /// The word used on the wire and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seed => "seed",
+            Self::Network => "network",
+            Self::Clock => "clock",
+            Self::Docker => "docker",
+            Self::Swarm => "swarm",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// When a stage was finished (for [`Stage::Ready`]: reached).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The stage.
+    pub stage: Stage,
+    /// The node's own clock then, milliseconds since 1970. It may have been wrong.
+    pub unix_ms: u64,
+    /// Time since the kernel started, milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What it is at.
+    pub stage: Stage,
+    /// One sentence for people.
+    pub word: String,
+    /// What keeps it from going on.
+    pub error: Option<NodeError>,
+    /// Its IPv4 address.
+    pub address: Option<Ipv4Addr>,
+    /// Its Swarm node id, once it has one.
+    pub swarm_node: Option<String>,
+    /// What it is made of.
+    #[serde(default)]
+    pub facts: Facts,
+    /// Stages behind it.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
+}
+
+/// What keeps a node from going on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeError {
+    /// The whole chain of causes in one line. No secrets.
+    pub message: String,
+    /// Whether the node has stopped trying.
+    pub permanent: bool,
+}
+
+/// What a node is made of. Everything is optional: virtual machines lack most of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Such as `Raspberry Pi 4 Model B Rev 1.4`.
+    pub model: Option<String>,
+    /// The board's serial number.
+    pub serial: Option<String>,
+    /// Of the processor, in thousandths of a degree Celsius.
+    pub temperature_millicelsius: Option<i32>,
+    /// Total memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Free bytes on the root file system.
+    pub disk_free_bytes: Option<u64>,
+    /// Docker Engine's version.
+    pub engine: Option<String>,
+}
+
+/// The answer to a report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportReply {
+    /// The manager's clock, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Whether the manager's own clock is known to be right.
+    pub clock_synced: bool,
+    /// What is wanted of the node.
+    pub want: Want,
+    /// What the manager's node list says of it; `None` while there is no swarm or no entry.
+    pub swarm: Option<SwarmEntry>,
+}
+
+/// What is wanted of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Want {
+    /// Be a member.
+    Run,
+    /// Leave the swarm and stay out.
+    Leave,
+}
+
+/// What a node needs to join.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinReply {
+    /// The join token for the role in the asker's certificate.
+    pub token: Secret<String>,
+    /// Managers to join at, port included, best first.
+    pub managers: Vec<SocketAddrV4>,
+}
+
+/// Why a request was not granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A node as the manager's node list has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwarmEntry {
+    /// Swarm node id.
+    pub id: String,
+    /// `ready`, `down`, `unknown` or `disconnected`.
+    pub state: String,
+    /// `active`, `pause` or `drain`.
+    pub availability: String,
+    /// Whether it leads the managers.
+    pub leader: bool,
+    /// `reachable`, `unreachable` or `unknown` for a manager.
+    pub reachability: Option<String>,
+    /// Docker Engine's version.
+    pub engine: Option<String>,
+    /// The address Swarm sees.
+    pub address: Option<String>,
+}
+
+/// What every planned node is doing now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Board {
+    /// The cluster's name.
+    pub cluster: ClusterName,
+    /// Its identity.
+    pub cluster_id: ClusterId,
+    /// The manager's clock, milliseconds since 1970.
+    pub unix_ms: u64,
+    /// Whether every planned node is in the node list exactly once and ready.
+    pub formed: bool,
+    /// The planned nodes, in the cluster file's order.
+    pub nodes: Vec<BoardNode>,
+}
+
+/// One planned node on the board.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardNode {
+    /// Its name.
+    pub name: Hostname,
+    /// Its role.
+    pub role: Role,
+    /// Its last report; `None` when it was never heard from.
+    pub report: Option<Report>,
+    /// Milliseconds since that report, by the manager's monotonic clock.
+    pub last_heard_ms: Option<u64>,
+    /// Its entry in the manager's node list.
+    pub swarm: Option<SwarmEntry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_ignores_fields_it_does_not_know() {
+        let json = r#"{"stage":"docker","word":"x","error":null,"address":"10.0.0.2","swarm_node":null,"future":1}"#;
+        let report: Report = serde_json::from_str(json).unwrap();
+        assert_eq!(report.stage, Stage::Docker);
+    }
+}

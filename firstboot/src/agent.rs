@@ -1,0 +1,1 @@
+//! The driver: steps in order, reports on the way.

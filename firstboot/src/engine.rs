@@ -1,0 +1,1 @@
+//! Docker Engine's HTTP API on its Unix socket.

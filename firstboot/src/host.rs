@@ -1,0 +1,119 @@
+//! The machine as seed stage and agent see it. Real and fake are the only two: the fake fails or dies at a chosen effect.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use thiserror::Error;
+
+pub mod real;
+
+/// An effect that failed. Paths are as the caller gave them.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// A file or folder could not be used.
+    #[error("cannot {verb} {path}")]
+    File {
+        /// What was tried, such as `write`.
+        verb: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program could not be started.
+    #[error("cannot start {program}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program ended with an error.
+    #[error("{line} ended with {status}: {stderr}")]
+    Exit {
+        /// Program and arguments.
+        line: String,
+        /// Exit status in words.
+        status: String,
+        /// The last kilobyte of its standard error.
+        stderr: String,
+    },
+    /// The clock could not be set.
+    #[error("cannot set the clock")]
+    Clock(#[source] std::io::Error),
+}
+
+/// A program to run. Secrets go to its standard input, never into arguments.
+#[derive(Clone)]
+pub struct Program {
+    /// Name, found on PATH, or absolute path.
+    pub name: String,
+    /// Arguments.
+    pub args: Vec<String>,
+    /// Additional environment.
+    pub env: Vec<(String, String)>,
+    /// Standard input; empty without it.
+    pub stdin: Vec<u8>,
+}
+
+impl Program {
+    /// A program with arguments.
+    pub fn new<const N: usize>(name: &str, args: [&str; N]) -> Self {
+        Self { name: name.to_owned(), args: args.map(str::to_owned).into(), env: Vec::new(), stdin: Vec::new() }
+    }
+
+    /// Program and arguments in one line, for messages.
+    pub fn line(&self) -> String {
+        let mut line = self.name.clone();
+        for arg in &self.args {
+            line.push(' ');
+            line.push_str(arg);
+        }
+        line
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Program({})", self.line())
+    }
+}
+
+/// Owner of a file; `None` leaves it to root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    /// User id.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+}
+
+/// The port. Every path is absolute and taken under the host's root.
+pub trait Host: Send + Sync + fmt::Debug {
+    /// The file's bytes; `None` when there is no such file. Unreadable is an error, never `None`.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError>;
+    /// Names in a folder, sorted; empty when there is no such folder.
+    fn list(&self, path: &Path) -> Result<Vec<String>, HostError>;
+    /// Writes a file whole or not at all: temporary file in the same folder with the final mode, fsync, rename,
+    /// fsync of the folder. Parent folders must exist.
+    fn write(&self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), HostError>;
+    /// Overwrites an existing file in place without changing its length, and fsyncs it: for single sectors and for shredding.
+    fn overwrite(&self, path: &Path, bytes: &[u8]) -> Result<(), HostError>;
+    /// Makes a folder and its parents; sets mode and owner of the last.
+    fn make_folder(&self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), HostError>;
+    /// Makes or replaces a symbolic link.
+    fn link(&self, target: &Path, link: &Path) -> Result<(), HostError>;
+    /// Removes a file; not being there is success.
+    fn remove(&self, path: &Path) -> Result<(), HostError>;
+    /// Runs a program to its end and gives its standard output; a non-zero exit is an error. With a root other than `/` it runs inside that root.
+    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError>;
+    /// The clock.
+    fn now(&self) -> SystemTime;
+    /// Steps the clock.
+    fn set_clock(&self, to: SystemTime) -> Result<(), HostError>;
+    /// Flushes everything to disk.
+    fn sync(&self);
+}

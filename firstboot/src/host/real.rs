@@ -1,0 +1,1 @@
+//! The machine itself, or a directory tree standing in for its root.

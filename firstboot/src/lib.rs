@@ -1,0 +1,12 @@
+//! The Pi's side. One static binary with two lives: the *seed stage*, run once from the FAT partition without a
+//! network, and the *agent*, a systemd service that installs Docker and forms or joins the swarm.
+
+pub mod agent;
+pub mod engine;
+pub mod host;
+pub mod journal;
+pub mod resolve;
+pub mod retry;
+pub mod seed;
+pub mod serve;
+pub mod steps;

@@ -1,0 +1,1 @@
+//! The seed stage: identity onto the root partition, without a network.

@@ -1,0 +1,1 @@
+//! The agent's steps, one file each.

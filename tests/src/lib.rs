@@ -1,0 +1,1 @@
+//! What crosses crates: the rack of virtual Pis, cards, fixtures and their generators.
