@@ -22,18 +22,30 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// Writes the cluster file, makes the operator's SSH key and the image's link beside it, and builds the cards.
-    pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
+    /// A folder with the operator's SSH key and the image in it, and an empty rack.
+    pub fn prepare(product: &Product) -> Result<Self> {
         let shelf = Self { rack: Rack::new()?, folder: tempfile::tempdir()?, product: product.clone() };
         let folder = shelf.folder();
-        std::fs::write(folder.join("cluster.yaml"), cluster_file)?;
         std::os::unix::fs::symlink(&product.image, folder.join("pios-like.img.xz"))?;
         std::fs::create_dir(folder.join(".ssh"))?;
         let key = folder.join(".ssh/id_ed25519");
         let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
         ensure!(made.success(), "ssh-keygen ended with {made}");
-        let built = shelf.builder(["build", "-o", "cards"])?;
+        Ok(shelf)
+    }
+
+    /// Writes the cluster file and builds its cards.
+    pub fn make_cards(&self, cluster_file: &str) -> Result<()> {
+        std::fs::write(self.folder().join("cluster.yaml"), cluster_file)?;
+        let built = self.builder(["build", "-o", "cards"])?;
         ensure!(built.status.success(), "builder build: {}", String::from_utf8_lossy(&built.stderr));
+        Ok(())
+    }
+
+    /// [`Self::prepare`] and [`Self::make_cards`].
+    pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
+        let shelf = Self::prepare(product)?;
+        shelf.make_cards(cluster_file)?;
         Ok(shelf)
     }
 
@@ -99,12 +111,19 @@ impl Shelf {
 
     /// Waits until the swarm is formed, telling `seen` of every board.
     pub fn wait_formed(&self, timeout: Duration, mut seen: impl FnMut(&Board)) -> Result<Board> {
+        self.wait_board(timeout, |board| {
+            seen(board);
+            board.formed
+        })
+    }
+
+    /// Waits for a board that is as wanted.
+    pub fn wait_board(&self, timeout: Duration, mut wanted: impl FnMut(&Board) -> bool) -> Result<Board> {
         let deadline = Instant::now() + timeout;
         let mut last = None;
         while Instant::now() < deadline {
             if let Some(board) = self.board()? {
-                seen(&board);
-                if board.formed {
+                if wanted(&board) {
                     return Ok(board);
                 }
                 last = Some(board);
@@ -112,7 +131,7 @@ impl Shelf {
             // Between two looks at the board; the deadline above bounds it.
             std::thread::sleep(Duration::from_secs(1));
         }
-        bail!("the swarm did not form within {timeout:?}: {last:#?}\n{}", self.consoles())
+        bail!("not as wanted within {timeout:?}: {last:#?}\n{}", self.consoles())
     }
 
     /// The end of every node's console, for a failure's message.
