@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
+pub mod fake;
 pub mod real;
 
 /// An effect that failed. Paths are as the caller gave them.
