@@ -89,7 +89,7 @@ struct Seed<'a> {
 type Part = fn(&Seed<'_>) -> Result<(), SeedError>;
 
 /// What is done, in this order. The clock is first because everything after it leaves dates behind; scrubbing is last.
-const PARTS: [(&str, Part); 15] = [
+const PARTS: [(&str, Part); 16] = [
     ("clock", clock::apply),
     ("host name", hostname::apply),
     ("user", user::settle_account),
@@ -103,6 +103,7 @@ const PARTS: [(&str, Part); 15] = [
     ("time zone", locale::set_timezone),
     ("keyboard", locale::set_keymap),
     ("agent", install::apply),
+    ("first-boot questions", install::clear_the_way),
     ("secrets", scrub::apply),
     // Last, since generating a locale may take a minute: everything that matters is done by then.
     ("locale", locale::set_locale),

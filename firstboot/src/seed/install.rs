@@ -1,4 +1,4 @@
-//! The agent onto the root partition: binary, payload, unit; and out of its way what would hold up the boot.
+//! The agent onto the root partition: binary, payload and unit; and out of the way what would hold up the boot.
 //!
 //! Everything is read back and compared before [`MARK`] is written: that file is the leave to destroy what is on the FAT.
 
@@ -17,7 +17,6 @@ const PAYLOAD: [&str; 4] = [card::CARD, card::CA, card::NODE_CERT, card::NODE_KE
 
 /// Power lost here: every file is old or new, and nothing on the FAT is touched before all are new.
 pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
-    clear_the_way(seed)?;
     if seed.is_installed()? {
         return Ok(());
     }
@@ -48,7 +47,8 @@ fn place(seed: &Seed<'_>, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Se
 
 /// Pi OS's question for a user name holds up multi-user.target until somebody answers on the screen, and cloud-init sets
 /// its own host name at every boot and drags in a minute of waiting. Both have nothing left to do.
-fn clear_the_way(seed: &Seed<'_>) -> Result<(), SeedError> {
+/// Power lost here: done again.
+pub(super) fn clear_the_way(seed: &Seed<'_>) -> Result<(), SeedError> {
     // If the account could not be made, Pi OS may still make it from userconf.txt.
     if units::find(seed, "userconfig.service")?.is_some() && user::find(seed).is_ok() {
         units::mask(seed, "userconfig.service")?;
