@@ -35,23 +35,23 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Some(Command::Agent) => ExitCode::SUCCESS,
-        Some(Command::Seed { root, payload }) => match card(payload) {
-            Ok(card) => run_seed(RealHost::new(root), &card),
-            Err(error) => usage(&format!("cannot use the payload's folder: {error}")),
-        },
-        None => match card(None) {
-            Ok(card) if seed::is_wanted(&card.fat, &card.folder) => {
-                run_seed(RealHost::new("/".into()), &card)
-            }
-            _ => usage("a command is needed: this binary is not beside a card.json"),
-        },
+    let (root, payload) = match Cli::parse().command {
+        Some(Command::Agent) => return ExitCode::SUCCESS,
+        Some(Command::Seed { root, payload }) => (root, payload),
+        None => ("/".into(), None),
+    };
+    match card(payload) {
+        Ok(card) if seed::is_wanted(&card.fat, &card.folder) => run_seed(RealHost::new(root), &card),
+        Ok(card) => {
+            usage(&format!("there is no card.json in {}: which command is wanted?", card.payload.display()))
+        }
+        Err(error) => usage(&format!("cannot use the payload's folder: {error}")),
     }
 }
 
 /// The FAT partition and the payload's folder on it.
 struct Card {
+    payload: PathBuf,
     fat: RealHost,
     folder: PathBuf,
 }
@@ -64,7 +64,7 @@ fn card(payload: Option<PathBuf>) -> io::Result<Card> {
     };
     let fat = RealHost::new(payload.parent().unwrap_or(Path::new("/")).to_owned());
     let folder = Path::new("/").join(payload.file_name().unwrap_or_default());
-    Ok(Card { fat, folder })
+    Ok(Card { payload, fat, folder })
 }
 
 /// Runs the seed stage; its end is the end of this boot.
