@@ -482,6 +482,17 @@ fn an_account_that_could_not_be_made_is_left_to_the_os() {
 }
 
 #[test]
+fn both_names_of_the_locale_agree_on_trixie() {
+    let mut root = root_files();
+    root.insert("/etc/default/locale".into(), Node::Link("../locale.conf".into()));
+    root.extend(disk(&[("/etc/locale.conf", b"# by update-locale\n")]));
+    let pi = Pi::power_on(Arc::default(), root, fat_files());
+    assert!(pi.seed().problems.is_empty());
+    assert_eq!(pi.text("/etc/locale.conf"), "# by update-locale\nLANG=de_DE.UTF-8\n");
+    assert_eq!(pi.link("/etc/default/locale"), Some("../locale.conf".into()));
+}
+
+#[test]
 fn the_clock_goes_forward_only() {
     let later = UNIX_EPOCH + Duration::from_secs(MADE + 5);
     let power: Arc<Power> = Arc::default();
