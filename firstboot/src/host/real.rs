@@ -260,6 +260,18 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_has_its_owner_and_mode() {
+        let (folder, host) = tree();
+        let us = fs::metadata(folder.path()).unwrap();
+        let owner = Owner { user: us.uid(), group: us.gid() };
+        host.make_folder(Path::new("/home/ann/.ssh"), 0o700, Some(owner)).unwrap();
+        host.write(Path::new("/home/ann/.ssh/key"), b"secret", 0o600, Some(owner)).unwrap();
+        let mode = |path: &str| fs::metadata(folder.path().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!(mode("home/ann/.ssh"), 0o700);
+        assert_eq!(mode("home/ann/.ssh/key"), 0o600);
+    }
+
+    #[test]
     fn a_write_replaces_a_link_instead_of_following_it() {
         let (folder, host) = tree();
         fs::write(folder.path().join("target"), "precious").unwrap();
