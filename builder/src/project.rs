@@ -10,6 +10,8 @@ use crate::error::{Failure, Kind};
 
 mod keys;
 
+pub(crate) use keys::own_public_keys;
+
 /// Largest cluster file, in bytes: a thousand nodes with a page of words each.
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
