@@ -175,10 +175,9 @@ pub(crate) fn usable(address: IpAddr) -> Option<Ipv4Addr> {
 
 /// Text from another machine, fit for a terminal: what could move the cursor, colour or reorder text is replaced.
 pub(crate) fn printable(text: &str) -> String {
-    let acts = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
+    let reorders =
+        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let acts = |c: char| c.is_control() || reorders(c);
     text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
 }
 

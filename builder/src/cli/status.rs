@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use cluster::name::{ClusterName, Hostname};
+use humantime::FormattedDuration;
 use thiserror::Error;
 
 use crate::cli::Globals;
@@ -65,13 +66,16 @@ pub struct Style {
     pub terminal: bool,
 }
 
-/// The swarm did not form in time.
+/// Why the status could not be shown, or is not as wanted.
 #[derive(Debug, Error)]
 enum StatusError {
-    #[error("{cluster} was not formed within {}: waiting for {}", humantime::format_duration(*.timeout), missing.join(", "))]
-    Missing { cluster: ClusterName, timeout: Duration, missing: Vec<String> },
-    #[error("{cluster} was not formed within {}: every planned node is ready, but the manager's node list has one of them twice", humantime::format_duration(*.timeout))]
-    Duplicates { cluster: ClusterName, timeout: Duration },
+    #[error("{cluster} was not formed within {timeout}: waiting for {}", missing.join(", "))]
+    Missing { cluster: ClusterName, timeout: FormattedDuration, missing: Vec<String> },
+    #[error(
+        "{cluster} was not formed within {timeout}: every planned node is ready, but the manager's node list has \
+         one of them twice"
+    )]
+    Twice { cluster: ClusterName, timeout: FormattedDuration },
     #[error("cannot print the status")]
     Print(#[source] io::Error),
     #[error("cannot make JSON of the status")]
@@ -212,9 +216,10 @@ impl Screen<'_> {
 
 fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> Failure {
     let cluster = view.board.cluster.clone();
+    let timeout = humantime::format_duration(timeout);
     let missing = table::missing(view);
     let error = if missing.is_empty() {
-        StatusError::Duplicates { cluster, timeout }
+        StatusError::Twice { cluster, timeout }
     } else {
         StatusError::Missing { cluster, timeout, missing }
     };
