@@ -65,7 +65,11 @@ impl PkiError {
                 vec![format!("{own}: cp -RL {0} {0}.real && rm {0} && mv {0}.real {0}", quoted(path))]
             }
             Self::WrongType { path, .. } => vec![format!("move it away: mv {0} {0}.old", quoted(path))],
-            Self::Exposed { folder, .. } => vec![format!("chmod -R go= {}", quoted(folder))],
+            Self::Exposed { folder, .. } => vec![
+                format!("chmod -R go= {}", quoted(folder)),
+                "if that changes nothing (FAT, NTFS): move the cluster file to a disk that keeps modes"
+                    .to_owned(),
+            ],
             Self::Missing { path, whose } | Self::Damaged { path, whose, .. } => whose.hints(path),
             Self::TooNew { .. } => vec!["use the builder that made this folder, or a newer one".to_owned()],
             Self::Foreign { folder, found, .. } => {
