@@ -133,7 +133,8 @@ fn own_folder() -> PathBuf {
 
 fn search(arch: Arch, own_folder: &Path) -> Result<PathBuf, AgentError> {
     let name = format!("firstboot-{arch}");
-    let places = FOLDERS.map(|folder| if folder == "." { own_folder.to_owned() } else { own_folder.join(folder) });
+    let places =
+        FOLDERS.map(|folder| if folder == "." { own_folder.to_owned() } else { own_folder.join(folder) });
     let found = places.iter().map(|place| place.join(&name)).find(|path| path.is_file());
     found.ok_or_else(|| AgentError::NotFound { name, places: places.into() })
 }
@@ -167,7 +168,7 @@ mod tests {
     use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 
     use super::*;
-    use crate::elf::tests::tiny;
+    use crate::elf::fixture::tiny;
 
     fn folder_with(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -205,7 +206,10 @@ mod tests {
             let (_folder, path) = folder_with("agent", content);
             find(Arch::Aarch64, Some(&path)).unwrap_err()
         };
-        assert!(matches!(refused(&tiny(EM_X86_64, false)), AgentError::WrongArch { found: Arch::X86_64, .. }));
+        assert!(matches!(
+            refused(&tiny(EM_X86_64, false)),
+            AgentError::WrongArch { found: Arch::X86_64, .. }
+        ));
         assert!(matches!(refused(&tiny(EM_AARCH64, true)), AgentError::Dynamic { .. }));
         assert!(matches!(refused(b"#!/bin/sh\n"), AgentError::NotProgram { .. }));
         assert!(matches!(find(Arch::Aarch64, Some(Path::new("/nowhere"))), Err(AgentError::Read { .. })));
@@ -216,6 +220,8 @@ mod tests {
     fn refuses_what_is_too_big_without_reading_it() {
         let (_folder, path) = folder_with("agent", b"");
         fs::File::options().write(true).open(&path).unwrap().set_len(LIMIT + 1).unwrap();
-        assert!(matches!(find(Arch::Aarch64, Some(&path)), Err(AgentError::TooBig { bytes, .. }) if bytes == LIMIT + 1));
+        assert!(
+            matches!(find(Arch::Aarch64, Some(&path)), Err(AgentError::TooBig { bytes, .. }) if bytes == LIMIT + 1)
+        );
     }
 }

@@ -69,30 +69,13 @@ fn known(header: &Header) -> Result<Arch, ElfError> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
+#[path = "../tests/fixture/elf.rs"]
+pub(crate) mod fixture;
 
-    /// The smallest program file for a machine; with an interpreter if `dynamic`.
-    pub(crate) fn tiny(machine: u16, dynamic: bool) -> Vec<u8> {
-        let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0".to_vec();
-        elf.extend(machine.to_le_bytes());
-        elf.extend(1u32.to_le_bytes());
-        for offset in [0x40_0000u64, 64, 0] {
-            elf.extend(offset.to_le_bytes());
-        }
-        elf.extend(0u32.to_le_bytes());
-        for small in [64u16, 56, 1, 64, 0, 0] {
-            elf.extend(small.to_le_bytes());
-        }
-        elf.extend(if dynamic { 3u32 } else { 1 }.to_le_bytes());
-        elf.extend(5u32.to_le_bytes());
-        let text = b"/lib/ld.so.1\0";
-        for number in [120u64, 0x40_0078, 0x40_0078, text.len() as u64, text.len() as u64, 1] {
-            elf.extend(number.to_le_bytes());
-        }
-        elf.extend(text);
-        elf
-    }
+#[cfg(test)]
+mod tests {
+    use super::fixture::tiny;
+    use super::*;
 
     #[test]
     fn tells_architectures_and_static_from_dynamic() {

@@ -16,7 +16,12 @@ pub struct Base {
     pub digest: String,
 }
 
-pub fn base(source: &ImageSource, folder: &Path, _cache: &Cache, _progress: &Progress) -> Result<Base, Failure> {
+pub fn base(
+    source: &ImageSource,
+    folder: &Path,
+    _cache: &Cache,
+    _progress: &Progress,
+) -> Result<Base, Failure> {
     let path = folder.join(&source.location);
     let size = std::fs::metadata(&path).map_err(|e| Failure::new(Kind::Failed, e))?.len();
     Ok(Base { path, size, digest: String::new() })

@@ -17,8 +17,8 @@ use self::payload::{Common, File};
 use crate::agent::{self, Agent};
 use crate::error::{Failure, Kind};
 use crate::image::fat::Stamp;
-pub use crate::image::overlay::Write;
 use crate::image::overlay::SECTOR;
+pub use crate::image::overlay::Write;
 use crate::image::{Image, ImageError};
 use crate::pki::{self, Identities};
 use crate::project::Project;
@@ -138,7 +138,8 @@ impl Planner {
     ) -> Result<Self, Failure> {
         let cluster = project.cluster.clone();
         let image = Image::open(base).map_err(|source| image_failure(&cluster, source))?;
-        let agent = agent::find(image.arch, options.firstboot.as_deref()).map_err(agent::AgentError::into_failure)?;
+        let agent =
+            agent::find(image.arch, options.firstboot.as_deref()).map_err(agent::AgentError::into_failure)?;
         // What can be refused is, before identities are made.
         image.check_room(&[("swarm/run", &agent.bytes)]).map_err(|source| image_failure(&cluster, source))?;
         let country = cluster.wifi.as_ref().map(|wifi| wifi.country.as_str());
@@ -158,7 +159,8 @@ impl Planner {
         let planned = find_node(&self.cluster, node.as_str()).map_err(|e| node_failure(&self.cluster, e))?;
         let material = self.identities.node(node)?;
         let files = payload::files(self.common(), planned, &material);
-        let contents: Vec<(&str, &[u8])> = files.iter().map(|file| (file.path.as_str(), &*file.bytes)).collect();
+        let contents: Vec<(&str, &[u8])> =
+            files.iter().map(|file| (file.path.as_str(), &*file.bytes)).collect();
         let edited = self.image.edit(&contents, self.stamp).map_err(|e| image_failure(&self.cluster, e))?;
         let bytes_changed: u64 = edited.writes.iter().map(|write| write.bytes.len() as u64).sum();
         Ok(CardPlan {

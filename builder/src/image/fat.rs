@@ -146,7 +146,8 @@ impl Fat {
         self.check_room(files)?;
         let mut overlay = Overlay::new(base, self.window);
         self.set_free_count(&mut overlay).map_err(FatError::Read)?;
-        let folders: BTreeSet<&str> = files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0)).collect();
+        let folders: BTreeSet<&str> =
+            files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0)).collect();
         for path in folders {
             folder::create(&mut overlay, path, stamp).map_err(edit_error(path))?;
         }
@@ -166,7 +167,8 @@ impl Fat {
 
     /// Whether files fit: their content and the slots of their names, rounded up to clusters, and the reserve.
     pub fn check_room(&self, files: &[(&str, &[u8])]) -> Result<(), FatError> {
-        let content: u64 = files.iter().map(|(_, bytes)| (bytes.len() as u64).div_ceil(self.cluster_bytes)).sum();
+        let content: u64 =
+            files.iter().map(|(_, bytes)| (bytes.len() as u64).div_ceil(self.cluster_bytes)).sum();
         let slots: usize = files.iter().map(|(path, _)| 2 + path.len().div_ceil(NAME_PART)).sum();
         let folders = 2 + (slots as u64 * SLOT).div_ceil(self.cluster_bytes);
         let needed = (content + folders) * self.cluster_bytes + RESERVE;

@@ -105,7 +105,8 @@ fn from_gpt<B: ReadAt>(disk: Overlay<B>) -> Result<Found, PartitionError> {
         if !boot && !GPT_LINUX.contains(&entry.part_type_guid) {
             continue;
         }
-        let sectors = entry.sectors_len().map_err(|error| PartitionError::Gpt(io::Error::other(error).into()))?;
+        let sectors =
+            entry.sectors_len().map_err(|error| PartitionError::Gpt(io::Error::other(error).into()))?;
         let bytes = |sectors: u64| sectors.checked_mul(SECTOR).ok_or(PartitionError::Outside);
         found.add(boot, Window { start: bytes(entry.first_lba)?, length: bytes(sectors)? });
     }

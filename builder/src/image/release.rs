@@ -166,7 +166,8 @@ fn first_boot_release(cmdline: &str, files: &BootFiles) -> Result<Release, Refus
         return Ok(if cloud_init { Release::TrixieCloudInit } else { Release::Trixie });
     }
     // 2022-09 and later, and before.
-    let resizers = ["init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh"];
+    let resizers =
+        ["init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh"];
     if !words().any(|word| resizers.contains(&word)) {
         return Err(Refusal::Booted("the word that grows a fresh image is gone from its cmdline.txt"));
     }
@@ -248,7 +249,10 @@ mod tests {
 
     #[test]
     fn tells_the_four_releases_apart() {
-        assert_eq!(release(&files("quiet init=/usr/lib/raspi-config/init_resize.sh", &[])), Release::Bullseye);
+        assert_eq!(
+            release(&files("quiet init=/usr/lib/raspi-config/init_resize.sh", &[])),
+            Release::Bullseye
+        );
         assert_eq!(release(&files(FIRSTBOOT, &["kernel8.img"])), Release::Bullseye);
         assert_eq!(release(&files(FIRSTBOOT, &["INITRAMFS8"])), Release::Bookworm);
         let mut by_config = files(FIRSTBOOT, &[]);
@@ -275,7 +279,11 @@ mod tests {
     #[test]
     fn refuses_other_systems_by_name() {
         let system = |label: &str, name: &str| {
-            let files = BootFiles { label: Some(label.to_owned()), names: vec![name.to_owned()], ..BootFiles::default() };
+            let files = BootFiles {
+                label: Some(label.to_owned()),
+                names: vec![name.to_owned()],
+                ..BootFiles::default()
+            };
             recognise(&files).unwrap_err()
         };
         assert_eq!(system("system-boot", "cmdline.txt"), Refusal::OtherSystem("Ubuntu"));
@@ -295,7 +303,9 @@ mod tests {
         for name in ["custom.toml", "firstrun.sh", "userconf.txt", "userconf", "SWARM"] {
             assert!(customised(&files("resize", &[name])).contains(&name.to_lowercase()));
         }
-        for word in ["systemd.run=/boot/firstrun.sh", "systemd.unit=kernel-command-line.target", "ds=nocloud;i=x"] {
+        for word in
+            ["systemd.run=/boot/firstrun.sh", "systemd.unit=kernel-command-line.target", "ds=nocloud;i=x"]
+        {
             assert!(customised(&files(&format!("resize {word}"), &[])).contains(word));
         }
         let mut filled = files("resize", &SEED_FILES);

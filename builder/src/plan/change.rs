@@ -57,9 +57,7 @@ impl FileChange {
     pub(super) fn new(path: &str, before: Option<&str>, bytes: &[u8], showing: Showing) -> Self {
         let after = match showing {
             Showing::Text => Content::Text { text: String::from_utf8_lossy(bytes).into_owned() },
-            Showing::Digest => {
-                Content::Binary { bytes: bytes.len(), sha256: sha256_hex(bytes) }
-            }
+            Showing::Digest => Content::Binary { bytes: bytes.len(), sha256: sha256_hex(bytes) },
             Showing::Known(sha256) => Content::Binary { bytes: bytes.len(), sha256 },
             Showing::Secret => Content::Secret { bytes: bytes.len() },
         };
@@ -71,7 +69,9 @@ impl FileChange {
         let before = self.before.as_deref();
         match &self.after {
             Content::Text { text } if text.is_empty() => format!("+++ {} (empty)\n", self.path),
-            Content::Text { text } => unified(before.map_or("/dev/null", |_| &self.path), before, &self.path, text),
+            Content::Text { text } => {
+                unified(before.map_or("/dev/null", |_| &self.path), before, &self.path, text)
+            }
             Content::Binary { bytes, sha256 } => {
                 let short = sha256.get(..12).unwrap_or(sha256);
                 format!("+++ {} ({bytes} bytes, sha256 {short})\n", self.path)
@@ -107,7 +107,10 @@ mod tests {
         let new = FileChange::new("swarm/x", None, b"one\ntwo\n", Showing::Text);
         assert_eq!(new.diff(), "--- /dev/null\n+++ swarm/x\n@@ -0,0 +1,2 @@\n+one\n+two\n");
         let theirs = FileChange::new("swarm/x", None, b"one\n2\n", Showing::Text);
-        assert_eq!(new.diff_from(&theirs, "red00"), "--- swarm/x of red00\n+++ swarm/x\n@@ -1,2 +1,2 @@\n one\n-2\n+two\n");
+        assert_eq!(
+            new.diff_from(&theirs, "red00"),
+            "--- swarm/x of red00\n+++ swarm/x\n@@ -1,2 +1,2 @@\n one\n-2\n+two\n"
+        );
     }
 
     #[test]

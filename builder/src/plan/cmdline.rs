@@ -14,7 +14,7 @@ pub struct TooLong(usize);
 
 /// The image's line with the memory cgroup on (off by default on every Pi kernel), the radio's country, and last
 /// our hook. What is there stays as it is; a word that is there already is not repeated.
-pub fn edit(original: &str, mount: &str, country: Option<&str>) -> Result<String, TooLong> {
+pub(super) fn edit(original: &str, mount: &str, country: Option<&str>) -> Result<String, TooLong> {
     let mut line = original.to_owned();
     let regdom = country.map(|country| format!("cfg80211.ieee80211_regdom={country}"));
     for word in std::iter::once("cgroup_enable=memory".to_owned()).chain(regdom).chain(hook::tokens(mount)) {
@@ -34,7 +34,8 @@ pub fn edit(original: &str, mount: &str, country: Option<&str>) -> Result<String
 mod tests {
     use super::*;
 
-    const TRIXIE: &str = "console=tty1 root=PARTUUID=4f2c9ea0-02 rootfstype=ext4 fsck.repair=yes rootwait resize";
+    const TRIXIE: &str =
+        "console=tty1 root=PARTUUID=4f2c9ea0-02 rootfstype=ext4 fsck.repair=yes rootwait resize";
 
     #[test]
     fn appends_and_leaves_the_rest_as_it_was() {

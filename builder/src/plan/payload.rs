@@ -46,7 +46,8 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     let owned = |text: &str| text.as_bytes().to_vec();
     let (original, cmdline) = common.cmdline;
     let run = inside(card::RUN);
-    let mut files = vec![File::new(run, common.agent.bytes.as_slice(), Showing::Known(common.agent.sha256.clone()))];
+    let mut files =
+        vec![File::new(run, common.agent.bytes.as_slice(), Showing::Known(common.agent.sha256.clone()))];
     let mut add = |path: String, bytes: Vec<u8>, showing| files.push(File::new(path, bytes, showing));
     add(inside(card::CARD), json(&card(common, node)), Showing::Text);
     add(inside(card::SECRETS), json(&secrets(common.cluster)), Showing::Secret);

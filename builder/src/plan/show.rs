@@ -69,6 +69,7 @@ fn common(cards: &[CardPlan]) -> Vec<&FileChange> {
 /// A new text that the first card has in another form is compared with that: a few lines instead of all again.
 fn own_diff(file: &FileChange, card: &CardPlan, cards: &[CardPlan]) -> String {
     let first = cards.first().filter(|first| first.node != card.node);
-    let theirs = first.and_then(|first| Some((first, first.files.iter().find(|other| other.path == file.path)?)));
+    let theirs =
+        first.and_then(|first| Some((first, first.files.iter().find(|other| other.path == file.path)?)));
     theirs.map_or_else(|| file.diff(), |(first, other)| file.diff_from(other, first.node.as_str()))
 }

@@ -12,12 +12,17 @@ use super::super::overlay::{Overlay, ReadAt};
 use super::{Stamp, options};
 
 /// Makes the folder if it is not there.
-pub(super) fn create<B: ReadAt>(overlay: &mut Overlay<B>, name: &str, stamp: &'static Stamp) -> io::Result<()> {
+pub(super) fn create<B: ReadAt>(
+    overlay: &mut Overlay<B>,
+    name: &str,
+    stamp: &'static Stamp,
+) -> io::Result<()> {
     let fs = FileSystem::new(&mut *overlay, options(stamp))?;
     fs.root_dir().create_dir(name)?;
     fs.unmount()?;
     // fatfs does not tell where it put the folder, but of what was written only that looks so.
-    let made: Vec<_> = overlay.changed().filter_map(|(offset, sector)| Some((offset, mended(sector)?))).collect();
+    let made: Vec<_> =
+        overlay.changed().filter_map(|(offset, sector)| Some((offset, mended(sector)?))).collect();
     for (offset, sector) in made {
         overlay.seek(SeekFrom::Start(offset))?;
         overlay.write_all(&sector)?;
@@ -52,5 +57,7 @@ fn mended(sector: &[u8; 512]) -> Option<[u8; 512]> {
 fn is_long_name_of(slot: &[u8; 32], name: &[u8]) -> bool {
     let [0x41, units @ ..] = slot else { return false };
     let mut letters = units.chunks(2).take(5).map(|unit| unit.first().copied().unwrap_or(0));
-    slot.get(11) == Some(&0x0f) && name.iter().all(|letter| letters.next() == Some(*letter)) && letters.next() == Some(0)
+    slot.get(11) == Some(&0x0f)
+        && name.iter().all(|letter| letters.next() == Some(*letter))
+        && letters.next() == Some(0)
 }
