@@ -119,7 +119,7 @@ fn readme(cluster: &Cluster, node: &Node) -> String {
          Put it into a Raspberry Pi and power it on. At the first boot the program {folder}/run sets the Pi up, takes its\n\
          words off cmdline.txt, destroys the secrets on this partition and reboots. What it did is in {folder}/{status}.\n\
          \n\
-         Until then this card holds keys: whoever has it can be {name}.\n\
+         Until then this card holds keys: whoever has it can pose as this Pi.\n\
          Only one Pi may ever use it. For another Pi make another card.\n\
          \n\
          To start without the set-up, put the content of {folder}/{original} into cmdline.txt before the first boot.\n",
