@@ -1,1 +1,4 @@
 //! What crosses crates: the rack of virtual Pis, cards, fixtures and their generators.
+
+pub mod rack;
+pub mod wait;
