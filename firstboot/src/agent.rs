@@ -1,1 +1,322 @@
-//! The driver: steps in order, reports on the way.
+//! The driver: steps in order, reports on the way, and then a heartbeat that mends what breaks.
+//!
+//! A manager's API is up before anything else happens, and every node reports from its first second with an address,
+//! so the board shows all of them while Docker is being installed everywhere at once.
+//!
+//! Transient trouble is retried for ever and shown on the board. Permanent trouble is reported, then the process ends
+//! with [`EXIT_PERMANENT`], with which the unit is not restarted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cluster::card::{self, Card, CardError};
+use cluster::identity::Role;
+use cluster::wire::{Mark, Stage, Want};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+use crate::engine::{Engine, EngineError};
+use crate::host::{Host, HostError, Program};
+use crate::journal::{JournalError, JournalFile};
+use crate::retry::{Backoff, LOCAL};
+use crate::serve::{Api, Server};
+use crate::steps::clock::Clock;
+use crate::steps::docker::Docker;
+use crate::steps::network::{Local, Network};
+use crate::steps::swarm::table::Move;
+use crate::steps::swarm::{Member, leave_for_good};
+use crate::steps::{StepError, drive};
+use crate::tls::{Credentials, TlsError};
+
+mod facts;
+mod housekeeping;
+pub mod link;
+mod reporter;
+pub mod status;
+
+use link::Link;
+use status::{Status, chain};
+
+/// Exit code for trouble that a restart cannot cure: `EX_CONFIG` of sysexits(3).
+pub const EXIT_PERMANENT: u8 = 78;
+/// Where the seed stage puts what the agent needs.
+pub const STATE: &str = "/var/lib/firstboot";
+/// A mark the seed stage left, in the state folder.
+const SEED_MARK: &str = "seed.json";
+
+/// How long permanent trouble waits to be heard of before the agent ends.
+const FAREWELL: Duration = Duration::from_secs(15 * 60);
+/// How often a member looks whether it still is one.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Where things are; other than the defaults only in tests.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Payload, identity and journal.
+    pub state: PathBuf,
+    /// Docker's socket.
+    pub docker_socket: PathBuf,
+    /// TCP port of the manager's API, on all managers.
+    pub port: u16,
+}
+
+/// Trouble that a restart cannot cure.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// The payload cannot be read.
+    #[error("cannot read the payload")]
+    Read(#[source] HostError),
+    /// There is none.
+    #[error("{0} is missing: the seed stage has not run")]
+    Missing(PathBuf),
+    /// It cannot be used.
+    #[error("cannot use the payload")]
+    Card(#[source] CardError),
+    /// The identity cannot be used.
+    #[error("cannot use the node's identity")]
+    Identity(#[source] TlsError),
+    /// Progress cannot be remembered.
+    #[error("cannot keep a journal")]
+    Journal(#[source] JournalError),
+    /// The client for Docker could not be made.
+    #[error("cannot talk to Docker")]
+    Engine(#[source] EngineError),
+    /// A step gave up.
+    #[error("this node cannot go on")]
+    Step(#[source] StepError),
+}
+
+/// Everything a step needs of this node.
+#[derive(Debug)]
+pub struct Pi {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) card: Arc<Card>,
+    pub(crate) engine: Engine,
+    pub(crate) journal: Arc<JournalFile>,
+    pub(crate) status: Arc<Status>,
+    pub(crate) link: Link,
+    adopt_clock: AtomicBool,
+}
+
+impl Pi {
+    /// Whether this is the manager that starts the swarm.
+    pub(crate) fn is_founder(&self) -> bool {
+        self.card.managers().next().is_some_and(|manager| manager.name == self.card.node)
+    }
+
+    /// Runs something that blocks, away from the loop that serves the API.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Host) -> T + Send + 'static,
+    ) -> Result<T, StepError> {
+        let host = Arc::clone(&self.host);
+        let done = tokio::task::spawn_blocking(move || work(host.as_ref())).await;
+        done.map_err(|_| StepError::Later("work was aborted".to_owned()))
+    }
+
+    /// Runs a program.
+    pub(crate) async fn run(&self, doing: &'static str, program: Program) -> Result<Vec<u8>, StepError> {
+        self.blocking(move |host| host.run(&program))
+            .await?
+            .map_err(|source| StepError::Host { doing, source })
+    }
+
+    /// Notes that a stage was finished, if it is the first time.
+    pub(crate) fn mark(&self, stage: Stage) {
+        let mark = facts::mark(self.host.as_ref(), stage);
+        if self.status.mark(mark.clone())
+            && let Err(error) = self.journal.update(|journal| journal.marks.push(mark))
+        {
+            tracing::warn!("{}", chain(&error));
+        }
+    }
+
+    pub(crate) fn may_adopt_clock(&self) -> bool {
+        self.adopt_clock.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn allow_clock_adoption(&self) {
+        self.adopt_clock.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs the agent. Returns only with trouble that a restart cannot cure.
+pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::Infallible, AgentError> {
+    let (pi, credentials) = open(host, &options)?;
+    let pi = Arc::new(pi);
+    tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
+    if pi.card.role == Role::Manager {
+        let api = Arc::new(Api::new(Arc::clone(&pi)));
+        let tls = credentials.server().map_err(AgentError::Identity)?;
+        tokio::spawn(listen(Server::new(Arc::clone(&api), tls), options.port));
+        tokio::spawn(housekeeping::run(Arc::clone(&pi), api));
+    }
+    if !pi.is_founder() {
+        tokio::spawn(reporter::run(Arc::clone(&pi)));
+    }
+    let Err(error) = live(&pi).await;
+    let error = AgentError::Step(error);
+    tracing::error!("{}", chain(&error));
+    pi.status.fail(chain(&error), true);
+    if timeout(FAREWELL, pi.status.wait_until_told()).await.is_err() {
+        tracing::warn!("nobody could be told");
+    }
+    Err(error)
+}
+
+fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), AgentError> {
+    let path = options.state.join(card::CARD);
+    let json = host.read(&path).map_err(AgentError::Read)?.ok_or(AgentError::Missing(path))?;
+    let card = Arc::new(Card::from_json(&json).map_err(AgentError::Card)?);
+    let credentials = Credentials::load(host.as_ref(), &options.state).map_err(AgentError::Identity)?;
+    let journal = JournalFile::open(Arc::clone(&host), &options.state).map_err(AgentError::Journal)?;
+    let journal = Arc::new(journal);
+    let mut marks = journal.get().marks;
+    // The seed's mark is a nicety: without it the rest is no less true.
+    let seed = host.read(&options.state.join(SEED_MARK)).ok().flatten();
+    if let Some(mark) = seed.and_then(|json| serde_json::from_slice::<Mark>(&json).ok()) {
+        marks.insert(0, mark);
+    }
+    let link = Link::new(
+        Arc::clone(&card),
+        Arc::clone(&host),
+        Arc::clone(&journal),
+        credentials.client().map_err(AgentError::Identity)?,
+        options.port,
+    );
+    let pi = Pi {
+        engine: Engine::new(&options.docker_socket).map_err(AgentError::Engine)?,
+        status: Arc::new(Status::new(marks)),
+        adopt_clock: AtomicBool::new(false),
+        host,
+        card,
+        journal,
+        link,
+    };
+    Ok((pi, credentials))
+}
+
+/// Opens the API's port. Somebody else may hold it for a while.
+async fn listen(server: Server, port: u16) {
+    let mut backoff = Backoff::new(LOCAL);
+    let listener = loop {
+        match TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await {
+            Ok(listener) => break listener,
+            Err(error) => {
+                let pause = backoff.failed();
+                if backoff.is_loud() {
+                    tracing::warn!("cannot listen on port {port}: {error}");
+                }
+                sleep(pause).await;
+            }
+        }
+    };
+    tracing::info!("the API listens on port {port}");
+    server.run(listener).await;
+}
+
+/// The node's life. Ends only with a permanent error.
+async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
+    let local = drive(&Network::new(Arc::clone(pi)), &pi.status).await?;
+    settle_address(pi, local);
+    pi.mark(Stage::Network);
+    drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
+    pi.mark(Stage::Clock);
+    if pi.card.role == Role::Manager {
+        open_window(pi);
+    }
+    if pi.journal.get().left {
+        return stay_out(pi, local).await;
+    }
+    let docker = Docker::new(Arc::clone(pi), local);
+    let member = Member::new(Arc::clone(pi), local);
+    join(pi, &docker, &member).await?;
+    // The rest of the installation, if any, while the node is at work already.
+    let (_, beating) = tokio::join!(docker.finish(), beat(pi, local, &docker, member));
+    beating
+}
+
+fn settle_address(pi: &Pi, local: Local) {
+    tracing::info!("address {}/{}", local.ip, local.prefix);
+    pi.status.change(|report| report.address = Some(local.ip));
+    pi.status.news.notify_one();
+}
+
+/// The join window counts from the first moment with a believable clock.
+fn open_window(pi: &Pi) {
+    let now = facts::unix_ms(pi.host.as_ref()) / 1000;
+    if let Err(error) = pi.journal.settle(|journal| {
+        journal.window_opened.get_or_insert(now);
+    }) {
+        tracing::warn!("{}", chain(&error));
+    }
+}
+
+/// Docker, then the swarm, until the manager's list calls this node ready.
+async fn join(pi: &Arc<Pi>, docker: &Docker, member: &Member) -> Result<(), StepError> {
+    let version = drive(docker, &pi.status).await?;
+    pi.status.change(|report| report.facts.engine = Some(version));
+    pi.mark(Stage::Docker);
+    let id = drive(member, &pi.status).await?;
+    pi.mark(Stage::Ready);
+    pi.status.say(&format!("member {id}"));
+    pi.status.enter(Stage::Ready);
+    Ok(())
+}
+
+/// Looks now and then, and goes back to the steps when something broke.
+async fn beat(
+    pi: &Arc<Pi>,
+    mut local: Local,
+    docker: &Docker,
+    mut member: Member,
+) -> Result<std::convert::Infallible, StepError> {
+    loop {
+        sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
+        if pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave) {
+            leave_for_good(pi, local.ip).await;
+            return stay_out(pi, local).await;
+        }
+        let now = drive_quietly(pi, local).await;
+        if now != local {
+            tracing::warn!("the address changed from {} to {}", local.ip, now.ip);
+            local = now;
+            settle_address(pi, local);
+            member = Member::new(Arc::clone(pi), local);
+        }
+        match member.outlook().await {
+            // The manager may rest, or the engine be busy with it: nothing this node could do.
+            Ok(Move::Done(_) | Move::Wait(_)) => {}
+            Ok(Move::Stop(why)) => return Err(StepError::Never(why)),
+            Ok(_) | Err(_) => join(pi, docker, &member).await?,
+        }
+    }
+}
+
+/// The address now; the last one while there is none.
+async fn drive_quietly(pi: &Arc<Pi>, last: Local) -> Local {
+    use crate::steps::{Probe, Step};
+    let network = Network::new(Arc::clone(pi));
+    for _ in 0..2 {
+        if let Ok(Probe::Done(local)) = network.probe().await {
+            return local;
+        }
+    }
+    last
+}
+
+/// Out of the swarm, but still on the board.
+async fn stay_out(pi: &Arc<Pi>, local: Local) -> Result<std::convert::Infallible, StepError> {
+    pi.status.enter(Stage::Swarm);
+    pi.status.say("left the swarm as told");
+    settle_address(pi, local);
+    std::future::pending().await
+}
+
+/// This node's clock, milliseconds since 1970.
+pub(crate) fn clock_now(pi: &Pi) -> u64 {
+    facts::unix_ms(pi.host.as_ref())
+}

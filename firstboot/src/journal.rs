@@ -1,1 +1,167 @@
 //! What the agent remembers over power cuts.
+//!
+//! The world is the truth: steps probe before they act. The journal holds what cannot be probed: whether a swarm was
+//! ever started here (the point of no return), whether an installation was cut short, who has joined, where the
+//! manager was. Absent, valid and damaged are three answers, and a damaged journal never leads to a second swarm.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cluster::name::Hostname;
+use cluster::wire::Mark;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::host::{Host, HostError};
+
+/// The journal's version. A newer one than this counts as damaged: it may say what this agent would not heed.
+pub const VERSION: u32 = 1;
+/// Its name in the state folder.
+pub const FILE: &str = "journal.json";
+
+/// How far something went that must not be done twice or left half done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Progress {
+    /// Never begun.
+    #[default]
+    Never,
+    /// Begun, and perhaps cut short.
+    Started,
+    /// Done.
+    Completed,
+    /// A journal that would have said so was damaged.
+    Unknown,
+}
+
+/// The journal's content.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// [`VERSION`] of the agent that wrote it.
+    pub version: u32,
+    /// The installation of Docker's packages.
+    #[serde(default)]
+    pub install: Progress,
+    /// `swarm init` on this node.
+    #[serde(default)]
+    pub init: Progress,
+    /// The manager's last good address.
+    #[serde(default)]
+    pub manager: Option<Ipv4Addr>,
+    /// Manager: when it first had a believable clock, seconds since 1970. The join window counts from here.
+    #[serde(default)]
+    pub window_opened: Option<u64>,
+    /// Manager: nodes that were seen ready at least once.
+    #[serde(default)]
+    pub joined: BTreeSet<Hostname>,
+    /// Manager: the operator has dissolved the swarm.
+    #[serde(default)]
+    pub dissolved: bool,
+    /// This node was told to leave the swarm, and stays out.
+    #[serde(default)]
+    pub left: bool,
+    /// When stages were first finished.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
+}
+
+/// Why a journal cannot be used.
+#[derive(Debug, Error)]
+pub enum JournalError {
+    /// It cannot be read or written.
+    #[error("cannot use the journal")]
+    File(#[source] HostError),
+    /// It is not what an agent wrote.
+    #[error("the journal is damaged")]
+    Parse(#[source] serde_json::Error),
+    /// It was written by an agent that knows more.
+    #[error("the journal was written by a newer agent (version {0}, this one knows {VERSION})")]
+    TooNew(u32),
+}
+
+/// What is found at start.
+#[derive(Debug)]
+pub enum Stored {
+    /// No agent has run here.
+    Absent,
+    /// A good journal.
+    Valid(Journal),
+    /// Something that is not to be trusted, and not to be taken for nothing.
+    Damaged(JournalError),
+}
+
+/// Reads a journal.
+pub fn read(host: &dyn Host, path: &Path) -> Stored {
+    let bytes = match host.read(path) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Stored::Absent,
+        Err(error) => return Stored::Damaged(JournalError::File(error)),
+    };
+    match serde_json::from_slice::<Journal>(&bytes) {
+        Ok(journal) if journal.version > VERSION => Stored::Damaged(JournalError::TooNew(journal.version)),
+        Ok(journal) => Stored::Valid(journal),
+        Err(error) => Stored::Damaged(JournalError::Parse(error)),
+    }
+}
+
+/// The journal in memory and on disk.
+#[derive(Debug)]
+pub struct JournalFile {
+    host: Arc<dyn Host>,
+    path: PathBuf,
+    current: Mutex<Journal>,
+}
+
+impl JournalFile {
+    /// Opens the journal in the state folder. A damaged one is kept aside under another name, and its successor
+    /// says [`Progress::Unknown`] wherever that matters.
+    pub fn open(host: Arc<dyn Host>, state: &Path) -> Result<Self, JournalError> {
+        let path = state.join(FILE);
+        let fresh = Journal { version: VERSION, ..Journal::default() };
+        let current = match read(host.as_ref(), &path) {
+            Stored::Absent => fresh,
+            Stored::Valid(journal) => journal,
+            Stored::Damaged(error) => {
+                tracing::warn!("{}; kept as {FILE}.damaged", crate::agent::status::chain(&error));
+                let bytes = host.read(&path).ok().flatten().unwrap_or_default();
+                let aside = state.join(format!("{FILE}.damaged"));
+                host.write(&aside, &bytes, 0o600, None).map_err(JournalError::File)?;
+                Journal { install: Progress::Unknown, init: Progress::Unknown, ..fresh }
+            }
+        };
+        let file = Self { host, path, current: Mutex::new(current) };
+        file.update(|_| ())?;
+        Ok(file)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Journal> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present content.
+    pub fn get(&self) -> Journal {
+        self.lock().clone()
+    }
+
+    /// Changes the content and brings it to disk before returning. Memory changes only if the disk did.
+    pub fn update(&self, change: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
+        let mut current = self.lock();
+        let mut next = current.clone();
+        change(&mut next);
+        let mut bytes = serde_json::to_vec_pretty(&next).map_err(JournalError::Parse)?;
+        bytes.push(b'\n');
+        self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::File)?;
+        *current = next;
+        Ok(())
+    }
+
+    /// Changes the content if that makes a difference: what is reported every second must not wear the card out.
+    pub fn settle(&self, change: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
+        let before = self.get();
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before { Ok(()) } else { self.update(|journal| *journal = after) }
+    }
+}

@@ -10,3 +10,4 @@ pub mod retry;
 pub mod seed;
 pub mod serve;
 pub mod steps;
+pub mod tls;

@@ -3,13 +3,16 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::{env, io, thread};
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use firstboot::agent::{self, Options};
 use firstboot::host::real::RealHost;
 use firstboot::host::{Host, Program};
 use firstboot::seed;
+use tracing_subscriber::EnvFilter;
 
 /// The Pi's side of a cluster made by builder
 #[derive(Debug, Parser)]
@@ -31,12 +34,25 @@ enum Command {
         payload: Option<PathBuf>,
     },
     /// Install Docker, then form or join the swarm, and stay
-    Agent,
+    Agent(AgentArgs),
+}
+
+#[derive(Debug, Args)]
+struct AgentArgs {
+    /// Folder with payload, identity and journal
+    #[arg(long, hide = true, default_value = agent::STATE)]
+    state: PathBuf,
+    /// Docker's socket
+    #[arg(long, hide = true, default_value = firstboot::engine::SOCKET)]
+    docker_socket: PathBuf,
+    /// TCP port of the managers' API
+    #[arg(long, hide = true, default_value_t = cluster::wire::PORT)]
+    port: u16,
 }
 
 fn main() -> ExitCode {
     let (root, payload) = match Cli::parse().command {
-        Some(Command::Agent) => return ExitCode::SUCCESS,
+        Some(Command::Agent(args)) => return run_agent(args),
         Some(Command::Seed { root, payload }) => (root, payload),
         None => ("/".into(), None),
     };
@@ -84,6 +100,32 @@ fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     loop {
         thread::park();
     }
+}
+
+/// Runs the agent on one thread; what blocks runs beside it.
+fn run_agent(args: AgentArgs) -> ExitCode {
+    let filter = EnvFilter::try_from_env("FIRSTBOOT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // The system's journal has its own timestamps.
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+    let options = Options { state: args.state, docker_socket: args.docker_socket, port: args.port };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let Err(error) = runtime.block_on(agent::run(Arc::new(RealHost::new("/".into())), options));
+    tracing::error!("{}", agent::status::chain(&error));
+    // Nothing that still runs on another thread may keep the process.
+    runtime.shutdown_background();
+    ExitCode::from(agent::EXIT_PERMANENT)
 }
 
 fn usage(problem: &str) -> ExitCode {

@@ -1,1 +1,175 @@
-//! The manager's API.
+//! The manager's API: TLS 1.3 with client certificates of the cluster's CA, one port, small bounded requests.
+//!
+//! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the certificate's name against the
+//! cluster and the plan, the rate per certificate, and only then the request. No token is written anywhere.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Extension, Json, Router};
+use cluster::card::Card;
+use cluster::identity::{Holder, Identity};
+use cluster::name::Hostname;
+use cluster::wire::{BODY_LIMIT, Board, Problem};
+
+use crate::agent::Pi;
+
+mod board;
+mod connection;
+mod join;
+mod leave;
+mod rate;
+mod reports;
+mod tokens;
+
+pub use connection::Server;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Api {
+    pi: Arc<Pi>,
+    reports: Mutex<HashMap<Hostname, reports::Heard>>,
+    nodes: board::NodeList,
+    rate: rate::Limit,
+}
+
+/// Who is asking, from the certificate.
+#[derive(Debug, Clone)]
+struct Peer {
+    identity: Identity,
+    address: SocketAddr,
+}
+
+impl Api {
+    /// An API for this manager, with an empty board.
+    pub(crate) fn new(pi: Arc<Pi>) -> Self {
+        Self {
+            pi,
+            reports: Mutex::new(HashMap::new()),
+            nodes: board::NodeList::default(),
+            rate: rate::Limit::default(),
+        }
+    }
+
+    /// What every planned node is doing now.
+    pub(crate) async fn board(&self) -> Board {
+        board::board(self).await
+    }
+
+    fn lock_reports(&self) -> std::sync::MutexGuard<'_, HashMap<Hostname, reports::Heard>> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/v1/nodes/{name}", put(reports::put))
+        .route("/v1/join", post(join::post))
+        .route("/v1/cluster", get(board::get))
+        .route("/v1/tokens/rotate", post(tokens::rotate))
+        .route("/v1/leave", post(leave::post))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "no such request"))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(api)
+}
+
+/// Lets in who is planned, as often as is useful.
+async fn admit(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !is_planned(&api.pi.card, &peer.identity) {
+        tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
+        return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
+    }
+    if !api.rate.allows(&peer.identity.to_uri(), Instant::now()) {
+        return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    }
+    match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => problem(StatusCode::SERVICE_UNAVAILABLE, "the manager is busy"),
+    }
+}
+
+fn is_planned(card: &Card, identity: &Identity) -> bool {
+    identity.cluster == card.cluster_id
+        && match &identity.holder {
+            Holder::Operator => true,
+            Holder::Node { role, name } => {
+                card.nodes.iter().any(|planned| planned.name == *name && planned.role == *role)
+            }
+        }
+}
+
+fn problem(status: StatusCode, message: impl Into<String>) -> Response {
+    (status, Json(Problem { message: message.into() })).into_response()
+}
+
+fn operator_only() -> Response {
+    problem(StatusCode::FORBIDDEN, "only the operator may ask this")
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use cluster::card::{CardDocker, CardSwarm, CardUser, DockerSource, Planned, VERSION};
+    use cluster::identity::Role;
+    use cluster::name::{ClusterId, ClusterName, UserName};
+
+    use super::*;
+
+    /// A card for `node` in a cluster of manager red00 and the workers given, with their labels.
+    pub(crate) fn card(node: &str, workers: &[(&str, &[(&str, &str)])]) -> Card {
+        let planned = |name: &str, role, labels: &[(&str, &str)]| Planned {
+            name: Hostname::try_from(name).unwrap(),
+            role,
+            address: None,
+            labels: labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let mut nodes = vec![planned("red00", Role::Manager, &[])];
+        nodes.extend(workers.iter().map(|(name, labels)| planned(name, Role::Worker, labels)));
+        Card {
+            version: VERSION,
+            cluster: ClusterName::try_from("red").unwrap(),
+            cluster_id: ClusterId::try_from("0123456789abcdef").unwrap(),
+            node: Hostname::try_from(node).unwrap(),
+            role: if node == "red00" { Role::Manager } else { Role::Worker },
+            not_before: 1_780_000_000,
+            nodes,
+            user: CardUser { name: UserName::try_from("pi").unwrap(), authorized_keys: Vec::new() },
+            address: None,
+            wifi: None,
+            timezone: None,
+            locale: None,
+            keymap: None,
+            docker: CardDocker { source: DockerSource::Debian, version: None, url: None, key: None },
+            swarm: CardSwarm {
+                interface: None,
+                address_pool: None,
+                cert_expiry_seconds: 7_776_000,
+                join_window_seconds: 86_400,
+                managers_run_tasks: false,
+            },
+        }
+    }
+
+    #[test]
+    fn only_planned_holders_in_their_planned_role_are_let_in() {
+        let card = card("red00", &[("red01", &[])]);
+        let may = |uri: &str| is_planned(&card, &Identity::from_uri(uri).unwrap());
+        assert!(may("builder://0123456789abcdef/worker/red01"));
+        assert!(may("builder://0123456789abcdef/operator"));
+        assert!(!may("builder://0123456789abcdef/manager/red01"));
+        assert!(!may("builder://0123456789abcdef/worker/red09"));
+        assert!(!may("builder://fedcba9876543210/operator"));
+    }
+}

@@ -1,0 +1,236 @@
+//! This node's line to a manager's API: finds it, speaks mutual TLS with it, remembers where it was and what it said.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster::card::{Card, Planned};
+use cluster::identity;
+use cluster::name::Hostname;
+use cluster::wire::{JoinReply, Problem, Report, ReportReply};
+use reqwest::{Client, Method};
+use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::host::Host;
+use crate::journal::JournalFile;
+use crate::resolve::{self, Source};
+
+const CONNECT: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Why a manager did not give what was asked.
+#[derive(Debug, Error)]
+pub enum LinkError {
+    /// No manager is to be found.
+    #[error("no address found for {0}")]
+    NotFound(String),
+    /// It does not answer.
+    #[error("manager {name} does not answer at {address}")]
+    Unreachable {
+        /// Whom.
+        name: Hostname,
+        /// Where.
+        address: Ipv4Addr,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// It answered that it will not.
+    #[error("manager {name} answered {status}: {message}")]
+    Refused {
+        /// Who.
+        name: Hostname,
+        /// HTTP status.
+        status: u16,
+        /// Its reason.
+        message: String,
+    },
+}
+
+/// A manager that answered.
+#[derive(Debug, Clone)]
+struct Found {
+    name: Hostname,
+    address: Ipv4Addr,
+    base: String,
+    http: Client,
+}
+
+/// The last answer to a report.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// What it said.
+    pub reply: ReportReply,
+    /// When.
+    pub at: Instant,
+    /// Where the manager is.
+    pub address: Ipv4Addr,
+}
+
+/// The line to the managers.
+#[derive(Debug)]
+pub struct Link {
+    card: Arc<Card>,
+    host: Arc<dyn Host>,
+    journal: Arc<JournalFile>,
+    tls: ClientConfig,
+    port: u16,
+    found: AsyncMutex<Option<Found>>,
+    heard: Mutex<Option<Heard>>,
+}
+
+impl Link {
+    /// A line that is not connected yet.
+    pub fn new(
+        card: Arc<Card>,
+        host: Arc<dyn Host>,
+        journal: Arc<JournalFile>,
+        tls: ClientConfig,
+        port: u16,
+    ) -> Self {
+        Self { card, host, journal, tls, port, found: AsyncMutex::new(None), heard: Mutex::new(None) }
+    }
+
+    /// The last answer to a report.
+    pub fn heard(&self) -> Option<Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reports; the answer is kept for [`Self::heard`], too.
+    pub async fn report(&self, report: &Report) -> Result<ReportReply, LinkError> {
+        let path = format!("/v1/nodes/{}", self.card.node);
+        let (reply, address) = self.ask::<ReportReply>(Method::PUT, &path, Some(report)).await?;
+        let heard = Heard { reply: reply.clone(), at: Instant::now(), address };
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        Ok(reply)
+    }
+
+    /// Asks for what is needed to join.
+    pub async fn join(&self) -> Result<JoinReply, LinkError> {
+        let (reply, _) = self.ask::<JoinReply>(Method::POST, "/v1/join", None::<&()>).await?;
+        Ok(reply)
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Ipv4Addr), LinkError> {
+        let known = self.found.lock().await.clone();
+        if let Some(found) = known {
+            let answer = found.ask(method, path, body).await;
+            if matches!(answer, Err(LinkError::Unreachable { .. })) {
+                *self.found.lock().await = None;
+            }
+            return answer.map(|reply| (reply, found.address));
+        }
+        self.search(method, path, body).await
+    }
+
+    /// Asks at every address every source gives until one answers; whoever answers proved to be the manager.
+    async fn search<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Ipv4Addr), LinkError> {
+        let mut failure = None;
+        let others: Vec<_> = self.card.managers().filter(|manager| manager.name != self.card.node).collect();
+        for manager in &others {
+            let mut tried = Vec::new();
+            for source in Source::ORDER {
+                let Some(address) = self.look_up(source, manager).await else { continue };
+                if tried.contains(&address) {
+                    continue;
+                }
+                tried.push(address);
+                let found = match self.client(manager, address) {
+                    Ok(found) => found,
+                    Err(source) => {
+                        return Err(LinkError::Unreachable { name: manager.name.clone(), address, source });
+                    }
+                };
+                let answer = found.ask(method.clone(), path, body).await;
+                if let Err(error @ LinkError::Unreachable { .. }) = answer {
+                    tracing::debug!("{}", super::status::chain(&error));
+                    failure = Some(error);
+                    continue;
+                }
+                self.remember(found).await;
+                return answer.map(|reply| (reply, address));
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            LinkError::NotFound(
+                others.iter().map(|manager| manager.name.as_str()).collect::<Vec<_>>().join(", "),
+            )
+        }))
+    }
+
+    async fn look_up(&self, source: Source, manager: &Planned) -> Option<Ipv4Addr> {
+        match source {
+            Source::Given => manager.address,
+            Source::LastGood => self.journal.get().manager,
+            Source::Avahi => resolve::avahi(&manager.name).await,
+            Source::Dns => resolve::dns(&self.host, &manager.name).await,
+        }
+    }
+
+    async fn remember(&self, found: Found) {
+        let address = found.address;
+        tracing::info!("manager {} answers at {address}", found.name);
+        *self.found.lock().await = Some(found);
+        if let Err(error) = self.journal.settle(|journal| journal.manager = Some(address)) {
+            tracing::warn!("{}", super::status::chain(&error));
+        }
+    }
+
+    /// A client for one manager at one address. The certificate's name is verified, not the address.
+    fn client(&self, manager: &Planned, address: Ipv4Addr) -> Result<Found, reqwest::Error> {
+        let name = identity::dns_name(&self.card.cluster_id, &manager.name);
+        let http = Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .timeout(ANSWER)
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .resolve(&name, SocketAddr::new(IpAddr::V4(address), self.port))
+            .build()?;
+        let base = format!("https://{name}:{}", self.port);
+        Ok(Found { name: manager.name.clone(), address, base, http })
+    }
+}
+
+impl Found {
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, LinkError> {
+        let unreachable =
+            |source| LinkError::Unreachable { name: self.name.clone(), address: self.address, source };
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        if status.is_success() {
+            return response.json().await.map_err(unreachable);
+        }
+        let message = match response.json::<Problem>().await {
+            Ok(problem) => problem.message,
+            Err(_) => "no reason given".to_owned(),
+        };
+        Err(LinkError::Refused { name: self.name.clone(), status: status.as_u16(), message })
+    }
+}

@@ -1,0 +1,136 @@
+//! What this node says of itself, shared between the steps that change it and whoever reports it.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cluster::wire::{Facts, Mark, NodeError, Report, Stage};
+use tokio::sync::Notify;
+
+/// The report in the making.
+#[derive(Debug)]
+pub struct Status {
+    report: Mutex<Report>,
+    clock_synced: AtomicBool,
+    /// Wakes the reporter when there is news that should not wait.
+    pub(crate) news: Notify,
+    /// Somebody has been told the present state: the manager, or the operator who read the board.
+    told: Notify,
+}
+
+impl Status {
+    /// A node that has just started, with the marks of earlier runs.
+    pub fn new(marks: Vec<Mark>) -> Self {
+        let report = Report {
+            stage: Stage::Network,
+            word: "starting".to_owned(),
+            error: None,
+            address: None,
+            swarm_node: None,
+            facts: Facts::default(),
+            marks,
+        };
+        Self {
+            report: Mutex::new(report),
+            clock_synced: AtomicBool::new(false),
+            news: Notify::new(),
+            told: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Report> {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The report as it is now.
+    pub fn report(&self) -> Report {
+        self.lock().clone()
+    }
+
+    /// The stage as it is now.
+    pub fn stage(&self) -> Stage {
+        self.lock().stage
+    }
+
+    /// Changes the report.
+    pub fn change(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.lock());
+    }
+
+    /// Begins a stage.
+    pub fn enter(&self, stage: Stage) {
+        let mut report = self.lock();
+        if report.stage != stage {
+            tracing::info!("stage {}", stage.as_str());
+            report.stage = stage;
+            self.news.notify_one();
+        }
+    }
+
+    /// Says what is being done. What kept the node from going on does no more.
+    pub fn say(&self, word: &str) {
+        let mut report = self.lock();
+        report.error = None;
+        if report.word != word {
+            tracing::info!("{word}");
+            word.clone_into(&mut report.word);
+        }
+    }
+
+    /// Says what keeps the node from going on.
+    pub fn fail(&self, message: String, permanent: bool) {
+        self.lock().error = Some(NodeError { message, permanent });
+        if permanent {
+            self.news.notify_one();
+        }
+    }
+
+    /// The node's address, once known.
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.lock().address
+    }
+
+    /// Adds a mark unless the stage has one; says whether it did.
+    pub fn mark(&self, mark: Mark) -> bool {
+        let mut report = self.lock();
+        let new = report.marks.iter().all(|there| there.stage != mark.stage);
+        if new {
+            report.marks.push(mark);
+        }
+        new
+    }
+
+    /// Whether the clock is known to be right.
+    pub fn is_clock_synced(&self) -> bool {
+        self.clock_synced.load(Ordering::Relaxed)
+    }
+
+    /// Records whether the clock is known to be right.
+    pub fn set_clock_synced(&self, synced: bool) {
+        self.clock_synced.store(synced, Ordering::Relaxed);
+    }
+
+    /// Records that the present state has reached somebody.
+    pub fn tell(&self) {
+        self.told.notify_waiters();
+    }
+
+    /// Waits until a state as it is now, or later, has reached somebody.
+    pub async fn wait_until_told(&self) {
+        self.told.notified().await;
+    }
+}
+
+/// An error with all its causes in one line, for the board and the log.
+pub fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Writing to a String cannot fail.
+        _ = write!(line, ": {error}");
+        cause = error.source();
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,156 @@
+//! `POST /v1/join`: the token, for planned nodes only, while there is reason to give it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use cluster::identity::{Holder, Role};
+use cluster::name::Hostname;
+use cluster::wire::JoinReply;
+
+use super::{Api, Peer, problem};
+use crate::agent::clock_now;
+use crate::agent::status::chain;
+use crate::engine::{EngineError, Node, SWARM_PORT};
+
+pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
+    let Holder::Node { role, name } = &peer.identity.holder else {
+        return problem(StatusCode::FORBIDDEN, "only nodes join");
+    };
+    let later = |error: &EngineError| {
+        tracing::debug!("{name} has to wait: {}", chain(error));
+        problem(StatusCode::SERVICE_UNAVAILABLE, "waiting for the manager to start the swarm")
+    };
+    // Read afresh: a list that is only a moment old could give a token to who has just joined.
+    let nodes = match api.pi.engine.nodes().await {
+        Ok(nodes) => nodes,
+        Err(error) => return later(&error),
+    };
+    let journal = api.pi.journal.get();
+    if journal.dissolved {
+        return problem(StatusCode::FORBIDDEN, "the operator has dissolved this swarm");
+    }
+    let window = Window {
+        opened: journal.window_opened,
+        now: clock_now(&api.pi) / 1000,
+        seconds: api.pi.card.swarm.join_window_seconds,
+    };
+    if let Err((status, why)) = judge(name, &nodes, window, &journal.joined) {
+        tracing::info!("{name} at {} is not let in: {why}", peer.address);
+        return problem(status, why);
+    }
+    let swarm = match api.pi.engine.swarm().await {
+        Ok(swarm) => swarm,
+        Err(error) => return later(&error),
+    };
+    let token = match role {
+        Role::Worker => swarm.join_tokens.worker,
+        Role::Manager => swarm.join_tokens.manager,
+    };
+    tracing::info!("{name} at {} gets the {} token", peer.address, role.as_str());
+    Json(JoinReply { token, managers: managers(&api, &nodes) }).into_response()
+}
+
+/// When nodes that never joined may.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    opened: Option<u64>,
+    now: u64,
+    seconds: u64,
+}
+
+impl Window {
+    /// A clock that went back leaves the window open: it says nothing about how long it has been.
+    fn is_open(self) -> bool {
+        self.opened.is_none_or(|opened| self.now.saturating_sub(opened) <= self.seconds)
+    }
+}
+
+/// Decides whether a planned node gets the token.
+fn judge(
+    name: &Hostname,
+    nodes: &[Node],
+    window: Window,
+    joined: &BTreeSet<Hostname>,
+) -> Result<(), (StatusCode, &'static str)> {
+    let mut entries = nodes.iter().filter(|node| node.description.hostname == name.as_str());
+    if entries.any(|node| !node.is_down()) {
+        // A re-flashed node's old entry takes some 16 s to be known as down.
+        return Err((StatusCode::CONFLICT, "waiting for the node's old entry to be given up"));
+    }
+    if window.is_open() || joined.contains(name) {
+        Ok(())
+    } else {
+        Err((StatusCode::FORBIDDEN, "the join window is closed, and this node was never a member"))
+    }
+}
+
+/// Where to join: the leader, then other managers that are reachable, then this one.
+fn managers(api: &Api, nodes: &[Node]) -> Vec<SocketAddrV4> {
+    let mut managers: Vec<_> = nodes
+        .iter()
+        .filter_map(|node| node.manager_status.as_ref())
+        .filter(|manager| manager.reachability == "reachable")
+        .filter_map(|manager| Some((!manager.leader, manager.addr.parse::<SocketAddrV4>().ok()?)))
+        .collect();
+    managers.sort_unstable();
+    let mut managers: Vec<_> = managers.into_iter().map(|(_, address)| address).collect();
+    if let (true, Some(own)) = (managers.is_empty(), api.pi.status.address()) {
+        managers.push(SocketAddrV4::new(own, SWARM_PORT));
+    }
+    managers
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const OPEN: Window = Window { opened: Some(1000), now: 1500, seconds: 600 };
+    const CLOSED: Window = Window { opened: Some(1000), now: 1700, seconds: 600 };
+
+    fn verdict(states: &[&str], window: Window, joined: bool) -> Result<(), u16> {
+        let name = Hostname::try_from("red01").unwrap();
+        let nodes: Vec<Node> = states
+            .iter()
+            .map(|state| {
+                let json =
+                    json!({"ID": state, "Description": {"Hostname": "red01"}, "Status": {"State": state}});
+                serde_json::from_value(json).unwrap()
+            })
+            .collect();
+        let joined = if joined { BTreeSet::from([name.clone()]) } else { BTreeSet::new() };
+        judge(&name, &nodes, window, &joined).map_err(|(status, _)| status.as_u16())
+    }
+
+    #[test]
+    fn a_planned_node_gets_the_token_in_the_window() {
+        assert_eq!(verdict(&[], OPEN, false), Ok(()));
+        assert_eq!(verdict(&[], CLOSED, false), Err(403));
+    }
+
+    #[test]
+    fn a_former_member_gets_it_at_any_time_if_its_entry_is_missing_or_down() {
+        assert_eq!(verdict(&[], CLOSED, true), Ok(()));
+        assert_eq!(verdict(&["down"], CLOSED, true), Ok(()));
+    }
+
+    #[test]
+    fn nobody_gets_it_twice_while_its_entry_lives() {
+        for state in ["ready", "unknown", "disconnected"] {
+            assert_eq!(verdict(&[state], OPEN, true), Err(409), "{state}");
+            assert_eq!(verdict(&["down", state], OPEN, true), Err(409), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_close_the_window() {
+        assert!(Window { opened: Some(1000), now: 10, seconds: 600 }.is_open());
+        assert!(Window { opened: None, now: 10, seconds: 600 }.is_open());
+    }
+}

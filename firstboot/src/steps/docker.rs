@@ -1,0 +1,123 @@
+//! Docker Engine: its settings first, then its packages from a signed repository.
+//!
+//! The step is done as soon as the engine answers: what is left of the installation (man pages, triggers) goes on
+//! beside the swarm step. Settings are in place before the first start, so the engine never has to be restarted.
+//!
+//! Power lost here: the journal says that an installation was begun; the next run lets dpkg finish what it had begun
+//! and installs the packages again over whatever was not flushed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::wire::Stage;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::network::Local;
+use super::{Probe, Step, StepError};
+use crate::agent::Pi;
+use crate::agent::status::chain;
+use crate::journal::Progress;
+use crate::retry::{Backoff, PACKAGES, Policy};
+
+pub mod install;
+pub mod plan;
+pub mod settings;
+
+/// How often the engine is asked whether it is up.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long an installed engine may take to answer before it is looked into.
+const START: Duration = Duration::from_secs(60);
+
+type Installation = JoinHandle<Result<(), StepError>>;
+
+/// Installs Docker and waits for the engine.
+#[derive(Debug)]
+pub(crate) struct Docker {
+    pi: Arc<Pi>,
+    local: Local,
+    /// The part of the installation that outlives the step.
+    running: Mutex<Option<Installation>>,
+}
+
+impl Docker {
+    pub(crate) fn new(pi: Arc<Pi>, local: Local) -> Self {
+        Self { pi, local, running: Mutex::new(None) }
+    }
+
+    fn begin(&self) -> Installation {
+        let (pi, local) = (Arc::clone(&self.pi), self.local);
+        tokio::task::spawn_blocking(move || install::run(&pi, local))
+    }
+
+    /// Waits for the rest of the installation, and repeats it until it goes through. The node is of use meanwhile.
+    pub(crate) async fn finish(&self) {
+        let mut backoff = Backoff::new(PACKAGES);
+        loop {
+            let running = self.running.lock().await.take();
+            let installation = match running {
+                Some(installation) => installation,
+                None if self.pi.journal.get().install == Progress::Started => self.begin(),
+                None => return,
+            };
+            if let Err(error) = joined(installation.await) {
+                let pause = backoff.failed();
+                tracing::warn!("Docker runs, but its installation did not end well: {}", chain(&error));
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn joined(ended: Result<Result<(), StepError>, tokio::task::JoinError>) -> Result<(), StepError> {
+    ended.unwrap_or_else(|_| Err(StepError::Later("the installation was aborted".to_owned())))
+}
+
+impl Step for Docker {
+    /// The engine's version.
+    type Outcome = String;
+    const STAGE: Stage = Stage::Docker;
+    const RETRY: Policy = PACKAGES;
+
+    async fn probe(&self) -> Result<Probe<String>, StepError> {
+        let interrupted = self.pi.journal.get().install == Progress::Started;
+        // An interrupted installation is begun again before the engine counts, unless it is this run's own.
+        if interrupted && self.running.lock().await.is_none() {
+            return Ok(Probe::Needed("finishing an interrupted installation".to_owned()));
+        }
+        match self.pi.engine.version().await {
+            Ok(version) => Ok(Probe::Done(version.version)),
+            Err(_) => Ok(Probe::Needed("preparing the installation of Docker".to_owned())),
+        }
+    }
+
+    async fn apply(&self) -> Result<(), StepError> {
+        let mut installation = match self.running.lock().await.take() {
+            Some(installation) => installation,
+            None => self.begin(),
+        };
+        loop {
+            tokio::select! {
+                ended = &mut installation => {
+                    joined(ended)?;
+                    break;
+                }
+                () = sleep(LOOK) => {
+                    // Only an engine of packages that are being installed counts: an older one may be on its way out.
+                    if self.pi.journal.get().install == Progress::Started && self.pi.engine.version().await.is_ok() {
+                        *self.running.lock().await = Some(installation);
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.pi.status.say("waiting for Docker to answer");
+        let patience = tokio::time::timeout(START, async {
+            while self.pi.engine.version().await.is_err() {
+                sleep(LOOK).await;
+            }
+        });
+        patience.await.map_err(|_| StepError::Later("Docker is installed but does not answer".to_owned()))
+    }
+}

@@ -1,0 +1,188 @@
+//! Installs the packages. Blocking: runs on a thread of its own, through the [`Host`] port only.
+//!
+//! Speed without risk: no recommended packages, no man page index, and dpkg does not flush each file. What that
+//! risks is made good by the journal: it says "completed" only after everything was flushed at once, and until then
+//! a restart installs the same packages again.
+
+use std::path::Path;
+
+use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, plan};
+use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
+use crate::agent::Pi;
+use crate::agent::status::chain;
+use crate::host::{Host, HostError, Program};
+use crate::journal::Progress;
+use crate::steps::StepError;
+use crate::steps::network::Local;
+
+/// While this file is there, installing a package rebuilds the index of man pages.
+const MAN_DB: &str = "/var/lib/man-db/auto-update";
+
+/// Brings settings, repository and packages to the machine.
+pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
+    let host = pi.host.as_ref();
+    let again = match pi.journal.get().install {
+        // Completed, and yet no engine: perhaps it is only stopped.
+        Progress::Completed => return start(host),
+        Progress::Started | Progress::Unknown => true,
+        Progress::Never => false,
+    };
+    let system = read_system(host)?;
+    let plan = plan(&pi.card.docker, &system).map_err(StepError::Never)?;
+    settings(host, local)?;
+    if again {
+        pi.status.say("finishing an interrupted installation");
+        apt(
+            host,
+            "finish what dpkg had begun",
+            Program::new("dpkg", ["--configure", "-a", "--force-confold"]),
+        )?;
+    }
+    repository(host, &plan)?;
+    pi.status.say("reading package lists");
+    let update = ["update", "-q", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=2"];
+    apt(host, "read package lists", Program::new("apt-get", update))?;
+    let packages = packages(host, &plan);
+    pi.status.say(&format!("installing {}", packages.join(" ")));
+    pi.journal.settle(|journal| journal.install = Progress::Started).map_err(StepError::Journal)?;
+    let quiet = without_man_index(host)?;
+    let installed = apt(host, "install Docker", install(&packages, again));
+    with_man_index(host, quiet)?;
+    installed?;
+    host.sync();
+    pi.journal.update(|journal| journal.install = Progress::Completed).map_err(StepError::Journal)?;
+    start(host)
+}
+
+fn read_system(host: &dyn Host) -> Result<System, StepError> {
+    let text = |path: &str| -> Result<String, StepError> {
+        let bytes =
+            host.read(Path::new(path)).map_err(|source| failed("read what system this is", source))?;
+        Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
+    };
+    let arch = Program::new("dpkg", ["--print-architecture"]);
+    let arch = host.run(&arch).map_err(|source| failed("read the architecture", source))?;
+    System::read(&text("/etc/os-release")?, &String::from_utf8_lossy(&arch), &text("/proc/cpuinfo")?)
+        .ok_or_else(|| {
+            StepError::Never("/etc/os-release has no VERSION_CODENAME: this system is not supported".into())
+        })
+}
+
+/// What the engine has to find at its first start. Settings that somebody made before are left alone.
+fn settings(host: &dyn Host, local: Local) -> Result<(), StepError> {
+    if host.read(Path::new(DAEMON)).map_err(|source| failed("read Docker's settings", source))?.is_none() {
+        place(host, DAEMON, &daemon_json(local))?;
+    }
+    place(host, DROP_IN, DROP_IN_TEXT)
+}
+
+fn repository(host: &dyn Host, plan: &Plan) -> Result<(), StepError> {
+    if let Some(repository) = &plan.repository {
+        place(host, KEYRING, &repository.key)?;
+        place(host, SOURCES, &repository.source)?;
+    }
+    match &plan.pin {
+        Some(pin) => place(host, PREFERENCES, pin),
+        None => Ok(()),
+    }
+}
+
+/// Writes a file, readable by all, if it is not there as wanted.
+fn place(host: &dyn Host, path: &str, text: &str) -> Result<(), StepError> {
+    let path = Path::new(path);
+    let write = || {
+        if host.read(path)?.as_deref() == Some(text.as_bytes()) {
+            return Ok(());
+        }
+        if let Some(folder) = path.parent() {
+            host.make_folder(folder, 0o755, None)?;
+        }
+        host.write(path, text.as_bytes(), 0o644, None)
+    };
+    write().map_err(|source| failed("write Docker's settings", source))
+}
+
+fn packages(host: &dyn Host, plan: &Plan) -> Vec<String> {
+    let mut packages = plan.packages.clone();
+    if let Some(optional) = plan.optional {
+        let policy = host.run(&Program::new("apt-cache", ["policy", optional])).unwrap_or_default();
+        let policy = String::from_utf8_lossy(&policy).into_owned();
+        if policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)")) {
+            packages.push(optional.to_owned());
+        }
+    }
+    packages
+}
+
+fn install(packages: &[String], again: bool) -> Program {
+    let mut program = Program::new(
+        "apt-get",
+        [
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "--fix-broken",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "-o",
+            "Dpkg::Use-Pty=0",
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "DPkg::Options::=--force-confdef",
+            "-o",
+            "DPkg::Options::=--force-confold",
+            "-o",
+            "DPkg::Options::=--force-unsafe-io",
+        ],
+    );
+    if again {
+        program.args.push("--reinstall".to_owned());
+    }
+    program.args.extend_from_slice(packages);
+    program
+}
+
+fn apt(host: &dyn Host, doing: &'static str, mut program: Program) -> Result<(), StepError> {
+    let env = [
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("NEEDRESTART_MODE", "a"),
+        ("NEEDRESTART_SUSPEND", "1"),
+        ("LC_ALL", "C.UTF-8"),
+    ];
+    program.env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    host.run(&program).map(|_| ()).map_err(|source| failed(doing, source))
+}
+
+/// Switches the rebuilding of the man page index off; says whether it was on.
+fn without_man_index(host: &dyn Host) -> Result<bool, StepError> {
+    let path = Path::new(MAN_DB);
+    let on = host.read(path).map_err(|source| failed("look at the man page index", source))?.is_some();
+    if on {
+        host.remove(path).map_err(|source| failed("switch the man page index off", source))?;
+    }
+    Ok(on)
+}
+
+fn with_man_index(host: &dyn Host, on: bool) -> Result<(), StepError> {
+    if on && let Err(source) = host.write(Path::new(MAN_DB), b"", 0o644, None) {
+        return Err(failed("switch the man page index on", source));
+    }
+    Ok(())
+}
+
+/// Starts the engine if it is not running. The package does that itself, unless somebody stopped or masked it.
+fn start(host: &dyn Host) -> Result<(), StepError> {
+    // An earlier failure must not forbid this start; it is no error if there was none.
+    if let Err(error) = host.run(&Program::new("systemctl", ["reset-failed", "docker.service"])) {
+        tracing::debug!("{}", chain(&error));
+    }
+    host.run(&Program::new("systemctl", ["start", "docker.service"]))
+        .map(|_| ())
+        .map_err(|source| failed("start Docker", source))
+}
+
+const fn failed(doing: &'static str, source: HostError) -> StepError {
+    StepError::Host { doing, source }
+}

@@ -1,0 +1,236 @@
+//! The swarm: the first manager starts it, everybody else joins. What to do follows from a table ([`decide`]) of what
+//! the engine says of itself and what the manager's node list says of this node; only the latter proves membership.
+//!
+//! Power lost here: the journal says "started" before `swarm init` and "completed" after; after a restart the engine's
+//! state decides, and a journal that cannot be read forbids a second init. Joining twice is refused by the engine.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster::identity::Role;
+use cluster::wire::{JoinReply, Stage, SwarmEntry};
+use tokio::time::sleep;
+
+use super::docker::settings::overlay_pool;
+use super::network::Local;
+use super::{Probe, Step, StepError};
+use crate::agent::Pi;
+use crate::agent::link::LinkError;
+use crate::agent::status::chain;
+use crate::engine::{EngineError, Init, Refusal, SwarmInfo};
+use crate::journal::Progress;
+use crate::retry::{Policy, SWARM};
+
+pub mod table;
+
+use table::{Condition, Move, Outlook, condition, decide};
+
+/// Between two looks while something is on its way.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two requests for the token while there is no swarm yet.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Starts or joins the swarm.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pi: Arc<Pi>,
+    local: Local,
+    /// What the node is in, and since when.
+    since: Mutex<(Condition, Instant)>,
+}
+
+impl Member {
+    pub(crate) fn new(pi: Arc<Pi>, local: Local) -> Self {
+        Self { pi, local, since: Mutex::new((Condition::Outside, Instant::now())) }
+    }
+
+    /// What is to be done now.
+    pub(crate) async fn outlook(&self) -> Result<Move, StepError> {
+        let info = self.engine("reading Docker's state", self.pi.engine.info().await)?.swarm;
+        let entry = self.entry(&info).await;
+        let outlook = Outlook {
+            role: self.pi.card.role,
+            founder: self.pi.is_founder(),
+            info: &info,
+            entry: entry.as_ref(),
+            init: self.pi.journal.get().init,
+            address: self.local.ip,
+            manager: self.pi.link.heard().map(|heard| heard.address),
+        };
+        let condition = condition(&outlook);
+        let lasted = {
+            let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+            if since.0 != condition {
+                *since = (condition, Instant::now());
+            }
+            since.1.elapsed()
+        };
+        self.pi.status.change(|report| {
+            report.swarm_node = (!info.node_id.is_empty()).then(|| info.node_id.clone());
+        });
+        Ok(decide(&outlook, condition, lasted))
+    }
+
+    /// This node in the managers' list: a manager reads it, a worker is told.
+    async fn entry(&self, info: &SwarmInfo) -> Option<SwarmEntry> {
+        if info.control_available {
+            let nodes = self.pi.engine.nodes().await.ok()?;
+            return nodes.iter().find(|node| node.id == info.node_id).map(crate::engine::Node::to_entry);
+        }
+        self.pi.link.heard()?.reply.swarm
+    }
+
+    fn engine<T>(&self, doing: &'static str, result: Result<T, EngineError>) -> Result<T, StepError> {
+        result.map_err(|source| StepError::Engine { doing, source })
+    }
+
+    async fn init(&self, force: bool) -> Result<(), StepError> {
+        let started = |journal: &mut crate::journal::Journal| journal.init = Progress::Started;
+        if !force {
+            self.pi.journal.update(started).map_err(StepError::Journal)?;
+        }
+        let swarm = &self.pi.card.swarm;
+        self.pi.status.say(if force { "announcing the new address" } else { "starting the swarm" });
+        let init = Init {
+            address: self.local.ip,
+            drain: !swarm.managers_run_tasks,
+            pool: overlay_pool(self.local, swarm.address_pool.as_deref()),
+            cert_expiry: Duration::from_secs(swarm.cert_expiry_seconds),
+            force,
+        };
+        match self.pi.engine.init(&init).await {
+            Ok(id) => {
+                tracing::info!("swarm started, this node is {id}");
+                self.completed()
+            }
+            Err(error) if error.refusal() == Some(Refusal::AlreadyMember) => Ok(()),
+            Err(error) => self.engine("starting the swarm", Err(error)),
+        }
+    }
+
+    fn completed(&self) -> Result<(), StepError> {
+        self.pi.mark(Stage::Swarm);
+        self.pi.journal.settle(|journal| journal.init = Progress::Completed).map_err(StepError::Journal)
+    }
+
+    /// Asks for a token; `None` while the manager is not ready to give one.
+    async fn ask(&self) -> Result<Option<JoinReply>, StepError> {
+        match self.pi.link.join().await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(LinkError::Refused { status: 409 | 429 | 503, message, .. }) => {
+                self.pi.status.say(&message);
+                sleep(ASK.mul_f64(rand::random_range(0.7..1.1))).await;
+                Ok(None)
+            }
+            Err(error) => Err(StepError::Link(error)),
+        }
+    }
+
+    async fn join(&self) -> Result<(), StepError> {
+        let Some(reply) = self.ask().await? else { return Ok(()) };
+        self.join_with(&reply).await
+    }
+
+    /// The manager does not count this node as a member, so the swarm the engine believes in is given up first.
+    async fn rejoin(&self) -> Result<(), StepError> {
+        let Some(reply) = self.ask().await? else { return Ok(()) };
+        self.leave().await?;
+        self.join_with(&reply).await
+    }
+
+    async fn join_with(&self, reply: &JoinReply) -> Result<(), StepError> {
+        self.pi.status.say("joining the swarm");
+        let drain = self.pi.card.role == Role::Manager && !self.pi.card.swarm.managers_run_tasks;
+        let mut last = Err(StepError::Later("the manager named no address to join at".to_owned()));
+        // The engine tries only the first address it is given.
+        for manager in &reply.managers {
+            match self.pi.engine.join(&reply.token, *manager, self.local.ip, drain).await {
+                Ok(()) => {
+                    self.pi.mark(Stage::Swarm);
+                    self.pi.status.say("joined, waiting to be seen ready");
+                    self.pi.status.news.notify_one();
+                    return Ok(());
+                }
+                // The engine goes on by itself: the next look shows how.
+                Err(error)
+                    if matches!(error.refusal(), Some(Refusal::AlreadyMember | Refusal::StillJoining)) =>
+                {
+                    return Ok(());
+                }
+                Err(error) => last = self.engine("joining the swarm", Err(error)),
+            }
+        }
+        last
+    }
+
+    pub(crate) async fn leave(&self) -> Result<(), StepError> {
+        match self.pi.engine.leave().await {
+            Err(error) if error.refusal() == Some(Refusal::NotMember) => Ok(()),
+            result => self.engine("leaving the swarm", result),
+        }
+    }
+}
+
+impl Step for Member {
+    /// The node's id.
+    type Outcome = String;
+    const STAGE: Stage = Stage::Swarm;
+    const RETRY: Policy = SWARM;
+
+    async fn probe(&self) -> Result<Probe<String>, StepError> {
+        Ok(match self.outlook().await? {
+            Move::Done(id) => {
+                if self.pi.is_founder() {
+                    self.completed()?;
+                }
+                self.pi.mark(Stage::Swarm);
+                Probe::Done(id)
+            }
+            Move::Wait(why) | Move::Leave(why) | Move::Rejoin(why) => Probe::Needed(why),
+            Move::Init => Probe::Needed("starting the swarm".to_owned()),
+            Move::Announce => Probe::Needed("announcing the new address".to_owned()),
+            Move::Join => Probe::Needed("asking the manager to be let in".to_owned()),
+            Move::Stop(why) => return Err(StepError::Never(why)),
+        })
+    }
+
+    async fn apply(&self) -> Result<(), StepError> {
+        match self.outlook().await? {
+            Move::Done(_) => Ok(()),
+            Move::Wait(_) => {
+                sleep(LOOK).await;
+                Ok(())
+            }
+            Move::Init => self.init(false).await,
+            Move::Announce => self.init(true).await,
+            Move::Join => self.join().await,
+            Move::Rejoin(why) => {
+                tracing::warn!("{why}: joining anew");
+                self.rejoin().await
+            }
+            Move::Leave(why) => {
+                tracing::warn!("{why}: leaving, to join anew");
+                self.leave().await
+            }
+            Move::Stop(why) => Err(StepError::Never(why)),
+        }
+    }
+}
+
+/// Leaves because the operator said so, and remembers it.
+pub(crate) async fn leave_for_good(pi: &Arc<Pi>, local: Ipv4Addr) {
+    pi.status.say("leaving the swarm as told");
+    let member = Member::new(Arc::clone(pi), Local { ip: local, prefix: 32 });
+    match member.leave().await {
+        Ok(()) => {
+            if let Err(error) = pi.journal.settle(|journal| journal.left = true) {
+                tracing::warn!("{}", chain(&error));
+            }
+            pi.status.change(|report| report.swarm_node = None);
+            pi.status.enter(Stage::Swarm);
+            pi.status.say("left the swarm as told");
+        }
+        Err(error) => tracing::warn!("{}", chain(&error)),
+    }
+}

@@ -1,0 +1,312 @@
+//! What to do about the swarm, as a table. Pure: every line is a test.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use cluster::identity::Role;
+use cluster::wire::SwarmEntry;
+
+use crate::engine::{LocalState, SwarmInfo};
+use crate::journal::Progress;
+
+/// The engine keeps trying to join by itself for a while and often succeeds.
+const PENDING: Duration = Duration::from_secs(75);
+/// Wrong certificates may become right when the clock does.
+const BROKEN: Duration = Duration::from_secs(60);
+/// A fresh member is in the list at once; one that is not there for so long is not going to be.
+const MISSING: Duration = Duration::from_secs(15);
+/// A manager that restarted counts its nodes as down until they call again, within some 20 s.
+const DOWN: Duration = Duration::from_secs(120);
+
+/// All that decides.
+#[derive(Debug)]
+pub(crate) struct Outlook<'a> {
+    /// What this node is to be.
+    pub(crate) role: Role,
+    /// Whether it is the manager that starts the swarm.
+    pub(crate) founder: bool,
+    /// The engine's own view.
+    pub(crate) info: &'a SwarmInfo,
+    /// The managers' view; `None` if there is no entry, or nobody to ask.
+    pub(crate) entry: Option<&'a SwarmEntry>,
+    /// Whether this node started a swarm before.
+    pub(crate) init: Progress,
+    /// This node's address.
+    pub(crate) address: Ipv4Addr,
+    /// Where the manager answered last.
+    pub(crate) manager: Option<Ipv4Addr>,
+}
+
+/// What a node is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// No swarm.
+    Outside,
+    /// The engine is trying to join.
+    Pending,
+    /// A human has to unlock the swarm.
+    Locked,
+    /// The engine's swarm does not work.
+    Broken,
+    /// A manager without a quorum, or still starting.
+    Headless,
+    /// In the list and ready.
+    Ready,
+    /// In the list and not ready.
+    Down,
+    /// Not in the list, or nobody to ask.
+    Missing,
+    /// The other role's member: a leftover of another life.
+    Misplaced,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// Nothing: this node is a member, with this id.
+    Done(String),
+    /// Nothing yet.
+    Wait(String),
+    /// Start the swarm.
+    Init,
+    /// Start it anew from its own state, with this node's new address.
+    Announce,
+    /// Ask for a token and join.
+    Join,
+    /// Ask for a token; if it is given, leave and join.
+    Rejoin(String),
+    /// Leave; the next look leads on.
+    Leave(String),
+    /// Nothing, ever, without a human.
+    Stop(String),
+}
+
+pub(crate) fn condition(outlook: &Outlook<'_>) -> Condition {
+    let info = outlook.info;
+    match info.local_node_state {
+        LocalState::Inactive => Condition::Outside,
+        LocalState::Pending | LocalState::Other => Condition::Pending,
+        LocalState::Locked => Condition::Locked,
+        LocalState::Error => Condition::Broken,
+        LocalState::Active => match outlook.entry.filter(|entry| entry.id == info.node_id) {
+            _ if outlook.role == Role::Worker && info.control_available => Condition::Misplaced,
+            _ if outlook.founder && !info.control_available => Condition::Headless,
+            Some(entry) if entry.state == "ready" => Condition::Ready,
+            Some(_) => Condition::Down,
+            None => Condition::Missing,
+        },
+    }
+}
+
+pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Duration) -> Move {
+    let info = outlook.info;
+    let wait = |why: &str| Move::Wait(why.to_owned());
+    match condition {
+        Condition::Outside if outlook.founder => start(outlook.init),
+        Condition::Outside => Move::Join,
+        Condition::Pending if lasted < PENDING => wait("Docker is trying to join"),
+        Condition::Pending => Move::Leave("joining took too long".to_owned()),
+        Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
+        Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
+        Condition::Broken if outlook.founder => {
+            Move::Stop(format!("Docker's swarm does not work: {}", info.error))
+        }
+        Condition::Broken => Move::Leave(format!("Docker's swarm does not work: {}", info.error)),
+        Condition::Headless => wait("waiting for the managers to agree"),
+        Condition::Ready | Condition::Down | Condition::Missing if outlook.founder => {
+            founder(outlook, condition)
+        }
+        Condition::Ready => Move::Done(info.node_id.clone()),
+        Condition::Down if lasted > DOWN && !knows_manager(outlook) => {
+            Move::Rejoin("the manager has another address and counts this node as down".to_owned())
+        }
+        Condition::Missing if lasted > MISSING => {
+            Move::Rejoin("the manager does not list this node".to_owned())
+        }
+        Condition::Down | Condition::Missing => wait("waiting to be seen ready"),
+        Condition::Misplaced => Move::Leave("this worker manages some other swarm".to_owned()),
+    }
+}
+
+/// The point of no return. Only who never started a swarm, or was cut short before the engine noted it, may start one.
+fn start(init: Progress) -> Move {
+    match init {
+        Progress::Never | Progress::Started => Move::Init,
+        Progress::Completed => Move::Stop(
+            "the swarm this node had started is gone from Docker; to start another, remove \
+             /var/lib/firstboot/journal.json and restart firstboot"
+                .to_owned(),
+        ),
+        Progress::Unknown => Move::Stop(
+            "the journal was damaged and Docker is in no swarm: there may have been one; to start another, remove \
+             /var/lib/firstboot/journal.json and restart firstboot"
+                .to_owned(),
+        ),
+    }
+}
+
+fn founder(outlook: &Outlook<'_>, condition: Condition) -> Move {
+    let info = outlook.info;
+    // A manager goes on announcing an address it has lost, and says that all is well.
+    if info.node_addr != outlook.address.to_string() {
+        return match info.managers {
+            Some(0 | 1) | None => Move::Announce,
+            Some(_) => Move::Stop(format!(
+                "this manager's address changed from {} to {}; with several managers it has to be given back",
+                info.node_addr, outlook.address
+            )),
+        };
+    }
+    match condition {
+        Condition::Ready => Move::Done(info.node_id.clone()),
+        _ => Move::Wait("waiting for the managers' list".to_owned()),
+    }
+}
+
+/// Whether the engine still dials where the manager is.
+fn knows_manager(outlook: &Outlook<'_>) -> bool {
+    let Some(manager) = outlook.manager else { return true };
+    let mut peers = outlook.info.remote_managers.iter();
+    peers.any(|peer| peer.addr.rsplit_once(':').is_some_and(|(address, _)| address == manager.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::types::Peer;
+
+    const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
+    const MANAGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+    struct Case {
+        role: Role,
+        info: SwarmInfo,
+        entry: Option<SwarmEntry>,
+        init: Progress,
+        seconds: u64,
+    }
+
+    fn worker(state: LocalState) -> Case {
+        let member = state == LocalState::Active;
+        let info = SwarmInfo {
+            node_id: if member { "me".into() } else { String::new() },
+            node_addr: OURS.to_string(),
+            local_node_state: state,
+            remote_managers: vec![Peer { addr: format!("{MANAGER}:2377") }],
+            ..SwarmInfo::default()
+        };
+        Case { role: Role::Worker, info, entry: None, init: Progress::Never, seconds: 0 }
+    }
+
+    fn founder(state: LocalState, init: Progress) -> Case {
+        let mut case = worker(state);
+        case.info.control_available = state == LocalState::Active;
+        case.info.managers = Some(1);
+        Case { role: Role::Manager, init, ..case }
+    }
+
+    fn entry(id: &str, state: &str) -> Option<SwarmEntry> {
+        Some(SwarmEntry {
+            id: id.into(),
+            state: state.into(),
+            availability: "active".into(),
+            leader: false,
+            reachability: None,
+            engine: None,
+            address: None,
+        })
+    }
+
+    fn moved(case: &Case) -> Move {
+        let outlook = Outlook {
+            role: case.role,
+            founder: case.role == Role::Manager,
+            info: &case.info,
+            entry: case.entry.as_ref(),
+            init: case.init,
+            address: OURS,
+            manager: Some(MANAGER),
+        };
+        decide(&outlook, condition(&outlook), Duration::from_secs(case.seconds))
+    }
+
+    #[test]
+    fn outside_a_swarm_the_first_manager_starts_it_and_the_others_join() {
+        assert_eq!(moved(&founder(LocalState::Inactive, Progress::Never)), Move::Init);
+        assert_eq!(moved(&worker(LocalState::Inactive)), Move::Join);
+    }
+
+    #[test]
+    fn an_init_cut_short_is_repeated_only_while_docker_knows_of_no_swarm() {
+        assert_eq!(moved(&founder(LocalState::Inactive, Progress::Started)), Move::Init);
+        let case = Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Started) };
+        assert_eq!(moved(&case), Move::Done("me".into()));
+    }
+
+    #[test]
+    fn a_swarm_that_existed_is_never_started_a_second_time() {
+        for init in [Progress::Completed, Progress::Unknown] {
+            assert!(matches!(moved(&founder(LocalState::Inactive, init)), Move::Stop(_)), "{init:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_journal_does_not_disturb_a_swarm_that_works() {
+        let case = Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Unknown) };
+        assert_eq!(moved(&case), Move::Done("me".into()));
+    }
+
+    #[test]
+    fn a_worker_is_a_member_only_when_the_manager_says_so() {
+        let active = || worker(LocalState::Active);
+        assert!(matches!(moved(&active()), Move::Wait(_)));
+        assert!(matches!(moved(&Case { entry: entry("me", "down"), ..active() }), Move::Wait(_)));
+        assert!(matches!(moved(&Case { entry: entry("other", "ready"), ..active() }), Move::Wait(_)));
+        assert_eq!(moved(&Case { entry: entry("me", "ready"), ..active() }), Move::Done("me".into()));
+    }
+
+    #[test]
+    fn a_worker_whose_entry_is_gone_asks_to_be_let_in_again() {
+        assert!(matches!(moved(&Case { seconds: 20, ..worker(LocalState::Active) }), Move::Rejoin(_)));
+    }
+
+    #[test]
+    fn a_worker_follows_a_manager_that_moved_but_not_one_that_rests() {
+        let mut case = Case { entry: entry("me", "down"), seconds: 130, ..worker(LocalState::Active) };
+        assert!(matches!(moved(&case), Move::Wait(_)), "same address");
+        case.info.remote_managers = vec![Peer { addr: "10.0.0.9:2377".into() }];
+        assert!(matches!(moved(&case), Move::Rejoin(_)), "other address");
+        case.seconds = 60;
+        assert!(matches!(moved(&case), Move::Wait(_)), "not for long enough");
+    }
+
+    #[test]
+    fn pending_and_broken_swarms_are_given_time_and_then_left() {
+        for (state, soon, late) in [(LocalState::Pending, 60, 80), (LocalState::Error, 30, 70)] {
+            assert!(matches!(moved(&Case { seconds: soon, ..worker(state) }), Move::Wait(_)));
+            assert!(matches!(moved(&Case { seconds: late, ..worker(state) }), Move::Leave(_)));
+        }
+    }
+
+    #[test]
+    fn a_locked_swarm_needs_a_human() {
+        assert!(matches!(moved(&worker(LocalState::Locked)), Move::Stop(_)));
+    }
+
+    #[test]
+    fn the_only_manager_announces_its_new_address_and_one_of_several_does_not() {
+        let mut case =
+            Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
+        case.info.node_addr = "10.0.0.77".into();
+        assert_eq!(moved(&case), Move::Announce);
+        case.info.managers = Some(3);
+        assert!(matches!(moved(&case), Move::Stop(_)));
+    }
+
+    #[test]
+    fn a_worker_that_manages_something_leaves_it() {
+        let mut case = worker(LocalState::Active);
+        case.info.control_available = true;
+        assert!(matches!(moved(&case), Move::Leave(_)));
+    }
+}

@@ -1,0 +1,120 @@
+//! TLS 1.3 between nodes of one cluster: both sides show a certificate of the cluster's CA, and nothing else is trusted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cluster::card;
+use rustls::crypto::CryptoProvider;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use thiserror::Error;
+
+use crate::host::{Host, HostError};
+
+/// Why the node's identity cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file could not be read.
+    #[error("cannot read the identity")]
+    Read(#[source] HostError),
+    /// A file is not there.
+    #[error("{0} is missing")]
+    Missing(PathBuf),
+    /// A file is not PEM of the right kind.
+    #[error("{path} is damaged")]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: pem::Error,
+    },
+    /// Certificate and key do not make an identity.
+    #[error("the node's certificate and key cannot be used")]
+    Config(#[source] rustls::Error),
+    /// The CA cannot be used to verify peers.
+    #[error("the cluster's CA certificate cannot be used")]
+    Verifier(#[source] rustls::server::VerifierBuilderError),
+}
+
+/// This node's certificate and key, and the CA that all peers must have.
+pub struct Credentials {
+    roots: Arc<RootCertStore>,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(..)")
+    }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+impl Credentials {
+    /// Reads the files the seed stage left in the state folder.
+    pub fn load(host: &dyn Host, folder: &Path) -> Result<Self, TlsError> {
+        let file = |name: &str| {
+            let path = folder.join(name);
+            match host.read(&path) {
+                Ok(Some(bytes)) => Ok((path, bytes)),
+                Ok(None) => Err(TlsError::Missing(path)),
+                Err(error) => Err(TlsError::Read(error)),
+            }
+        };
+        let certificates = |name: &str| {
+            let (path, bytes) = file(name)?;
+            CertificateDer::pem_slice_iter(&bytes)
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|source| TlsError::Pem { path, source })
+        };
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(card::CA)? {
+            roots.add(certificate).map_err(TlsError::Config)?;
+        }
+        let (path, bytes) = file(card::NODE_KEY)?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|source| TlsError::Pem { path, source })?;
+        Ok(Self { roots: Arc::new(roots), chain: certificates(card::NODE_CERT)?, key })
+    }
+
+    /// What the API accepts: TLS 1.3, a client certificate of this cluster's CA, no early data (it could be replayed).
+    pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let verifier: Arc<dyn ClientCertVerifier> =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), provider())
+                .build()
+                .map_err(TlsError::Verifier)?;
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TlsError::Config)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(TlsError::Config)?;
+        Ok(Arc::new(config))
+    }
+
+    /// What this node offers to a manager.
+    pub fn client(&self) -> Result<ClientConfig, TlsError> {
+        ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(TlsError::Config)?
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
+            .map_err(TlsError::Config)
+    }
+}
+
+/// A configuration that trusts nobody, for a client that speaks plain HTTP only: without it reqwest would load the
+/// machine's trust store.
+pub(crate) fn nobody() -> Result<ClientConfig, TlsError> {
+    Ok(ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(TlsError::Config)?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
