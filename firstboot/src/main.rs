@@ -96,7 +96,10 @@ fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     }
     // Ending now would restart into the seed stage for ever. So the normal boot is started from within this one,
     // which then never ends.
-    root.run(&Program::new("systemctl", ["start", "--no-block", "multi-user.target"])).unwrap_or_default();
+    for args in [vec!["daemon-reload"], vec!["start", "--no-block", "multi-user.target"]] {
+        let args = args.into_iter().map(str::to_owned).collect();
+        root.run(&Program { args, ..Program::new("systemctl", []) }).unwrap_or_default();
+    }
     loop {
         thread::park();
     }
