@@ -118,7 +118,11 @@ where
     I::Item: AsRef<OsStr>,
 {
     let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive").env("PATH", FOLDERS.join(":"));
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("PATH", FOLDERS.join(":"));
     let output = command.output().with_context(|| format!("cannot start {program}"))?;
     check(&command, &output)?;
     Ok(output.stdout)

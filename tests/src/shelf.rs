@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use builder::error::Failure;
+use builder::remote::Manager;
 use cluster::wire::{Board, BoardNode, Stage};
 
 use crate::product::Product;
@@ -19,17 +21,24 @@ pub struct Shelf {
     pub rack: Rack,
     folder: tempfile::TempDir,
     product: Product,
+    powered_on: Vec<String>,
 }
 
 impl Shelf {
     /// A folder with the operator's SSH key and the image in it, and an empty rack.
     pub fn prepare(product: &Product) -> Result<Self> {
-        let shelf = Self { rack: Rack::new()?, folder: tempfile::tempdir()?, product: product.clone() };
+        let shelf = Self {
+            rack: Rack::new("shelf")?,
+            folder: tempfile::tempdir()?,
+            product: product.clone(),
+            powered_on: Vec::new(),
+        };
         let folder = shelf.folder();
         std::os::unix::fs::symlink(&product.image, folder.join("pios-like.img.xz"))?;
         std::fs::create_dir(folder.join(".ssh"))?;
         let key = folder.join(".ssh/id_ed25519");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
         ensure!(made.success(), "ssh-keygen ended with {made}");
         Ok(shelf)
     }
@@ -95,17 +104,20 @@ impl Shelf {
     pub fn power_on(&mut self, node: &str) -> Result<()> {
         let card = self.card(node);
         self.rack.insert(node, &card)?;
+        self.powered_on.push(node.to_owned());
         self.rack.power_on(node)
     }
 
     /// The manager's board, found as `builder status` finds it; `None` while nobody answers.
     pub fn board(&self) -> Result<Option<Board>> {
-        let project = builder::project::load(&self.folder().join("cluster.yaml"))
-            .map_err(|failure| anyhow::anyhow!("{}", failure.render()))?;
-        match builder::remote::board(&project, None) {
+        let failed = |failure: Failure| anyhow::anyhow!("{}", failure.render());
+        let project = builder::project::load(&self.folder().join("cluster.yaml")).map_err(failed)?;
+        let identities = builder::pki::existing(&project).map_err(failed)?;
+        let mut manager = Manager::new(&project, &identities, None).map_err(failed)?;
+        match manager.board() {
             Ok(board) => Ok(Some(board)),
-            Err(failure) if failure.kind() == builder::error::Kind::Unreachable => Ok(None),
-            Err(failure) => bail!("{}", failure.render()),
+            Err(error) if error.is_transient() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -135,10 +147,10 @@ impl Shelf {
     }
 
     /// The end of every node's console, for a failure's message.
-    pub fn consoles(&self) -> String {
+    fn consoles(&self) -> String {
         let mut text = String::new();
-        for node in self.rack.nodes() {
-            let log = std::fs::read(self.rack.console(&node)).unwrap_or_default();
+        for node in &self.powered_on {
+            let log = self.rack.console(node).and_then(|path| Ok(std::fs::read(path)?)).unwrap_or_default();
             let tail = log.get(log.len().saturating_sub(4000)..).unwrap_or_default();
             text.push_str(&format!("--- {node}\n{}\n", String::from_utf8_lossy(tail)));
         }

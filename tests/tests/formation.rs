@@ -5,12 +5,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use cluster::identity::Role;
 use cluster::wire::Board;
 use serde_json::Value;
 use tests::product::Product;
-use tests::rack::Rack;
 use tests::repo::Repo;
 use tests::shelf::Shelf;
 
@@ -24,7 +23,7 @@ fn text(bytes: &[u8]) -> String {
 
 /// Names of every file on a card's FAT, as mtools sees them, and the command line.
 fn fat_of(shelf: &Shelf, node: &str) -> Result<(String, String)> {
-    let card = shelf.rack.card(node).context("the node has no card")?;
+    let card = shelf.rack.card(node)?;
     let drive = format!("{}@@{}", card.display(), 16384 * 512);
     let files = Command::new("mdir").args(["-/", "-b", "-i", &drive, "::"]).output()?;
     ensure!(files.status.success(), "mdir: {}", text(&files.stderr));
@@ -84,7 +83,8 @@ fn five_cards_become_a_swarm() {
         assert!(who.status.success(), "{node}: {}", text(&who.stderr));
         let said = text(&who.stdout);
         assert!(said.starts_with(&format!("{node}\npi\n0\n")), "{node}: {said}");
-        let modes = shelf.ssh(node, "sudo -n stat -c %a /var/lib/firstboot /var/lib/firstboot/node-key.pem").unwrap();
+        let modes =
+            shelf.ssh(node, "sudo -n stat -c %a /var/lib/firstboot /var/lib/firstboot/node-key.pem").unwrap();
         assert_eq!(text(&modes.stdout), "700\n600\n", "{node}");
 
         // The token is a bearer secret: it is in no log and no state of ours.
@@ -95,7 +95,16 @@ fn five_cards_become_a_swarm() {
     let stranger = Command::new("ssh")
         .arg("-F")
         .arg(shelf.secrets().unwrap().join("ssh_config"))
-        .args(["-o", "BatchMode=yes", "-o", "IdentityFile=/dev/null", "-o", "IdentitiesOnly=yes", "red01", "true"])
+        .args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentityFile=/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+            "red01",
+            "true",
+        ])
         .env_remove("SSH_AUTH_SOCK")
         .output()
         .unwrap();
@@ -152,7 +161,9 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
     shelf.make_cards(&small_cluster(&format!("{{source: docker, url: \"{url}\"}}"), "red00")).unwrap();
     shelf.power_on("red00").unwrap();
     let board = shelf
-        .wait_board(PATIENCE, |board| board.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| r.error.is_some())))
+        .wait_board(PATIENCE, |board| {
+            board.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| r.error.is_some()))
+        })
         .unwrap();
     let report = board.nodes[0].report.as_ref().unwrap();
     let error = &report.error.as_ref().unwrap().message;
@@ -166,13 +177,4 @@ fn small_cluster(docker: &str, nodes: &str) -> String {
         "version: 1\ncluster: red\nimage: pios-like.img.xz\nnodes: {nodes}\n\
          user: {{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}}\ndocker: {docker}\n"
     )
-}
-
-#[test]
-fn a_rack_leaves_nothing_behind() {
-    let rack = Rack::new().unwrap();
-    let bridge = rack.bridge().to_owned();
-    assert!(std::path::Path::new("/sys/class/net").join(&bridge).exists());
-    drop(rack);
-    assert!(!std::path::Path::new("/sys/class/net").join(&bridge).exists());
 }
