@@ -2,6 +2,17 @@
 
 use super::Refusal;
 use crate::card::DockerSource;
+use crate::name::{ClusterName, UserName};
+
+pub(super) fn user_name(text: &str) -> Result<UserName, Refusal> {
+    UserName::try_from(text)
+        .map_err(|error| Refusal::new(format!("the user name `{text}` {error}"), "write a name like pi"))
+}
+
+pub(super) fn cluster_name(text: &str) -> Result<ClusterName, Refusal> {
+    ClusterName::try_from(text)
+        .map_err(|error| Refusal::new(format!("the cluster name `{text}` {error}"), "write a name like red"))
+}
 
 /// The way an image is named: catalog name, path or URL.
 pub(super) fn image(text: &str) -> Result<String, Refusal> {
