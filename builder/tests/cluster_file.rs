@@ -118,7 +118,34 @@ fn problems_of_the_text_and_of_key_files_come_together() {
     assert_eq!(check.status.code(), Some(2));
     assert_eq!(text(&check.stdout), "");
     let home_text = home.path().display().to_string();
-    insta::assert_snapshot!(text(&check.stderr).replace(&home_text, "HOME"), @"");
+    insta::assert_snapshot!(text(&check.stderr).replace(&home_text, "HOME"), @r"
+    error: 5 problems in cluster.yaml
+
+    cluster.yaml:5:12: the manager `red02` is not a node
+      | managers: [red02]
+      |            ^^^^^
+      = did you mean `red00`?
+
+    cluster.yaml:9:7: ~/.ssh/id_ed25519 is a private key
+      |     - ~/.ssh/id_ed25519
+      |       ^^^^^^^^^^^^^^^^^
+      = write `~/.ssh/id_ed25519.pub`, the public half
+
+    cluster.yaml:10:7: there is no file anna.pub
+      |     - anna.pub
+      |       ^^^^^^^^
+      = write `~/.ssh/id_ed25519.pub`, which is there, or a key line itself
+
+    cluster.yaml:11:7: this is not a whole OpenSSH public key
+      |     - ssh-ed25519 AAAA
+      |       ^^^^^^^^^^^^^^^^
+      = copy the one line of a .pub file, without line breaks, in quotes
+
+    cluster.yaml:12:51: there is no file mirror.asc
+      | docker: {url: https://mirror.example/debian, key: mirror.asc}
+      |                                                   ^^^^^^^^^^
+      = write the path of a file that is there, seen from the cluster file
+    ");
 }
 
 #[test]

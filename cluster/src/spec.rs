@@ -1,6 +1,6 @@
 //! The cluster file as checked data, and the way there from its text.
 //!
-//! The text becomes a tree with places ([`tree`]); the tree is walked key by key, and whatever is wrong is noted
+//! The text becomes a tree with places (`tree`); the tree is walked key by key, and whatever is wrong is noted
 //! and passed over, so that one run names every problem. What lies outside the text (key files) comes through
 //! [`Outside`].
 

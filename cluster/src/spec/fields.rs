@@ -13,7 +13,7 @@ pub(super) struct Keys {
 }
 
 /// A mapping being read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'n> {
     keys: &'static Keys,
     /// The whole mapping.

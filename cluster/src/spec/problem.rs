@@ -80,16 +80,13 @@ impl fmt::Display for Problems {
             let before: String =
                 problem.shown.chars().take(first).map(|c| if c == '\t' { c } else { ' ' }).collect();
             write!(f, "\n  | {}\n  | {before}{}", problem.shown, "^".repeat(end - first))?;
-            for line in problem.advice.lines() {
-                write!(f, "\n  = {line}")?;
-            }
+            write!(f, "\n  = {}", problem.advice)?;
         }
         Ok(())
     }
 }
 
-/// Gathers problems while the file is read.
-#[derive(Debug)]
+/// Gathers problems while the file is read. It holds the whole text, so it cannot be printed.
 pub(super) struct Collector<'t> {
     text: &'t str,
     found: Vec<(Place, String, String)>,
@@ -122,8 +119,10 @@ impl<'t> Collector<'t> {
         self.found.dedup();
         let lines: Vec<&str> = self.text.lines().collect();
         let secrets: Vec<&str> = self.secrets.iter().flat_map(|place| words_at(&lines, *place)).collect();
-        let without =
-            |text: &str| secrets.iter().fold(text.to_owned(), |text, word| text.replace(word, HIDDEN));
+        let clean = |text: &str| {
+            let text = secrets.iter().fold(text.to_owned(), |text, word| text.replace(word, HIDDEN));
+            text.replace(|c: char| c.is_control(), "\u{fffd}")
+        };
         let list = self
             .found
             .iter()
@@ -133,8 +132,8 @@ impl<'t> Collector<'t> {
                 Problem {
                     line: place.line,
                     column: place.column,
-                    message: without(message),
-                    advice: without(advice),
+                    message: clean(message),
+                    advice: clean(advice),
                     shown,
                     marked,
                 }

@@ -12,15 +12,13 @@ use super::secrets;
 /// Deepest nesting; the cluster file itself needs four.
 const DEPTH: usize = 12;
 
-/// A value and where it stands.
-#[derive(Debug)]
+/// A value and where it stands. Values may be secret, so trees cannot be printed.
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) content: Content,
 }
 
 /// What a value is.
-#[derive(Debug)]
 pub(super) enum Content {
     /// Nothing after the colon or dash, or `null`.
     Nothing,
@@ -33,7 +31,6 @@ pub(super) enum Content {
 }
 
 /// A key and its value.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) key_place: Place,
