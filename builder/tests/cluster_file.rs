@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -45,6 +46,8 @@ fn init_writes_a_file_that_check_accepts() {
     let init = builder(home.path(), &["init"]);
     assert!(init.status.success(), "{}", text(&init.stderr));
     assert_eq!(text(&init.stdout), "");
+    let mode = fs::metadata(home.path().join("cluster.yaml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "a file that will hold pass phrases");
     insta::assert_snapshot!(text(&init.stderr), @r"
     wrote cluster.yaml
     your public key: ~/.ssh/id_ed25519.pub
