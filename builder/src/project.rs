@@ -132,3 +132,31 @@ fn resolve(folder: &Path, written: &str) -> PathBuf {
 pub(crate) fn home() -> Option<PathBuf> {
     directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_start_beside_the_cluster_file_or_at_home() {
+        let folder = Path::new("lab");
+        assert_eq!(resolve(folder, "os.img"), Path::new("lab/os.img"));
+        assert_eq!(resolve(folder, "/srv/os.img"), Path::new("/srv/os.img"));
+        assert_eq!(resolve(folder, "~/os.img"), home().unwrap().join("os.img"));
+        assert_eq!(resolve(folder, "~anna/os.img"), Path::new("lab/~anna/os.img"));
+    }
+
+    #[test]
+    fn a_loaded_project_holds_keys_and_not_their_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lab.yaml");
+        let text = "version: 1\ncluster: red\nimage: os.img\nnodes: red00\nuser: {name: pi, authorized_keys: k.pub}\n";
+        std::fs::write(&file, text).unwrap();
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+        std::fs::write(folder.path().join("k.pub"), format!("{key}\n")).unwrap();
+        let project = load(&file).unwrap();
+        assert_eq!(project.cluster.user.authorized_keys, [key]);
+        assert_eq!(project.secrets_folder(), folder.path().join("red.secrets"));
+        assert_eq!(project.path("os.img"), folder.path().join("os.img"));
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -52,9 +53,9 @@ fn starter(key: Option<&str>) -> String {
     STARTER.replace(KEY, key.unwrap_or(KEY))
 }
 
-/// Writes a file that was not there.
+/// Writes a file that was not there. Pass phrases and hashes will be written into it, so it is the user's alone.
 fn create(file: &Path, text: &str) -> io::Result<()> {
-    File::create_new(file)?.write_all(text.as_bytes())
+    File::options().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
 }
 
 /// Says on standard error what was done and what comes next.

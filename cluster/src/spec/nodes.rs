@@ -93,19 +93,6 @@ fn managers(
     let texts = root.texts("managers", problems);
     let expanded = expand(&texts, "managers", problems)?;
     let place = texts.first()?.1;
-    let nodes = nodes?;
-    let mut managers: Vec<Hostname> = Vec::new();
-    for (text, place) in &expanded {
-        match nodes.iter().find(|node| node.as_str() == text) {
-            None => {
-                problems.add(*place, format!("the manager `{text}` is not a node"), which_node(text, nodes))
-            }
-            Some(node) if managers.contains(node) => {
-                problems.add(*place, format!("the manager {node} is named twice"), "name each manager once");
-            }
-            Some(node) => managers.push(node.clone()),
-        }
-    }
     match expanded.len() {
         1 => {}
         3 | 5 => problems.add(
@@ -118,6 +105,19 @@ fn managers(
             format!("{count} managers cannot agree when one of them fails"),
             "name one, three or five managers (for now, one)",
         ),
+    }
+    let nodes = nodes?;
+    let mut managers: Vec<Hostname> = Vec::new();
+    for (text, place) in &expanded {
+        match nodes.iter().find(|node| node.as_str() == text) {
+            None => {
+                problems.add(*place, format!("the manager `{text}` is not a node"), which_node(text, nodes))
+            }
+            Some(node) if managers.contains(node) => {
+                problems.add(*place, format!("the manager {node} is named twice"), "name each manager once");
+            }
+            Some(node) => managers.push(node.clone()),
+        }
     }
     Some(managers)
 }
