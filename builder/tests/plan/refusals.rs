@@ -65,6 +65,7 @@ fn refuses_an_architecture_without_an_agent() {
 fn refuses_an_agent_for_another_architecture() {
     let mut recipe = Recipe::trixie();
     recipe.machine = X86_64;
+    recipe.without_dpkg = true;
     let said = bench(&recipe).refusal();
     assert!(
         said.contains("is for aarch64, but the image is for x86_64\nhint: run `cargo xtask agent`"),
