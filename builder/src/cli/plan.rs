@@ -45,8 +45,12 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     } else {
         show::text(cluster, &planner, &cards)
     };
-    let printed = io::stdout().lock().write_all(text.as_bytes());
-    printed.map_err(|source| Failure::new(Kind::Failed, PrintError(source)))?;
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) => return Err(Failure::new(Kind::Failed, PrintError(error))),
+        Ok(()) => {}
+    }
     let words = if args.nodes.is_empty() { String::new() } else { format!(" {}", args.nodes.join(" ")) };
     progress.say(&format!("next: builder build{words}"));
     Ok(())

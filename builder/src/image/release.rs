@@ -75,6 +75,18 @@ pub struct BootFiles {
 /// The names of [`BootFiles::seed`].
 pub const SEED_FILES: [&str; 3] = ["user-data", "network-config", "meta-data"];
 
+/// Files that a person or a tool puts there before the first boot; no image is published with one.
+const LEFT_BY_TOOLS: [&str; 8] = [
+    "custom.toml",
+    "firstrun.sh",
+    "rpi-preseed.toml",
+    "ssh",
+    "ssh.txt",
+    "userconf",
+    "userconf.txt",
+    "wpa_supplicant.conf",
+];
+
 /// An image as published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recognised {
@@ -189,8 +201,7 @@ fn customisation(cmdline: &str, files: &BootFiles) -> Option<String> {
     if cmdline.lines().count() > 1 {
         return Some("its cmdline.txt has more than one line".to_owned());
     }
-    let left_by_tools = ["custom.toml", "firstrun.sh", "userconf.txt", "userconf"];
-    if let Some(name) = left_by_tools.iter().find(|name| has(files, name)) {
+    if let Some(name) = LEFT_BY_TOOLS.iter().find(|name| has(files, name)) {
         return Some(format!("it has {name}"));
     }
     let filled_in = |content: &&Option<String>| content.as_deref().is_some_and(|text| !is_template(text));
@@ -300,7 +311,7 @@ mod tests {
             Err(Refusal::Customised(what)) => what,
             other => panic!("{other:?}"),
         };
-        for name in ["custom.toml", "firstrun.sh", "userconf.txt", "userconf", "SWARM"] {
+        for name in LEFT_BY_TOOLS.into_iter().chain(["SWARM"]) {
             assert!(customised(&files("resize", &[name])).contains(&name.to_lowercase()));
         }
         for word in
