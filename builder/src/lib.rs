@@ -5,6 +5,7 @@ pub mod agent;
 pub mod build;
 pub mod cache;
 pub mod cli;
+pub mod elf;
 pub mod error;
 pub mod fetch;
 pub mod image;

@@ -1,9 +1,15 @@
 //! Chooses the life: without a command, beside a `card.json`, the seed stage; `agent` the service.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, io, thread};
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use firstboot::host::real::RealHost;
+use firstboot::host::{Host, Program};
+use firstboot::seed;
 
 /// The Pi's side of a cluster made by builder
 #[derive(Debug, Parser)]
@@ -29,6 +35,59 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let _cli = Cli::parse();
-    ExitCode::SUCCESS
+    let (root, payload) = match Cli::parse().command {
+        Some(Command::Agent) => return ExitCode::SUCCESS,
+        Some(Command::Seed { root, payload }) => (root, payload),
+        None => ("/".into(), None),
+    };
+    match card(payload) {
+        Ok(card) if seed::is_wanted(&card.fat, &card.folder) => run_seed(RealHost::new(root), &card),
+        Ok(card) => {
+            usage(&format!("there is no card.json in {}: which command is wanted?", card.payload.display()))
+        }
+        Err(error) => usage(&format!("cannot use the payload's folder: {error}")),
+    }
+}
+
+/// The FAT partition and the payload's folder on it.
+struct Card {
+    payload: PathBuf,
+    fat: RealHost,
+    folder: PathBuf,
+}
+
+/// The card of the payload in this folder, or else around this binary.
+fn card(payload: Option<PathBuf>) -> io::Result<Card> {
+    let payload = match payload {
+        Some(folder) => folder.canonicalize()?,
+        None => env::current_exe()?.parent().unwrap_or(Path::new("/")).to_owned(),
+    };
+    let fat = RealHost::new(payload.parent().unwrap_or(Path::new("/")).to_owned());
+    let folder = Path::new("/").join(payload.file_name().unwrap_or_default());
+    Ok(Card { payload, fat, folder })
+}
+
+/// Runs the seed stage; its end is the end of this boot.
+fn run_seed(root: RealHost, card: &Card) -> ExitCode {
+    let outcome = seed::run(&root, &card.fat, &card.folder);
+    // systemd shows this on the screen and the serial line. Nobody is there to tell if that fails.
+    io::stderr().write_all(outcome.text.as_bytes()).unwrap_or_default();
+    if outcome.hook_is_out {
+        return ExitCode::SUCCESS;
+    }
+    if !root.is_machine() {
+        return ExitCode::FAILURE;
+    }
+    // Ending now would restart into the seed stage for ever. So the normal boot is started from within this one,
+    // which then never ends.
+    root.run(&Program::new("systemctl", ["start", "--no-block", "multi-user.target"])).unwrap_or_default();
+    loop {
+        thread::park();
+    }
+}
+
+fn usage(problem: &str) -> ExitCode {
+    let error = Cli::command().error(ErrorKind::MissingSubcommand, problem);
+    error.print().unwrap_or_default();
+    ExitCode::from(2)
 }

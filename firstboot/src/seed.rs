@@ -1,1 +1,218 @@
 //! The seed stage: identity onto the root partition, without a network.
+//!
+//! Runs once as root, started by the words on the kernel command line, before anything of the normal boot: no network,
+//! no D-Bus, root and FAT writable. Its first act is to take those words out again, so that whatever happens later,
+//! the next boot is a normal one. Then come the [`PARTS`], each on its own: what fails is written down and the next
+//! part is done, because a node that has no German keyboard is still a node.
+//!
+//! Every part may be cut short by the power and done again. `seed.json` on the root partition says that binary and
+//! keys are safely there; only from then on are the secrets on the FAT destroyed, and never read again.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use cluster::card::{self, Card, CardError, CardSecrets};
+use thiserror::Error;
+
+use crate::host::{Host, HostError};
+
+mod clock;
+mod hook;
+mod hostname;
+mod install;
+mod locale;
+mod network;
+mod scrub;
+mod ssh;
+mod status;
+mod units;
+mod user;
+mod wifi;
+
+/// Where the agent finds its payload and keeps its state.
+pub const STATE: &str = "/var/lib/firstboot";
+/// The installed binary.
+pub const BINARY: &str = "/usr/local/lib/firstboot/firstboot";
+/// In [`STATE`]: when the seed stage was finished, a [`cluster::wire::Mark`] as JSON.
+pub const MARK: &str = "seed.json";
+
+/// Why a part of the seed stage was not done.
+#[derive(Debug, Error)]
+pub enum SeedError {
+    /// An effect failed.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A file of the payload is missing.
+    #[error("{0} is not on the card")]
+    NotOnCard(String),
+    /// The payload cannot be used.
+    #[error("cannot use {}", card::CARD)]
+    Card(#[source] CardError),
+    /// The payload's secrets cannot be used. Without the parser's words: they may quote a secret.
+    #[error("{0} is damaged or was written by a newer builder")]
+    Secrets(&'static str),
+    /// The OS image lacks something.
+    #[error("this image has no {0}")]
+    NotInImage(String),
+    /// A value would not mean in a file of the OS what it says.
+    #[error("the {what} {value:?} cannot be used")]
+    Unfit {
+        /// What it is, such as `time zone`.
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// What was written is not what is read.
+    #[error("{0} does not read back as it was written")]
+    ReadBack(PathBuf),
+    /// The user with id 1000 has not the wanted name, whatever was tried.
+    #[error("there is no user {0} with the id 1000")]
+    NoUser(String),
+    /// Secrets stay where they are until the agent has its own copy.
+    #[error("the secrets stay on the card, because the agent is not installed")]
+    NotInstalled,
+}
+
+/// One node's seed stage.
+#[derive(Debug)]
+struct Seed<'a> {
+    /// The root file system.
+    root: &'a dyn Host,
+    /// The FAT partition.
+    fat: &'a dyn Host,
+    /// The payload's folder on the FAT.
+    folder: &'a Path,
+    /// The payload.
+    card: Card,
+}
+
+type Part = fn(&Seed<'_>) -> Result<(), SeedError>;
+
+/// What is done, in this order. The clock is first because everything after it leaves dates behind; scrubbing is last.
+const PARTS: [(&str, Part); 16] = [
+    ("clock", clock::apply),
+    ("host name", hostname::apply),
+    ("user", user::settle_account),
+    ("password", user::set_password),
+    ("SSH keys", user::authorize_keys),
+    ("sudo", user::allow_sudo),
+    ("SSH host key", ssh::install_host_key),
+    ("SSH server", ssh::enable),
+    ("network", network::apply),
+    ("Wi-Fi", wifi::apply),
+    ("time zone", locale::set_timezone),
+    ("keyboard", locale::set_keymap),
+    ("agent", install::apply),
+    ("first-boot questions", install::clear_the_way),
+    ("secrets", scrub::apply),
+    // Last, since generating a locale may take a minute: everything that matters is done by then.
+    ("locale", locale::set_locale),
+];
+
+/// How a seed stage ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether the next boot is a normal one. If not, the caller must not let this boot end.
+    pub hook_is_out: bool,
+    /// What could not be done: part and reason. No secrets.
+    pub problems: Vec<(&'static str, String)>,
+    /// The same as sentences for a person, as written to `status.txt`.
+    pub text: String,
+}
+
+/// Whether a binary started without a command stands on a card: beside a payload, or named on a kernel command line.
+/// A card that lost its payload counts, because its hook has to be taken out all the same.
+pub fn is_wanted(fat: &dyn Host, folder: &Path) -> bool {
+    // Unreadable is not absent: on a dying card the seed stage is what keeps the Pi from rebooting for ever.
+    !matches!((fat.read(&folder.join(card::CARD)), hook::is_set(fat)), (Ok(None), Ok(false)))
+}
+
+/// Runs the seed stage. `folder` is the payload's folder on `fat`, such as `/swarm`.
+pub fn run(root: &dyn Host, fat: &dyn Host, folder: &Path) -> Outcome {
+    let mut problems = Vec::new();
+    let mut note = |part, result: Result<(), SeedError>| {
+        if let Err(error) = &result {
+            problems.push((part, chain(error)));
+        }
+        result.is_ok()
+    };
+    let hook_is_out = note("kernel command line", hook::take_out(fat));
+    let card = match read_card(fat, folder) {
+        Ok(card) => Some(card),
+        Err(error) => {
+            note("payload", Err(error));
+            None
+        }
+    };
+    let seed = card.map(|card| Seed { root, fat, folder, card });
+    for (name, part) in PARTS {
+        if let Some(seed) = &seed {
+            note(name, part(seed));
+        }
+    }
+    let text = status::text(seed.as_ref().map(|seed| &seed.card), hook_is_out, &problems);
+    if let Err(error) = fat.write(&folder.join(card::STATUS), text.as_bytes(), 0o644, None) {
+        problems.push(("status", chain(&error)));
+    }
+    root.sync();
+    fat.sync();
+    Outcome { hook_is_out, problems, text }
+}
+
+fn read_card(fat: &dyn Host, folder: &Path) -> Result<Card, SeedError> {
+    let json =
+        fat.read(&folder.join(card::CARD))?.ok_or_else(|| SeedError::NotOnCard(card::CARD.to_owned()))?;
+    Card::from_json(&json).map_err(SeedError::Card)
+}
+
+impl Seed<'_> {
+    /// A file of the payload.
+    fn payload(&self, name: &str) -> Result<Vec<u8>, SeedError> {
+        self.fat.read(&self.folder.join(name))?.ok_or_else(|| SeedError::NotOnCard(name.to_owned()))
+    }
+
+    /// Whether binary and keys are on the root partition. From then on what is on the FAT may be half destroyed.
+    fn is_installed(&self) -> Result<bool, SeedError> {
+        Ok(self.root.read(&Path::new(STATE).join(MARK))?.is_some())
+    }
+
+    /// The payload's secrets; `None` once [`Self::is_installed`].
+    fn secrets(&self) -> Result<Option<CardSecrets>, SeedError> {
+        if self.is_installed()? {
+            return Ok(None);
+        }
+        let json = self.payload(card::SECRETS)?;
+        CardSecrets::from_json(&json).map(Some).map_err(|_| SeedError::Secrets(card::SECRETS))
+    }
+
+    /// A text file of the root; empty when it is absent.
+    fn read_text(&self, path: &str) -> Result<String, SeedError> {
+        let bytes = self.root.read(Path::new(path))?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Writes a text file of the root, owned by root.
+    fn write_text(&self, path: &str, text: &str, mode: u32) -> Result<(), SeedError> {
+        Ok(self.root.write(Path::new(path), text.as_bytes(), mode, None)?)
+    }
+
+    /// Whether the root has this file.
+    fn has(&self, path: &str) -> Result<bool, SeedError> {
+        Ok(self.root.read(Path::new(path))?.is_some())
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,11 @@
 //! Recipes that make Pi OS-like images from Debian packages, for tests and the demo.
+//!
+//! A recipe is a folder of `recipes/`; what it imitates, and what it cannot, is in this crate's README. Nothing here
+//! ends up on a real Pi.
+
+pub mod apt;
+mod pios;
+mod tools;
+
+pub use pios::{host_architecture, pios};
+pub use tools::{capture, install_missing, require, require_root, run};

@@ -1,2 +1,51 @@
-//! Work around the code: demo, test, ci, bench, dist.
-fn main() {}
+//! Work around the code: `demo`, `test`, `agent`, `bench`. Each sets up what it needs.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod agents;
+mod cross;
+mod demo;
+mod setup;
+mod suite;
+
+/// Work around the code
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Cli {
+    /// Form a swarm of five virtual Pis from one cluster file, in front of your eyes
+    Demo(demo::DemoArgs),
+    /// Check formatting and lints, then run every test
+    Test(suite::TestArgs),
+    /// Build the Pi's static binary for every architecture
+    Agent(agents::AgentArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            setup::say(&format!("error: {error}"));
+            for cause in error.chain().skip(1) {
+                setup::say(&format!("caused by: {cause}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli {
+        Cli::Demo(args) => demo::run(&args),
+        Cli::Test(args) => suite::run(&args),
+        Cli::Agent(args) => {
+            agents::run(&args)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

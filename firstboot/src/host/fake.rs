@@ -1,0 +1,243 @@
+//! A machine in memory, for tests: it writes down every effect, and fails or loses its power at a chosen one.
+//!
+//! Effects are what changes the machine: writing, overwriting, making, linking, removing, running, setting the clock.
+//! Machines that share a [`Power`] (a root file system and a FAT, say) count their effects together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{Error, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::{Host, HostError, Owner, Program};
+
+/// What lies at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A file.
+    File {
+        /// Its content.
+        bytes: Vec<u8>,
+        /// Permission bits.
+        mode: u32,
+        /// Its owner; root without it.
+        owner: Option<Owner>,
+    },
+    /// A folder.
+    Folder {
+        /// Permission bits.
+        mode: u32,
+        /// Its owner; root without it.
+        owner: Option<Owner>,
+    },
+    /// A symbolic link. Reading does not follow it.
+    Link(PathBuf),
+}
+
+/// Everything there is, by absolute path.
+pub type Files = BTreeMap<PathBuf, Node>;
+
+/// What goes wrong, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The effect with this number (from 0) fails; everything else works.
+    FailAt(usize),
+    /// The power goes at this effect: it is not done (an overwrite: half done), and nothing after it.
+    DieAt(usize),
+}
+
+/// The supply of one or more machines: counts their effects and holds the fault.
+#[derive(Debug, Default)]
+pub struct Power {
+    fault: Option<Fault>,
+    log: Mutex<Vec<String>>,
+}
+
+impl Power {
+    /// Power with a fault to come.
+    pub fn with(fault: Fault) -> Arc<Self> {
+        Arc::new(Self { fault: Some(fault), log: Mutex::default() })
+    }
+
+    /// The effects so far, in words, the one that met the fault included.
+    pub fn log(&self) -> Vec<String> {
+        lock(&self.log).clone()
+    }
+
+    /// Whether the power is gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.fault, Some(Fault::DieAt(at)) if lock(&self.log).len() > at)
+    }
+
+    /// Counts an effect; an error is what happens instead of it.
+    fn spend(&self, effect: String) -> Result<(), Error> {
+        if self.is_gone() {
+            return Err(power_is_gone());
+        }
+        let mut log = lock(&self.log);
+        let number = log.len();
+        log.push(effect);
+        match self.fault {
+            Some(Fault::FailAt(at)) if at == number => Err(Error::other("a fault put here by the test")),
+            Some(Fault::DieAt(at)) if at == number => Err(power_is_gone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Plays a program: may change the files; what it returns is its standard output, or its standard error when it failed.
+pub type Player = dyn Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync;
+
+/// The machine.
+pub struct FakeHost {
+    power: Arc<Power>,
+    files: Mutex<Files>,
+    clock: Mutex<SystemTime>,
+    player: Box<Player>,
+}
+
+impl fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FakeHost").field("files", &lock(&self.files).keys()).finish_non_exhaustive()
+    }
+}
+
+impl FakeHost {
+    /// A machine with these files on its disk and this time on its clock, and without any program.
+    pub fn new(power: Arc<Power>, files: Files, clock: SystemTime) -> Self {
+        let player = |program: &Program, _: &mut Files| Err(format!("{} is not installed", program.name));
+        Self { power, files: Mutex::new(files), clock: Mutex::new(clock), player: Box::new(player) }
+    }
+
+    /// Gives it programs.
+    #[must_use]
+    pub fn with_programs(
+        mut self,
+        player: impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.player = Box::new(player);
+        self
+    }
+
+    /// The disk as it is now.
+    pub fn files(&self) -> Files {
+        lock(&self.files).clone()
+    }
+
+    fn spend(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
+        self.power.spend(format!("{verb} {}", path.display())).map_err(file_error(verb, path))
+    }
+
+    fn check_parent(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
+        match path.parent().map(|parent| lock(&self.files).get(parent).cloned()) {
+            Some(Some(Node::Folder { .. } | Node::Link(_))) => Ok(()),
+            _ => Err(file_error(verb, path)(ErrorKind::NotFound.into())),
+        }
+    }
+}
+
+impl Host for FakeHost {
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
+        if self.power.is_gone() {
+            return Err(file_error("read", path)(power_is_gone()));
+        }
+        match lock(&self.files).get(path) {
+            Some(Node::File { bytes, .. }) => Ok(Some(bytes.clone())),
+            Some(Node::Folder { .. }) => Err(file_error("read", path)(ErrorKind::IsADirectory.into())),
+            Some(Node::Link(_)) | None => Ok(None),
+        }
+    }
+
+    fn list(&self, path: &Path) -> Result<Vec<String>, HostError> {
+        let files = lock(&self.files);
+        let inside = files.keys().filter(|key| key.parent() == Some(path));
+        Ok(inside.filter_map(|key| Some(key.file_name()?.to_string_lossy().into_owned())).collect())
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
+        self.spend("write", path)?;
+        self.check_parent("write", path)?;
+        lock(&self.files).insert(path.to_owned(), Node::File { bytes: bytes.to_owned(), mode, owner });
+        Ok(())
+    }
+
+    fn overwrite(&self, path: &Path, new: &[u8]) -> Result<(), HostError> {
+        let spent = self.spend("overwrite", path);
+        let mut files = lock(&self.files);
+        let Some(Node::File { bytes, .. }) = files.get_mut(path) else {
+            return Err(file_error("overwrite", path)(ErrorKind::NotFound.into()));
+        };
+        if bytes.len() != new.len() {
+            return Err(file_error("overwrite", path)(ErrorKind::InvalidInput.into()));
+        }
+        // A sector is written whole or not at all; anything longer may be torn.
+        let done = match (&spent, self.power.is_gone()) {
+            (Ok(()), _) => new.len(),
+            (Err(_), true) if new.len() > 512 => new.len() / 2,
+            _ => 0,
+        };
+        for (old, new) in bytes.iter_mut().zip(new).take(done) {
+            *old = *new;
+        }
+        spent
+    }
+
+    fn make_folder(&self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
+        self.spend("make the folder", path)?;
+        let mut files = lock(&self.files);
+        for parent in path.ancestors().skip(1) {
+            files.entry(parent.to_owned()).or_insert(Node::Folder { mode: 0o755, owner: None });
+        }
+        files.insert(path.to_owned(), Node::Folder { mode, owner });
+        Ok(())
+    }
+
+    fn link(&self, target: &Path, link: &Path) -> Result<(), HostError> {
+        self.spend("link", link)?;
+        self.check_parent("link", link)?;
+        lock(&self.files).insert(link.to_owned(), Node::Link(target.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), HostError> {
+        self.spend("remove", path)?;
+        lock(&self.files).remove(path);
+        Ok(())
+    }
+
+    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError> {
+        let exit = |stderr: String| HostError::Exit {
+            line: program.line(),
+            status: "exit status: 1".into(),
+            stderr,
+        };
+        self.power.spend(format!("run {}", program.line())).map_err(|error| exit(error.to_string()))?;
+        (self.player)(program, &mut lock(&self.files)).map_err(exit)
+    }
+
+    fn now(&self) -> SystemTime {
+        *lock(&self.clock)
+    }
+
+    fn set_clock(&self, to: SystemTime) -> Result<(), HostError> {
+        self.power.spend("set the clock".to_owned()).map_err(HostError::Clock)?;
+        *lock(&self.clock) = to;
+        Ok(())
+    }
+
+    fn sync(&self) {}
+}
+
+fn power_is_gone() -> Error {
+    Error::other("the power is gone")
+}
+
+fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(Error) -> HostError {
+    move |source| HostError::File { verb, path: path.to_owned(), source }
+}
+
+/// A test that panicked elsewhere is no reason to panic here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

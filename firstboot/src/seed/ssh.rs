@@ -1,0 +1,97 @@
+//! sshd: on, with the host key the operator's `known_hosts` already has, and without passwords where none is set.
+//!
+//! Our key does not take the place of `ssh_host_ed25519_key`: Pi OS deletes `ssh_host_*_key*` and makes new ones, in
+//! one release before the seed stage, in another beside it or at the next boot. Under a name of its own, given to sshd
+//! by a drop-in, it survives all of them; naming one key also keeps sshd from offering those the operator does not know.
+
+use std::path::Path;
+
+use cluster::card;
+
+use super::{Seed, SeedError, units};
+
+/// Where the key lies: beside sshd's own files, so that clearing the agent's state does not lock anybody out.
+const KEY: &str = "/etc/ssh/firstboot_host_ed25519_key";
+const KEY_PUBLIC: &str = "/etc/ssh/firstboot_host_ed25519_key.pub";
+const CONFIG: &str = "/etc/ssh/sshd_config";
+/// Sorts before the files of the image and of cloud-init: sshd takes the first value it finds.
+const DROP_IN: &str = "/etc/ssh/sshd_config.d/10-firstboot.conf";
+const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf";
+
+/// Power lost here: each file is old or new; the drop-in names the key only once it is there.
+pub(super) fn install_host_key(seed: &Seed<'_>) -> Result<(), SeedError> {
+    if seed.is_installed()? {
+        return Ok(());
+    }
+    let (key, public) = (seed.payload(card::HOST_KEY)?, seed.payload(card::HOST_KEY_PUBLIC)?);
+    if seed.root.list(Path::new("/etc/ssh"))?.is_empty() {
+        return Err(SeedError::NotInImage("SSH server".to_owned()));
+    }
+    seed.root.write(Path::new(KEY), &key, 0o600, None)?;
+    Ok(seed.root.write(Path::new(KEY_PUBLIC), &public, 0o644, None)?)
+}
+
+/// Power lost here: sshd is off or on, and its drop-in old or new.
+pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
+    let unit = "ssh.service";
+    let file = units::find(seed, unit)?.ok_or_else(|| SeedError::NotInImage("SSH server".to_owned()))?;
+    units::enable(seed, "multi-user.target", unit, &file)?;
+    seed.root.link(&file, &Path::new(units::FOLDER).join("sshd.service"))?;
+
+    let config = seed.read_text(CONFIG)?;
+    if let Some(config) = include_drop_ins(&config) {
+        seed.write_text(CONFIG, &config, 0o644)?;
+    }
+    // Once the secrets are gone nobody knows whether there was a password: the drop-in of the first run stays.
+    if let Some(secrets) = seed.secrets()? {
+        seed.root.make_folder(Path::new("/etc/ssh/sshd_config.d"), 0o755, None)?;
+        seed.write_text(DROP_IN, &drop_in(seed.has(KEY)?, secrets.password_hash.is_some()), 0o644)?;
+    }
+    Ok(())
+}
+
+fn drop_in(own_key: bool, password: bool) -> String {
+    let mut text = String::from("# Written by firstboot.\n");
+    if own_key {
+        text += &format!("HostKey {KEY}\n");
+    }
+    if !password {
+        text += "PasswordAuthentication no\n";
+    }
+    text
+}
+
+/// sshd's configuration with the drop-ins read first; `None` when it reads them already.
+fn include_drop_ins(config: &str) -> Option<String> {
+    let reads = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"))
+            && words.any(|word| word.contains("sshd_config.d/"))
+    };
+    (!config.lines().any(reads)).then(|| format!("{INCLUDE}\n{config}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_off_only_where_none_is_set() {
+        assert!(drop_in(true, false).contains("\nPasswordAuthentication no\n"));
+        assert!(!drop_in(true, true).contains("Password"));
+    }
+
+    #[test]
+    fn a_key_that_is_not_there_is_not_named() {
+        // sshd does not start when the only key it is told of is missing.
+        assert!(!drop_in(false, true).contains("HostKey"));
+    }
+
+    #[test]
+    fn drop_ins_are_included_once_and_first() {
+        assert_eq!(include_drop_ins("#x\n  include /etc/ssh/sshd_config.d/*.conf\n"), None);
+        let added = include_drop_ins("#Include /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n").unwrap();
+        assert!(added.starts_with("Include /etc/ssh/sshd_config.d/*.conf\n"));
+        assert_eq!(include_drop_ins(&added), None);
+    }
+}

@@ -1,0 +1,504 @@
+//! The seed stage as a whole on a machine in memory that looks like a Pi OS card, disturbed at every effect.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cluster::card::{
+    CardDocker, CardSwarm, CardUser, CardWifi, DockerSource, Planned, StaticAddress, VERSION,
+};
+use cluster::identity::Role;
+use cluster::secret::Secret;
+use cluster::wire::{Mark, Stage};
+
+use super::*;
+use crate::host::fake::{FakeHost, Fault, Files, Node, Power};
+use crate::host::{Owner, Program};
+
+const FOLDER: &str = "/swarm";
+const HASH: &str = "$y$j9T$salt$hashofapassword";
+const PSK: &str = "correct horse battery";
+const NODE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nnode key\n-----END PRIVATE KEY-----\n";
+const HOST_KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nhost key\n-----END OPENSSH PRIVATE KEY-----\n";
+/// When the card was made; the Pi's clock stands a year before.
+const MADE: u64 = 1_790_000_000;
+
+fn card() -> Card {
+    let ip = |last| std::net::Ipv4Addr::new(10, 1, 1, last);
+    let node = |name: &str, role, address| Planned {
+        name: name.try_into().unwrap(),
+        role,
+        address,
+        labels: Default::default(),
+    };
+    Card {
+        version: VERSION,
+        cluster: "red".try_into().unwrap(),
+        cluster_id: "0123456789abcdef".try_into().unwrap(),
+        node: "red03".try_into().unwrap(),
+        role: Role::Worker,
+        not_before: MADE,
+        nodes: vec![node("red00", Role::Manager, None), node("red03", Role::Worker, Some(ip(3)))],
+        user: CardUser {
+            name: "ann".try_into().unwrap(),
+            authorized_keys: vec!["ssh-ed25519 AAAA ann@laptop".to_owned()],
+        },
+        address: Some(StaticAddress { ip: ip(3), prefix: 24, gateway: Some(ip(1)), dns: vec![ip(1)] }),
+        wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned() }),
+        timezone: Some("Europe/Berlin".to_owned()),
+        locale: Some("de_DE.UTF-8".to_owned()),
+        keymap: Some("de".to_owned()),
+        docker: CardDocker { source: DockerSource::Docker, version: None, url: None, key: None },
+        swarm: CardSwarm {
+            interface: None,
+            address_pool: None,
+            cert_expiry_seconds: 7_776_000,
+            join_window_seconds: 3600,
+            managers_run_tasks: false,
+        },
+    }
+}
+
+fn secrets() -> CardSecrets {
+    CardSecrets {
+        version: VERSION,
+        password_hash: Some(Secret::new(HASH.to_owned())),
+        wifi_psk: Some(Secret::new(PSK.to_owned())),
+    }
+}
+
+fn disk(files: &[(&str, &[u8])]) -> Files {
+    let mut disk = Files::new();
+    for (path, bytes) in files {
+        for parent in Path::new(path).ancestors().skip(1) {
+            disk.insert(parent.to_owned(), Node::Folder { mode: 0o755, owner: None });
+        }
+        disk.insert(path.into(), Node::File { bytes: bytes.to_vec(), mode: 0o644, owner: None });
+    }
+    disk
+}
+
+fn cmdline() -> String {
+    format!(
+        "root=PARTUUID=1-02 rootwait cgroup_enable=memory {}\n",
+        cluster::hook::tokens("/boot/firmware").join(" ")
+    )
+}
+
+/// The FAT as the builder leaves it.
+fn fat_files() -> Files {
+    disk(&[
+        ("/cmdline.txt", cmdline().as_bytes()),
+        ("/userconf.txt", format!("ann:{HASH}\n").as_bytes()),
+        ("/swarm/run", &[0x7f; 4096]),
+        ("/swarm/card.json", &serde_json::to_vec(&card()).unwrap()),
+        ("/swarm/secrets.json", &serde_json::to_vec(&secrets()).unwrap()),
+        ("/swarm/ca.pem", b"ca"),
+        ("/swarm/node.pem", b"certificate"),
+        ("/swarm/node-key.pem", NODE_KEY.repeat(20).as_bytes()),
+        ("/swarm/ssh-host-key", HOST_KEY.repeat(20).as_bytes()),
+        ("/swarm/ssh-host-key.pub", b"ssh-ed25519 BBBB red03"),
+    ])
+}
+
+/// The root as Pi OS ships it, as far as the seed stage looks.
+fn root_files() -> Files {
+    disk(&[
+        ("/proc/uptime", b"12.50 9.00\n"),
+        ("/etc/hosts", b"127.0.0.1\tlocalhost\n127.0.1.1\t\traspberrypi\n"),
+        ("/etc/passwd", b"root:x:0:0::/root:/bin/bash\nsystemd-timesync:x:991:990::/:/bin/false\npi:x:1000:1000::/home/pi:/bin/bash\n"),
+        ("/etc/group", b"sudo:x:27:pi\npi:x:1000:\n"),
+        ("/etc/shadow", b"pi:*:1:::::\n"),
+        ("/etc/sudoers", b"root ALL=(ALL) ALL\n"),
+        ("/etc/sudoers.d/README", b""),
+        ("/etc/ssh/sshd_config", b"Include /etc/ssh/sshd_config.d/*.conf\n"),
+        ("/etc/default/keyboard", b"XKBLAYOUT=\"gb\"\n"),
+        ("/etc/default/locale", b"LANG=en_GB.UTF-8\n"),
+        ("/etc/locale.gen", b"# de_DE.UTF-8 UTF-8\nen_GB.UTF-8 UTF-8\n"),
+        ("/etc/cloud/cloud.cfg", b""),
+        ("/home/pi/.bashrc", b""),
+        ("/usr/lib/userconf-pi/userconf", b"#!/bin/sh\n"),
+        ("/usr/lib/systemd/system/ssh.service", b""),
+        ("/usr/lib/systemd/system/getty@.service", b""),
+        ("/usr/lib/systemd/system/userconfig.service", b""),
+        ("/usr/lib/systemd/system/NetworkManager.service", b""),
+        ("/usr/share/zoneinfo/Europe/Berlin", b"TZif"),
+        ("/var/lib/systemd/timesync/clock", b""),
+        ("/var/lib/systemd/rfkill/platform-fe300000.mmcnr:wlan", b"1\n"),
+        ("/var/lib/NetworkManager/NetworkManager.state", b"[main]\nWirelessEnabled=false\n"),
+    ])
+}
+
+fn edit(files: &mut Files, path: &str, change: impl Fn(String) -> String) {
+    if let Some(Node::File { bytes, .. }) = files.get_mut(Path::new(path)) {
+        *bytes = change(String::from_utf8(bytes.clone()).unwrap()).into_bytes();
+    }
+}
+
+fn move_home(files: &mut Files, from: &str, to: &str) {
+    let inside: Vec<PathBuf> = files.keys().filter(|path| path.starts_with(from)).cloned().collect();
+    for path in inside {
+        let node = files.remove(&path).unwrap();
+        files.insert(Path::new(to).join(path.strip_prefix(from).unwrap()), node);
+    }
+}
+
+/// The programs of a Pi, as far as the seed stage runs them.
+fn play(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
+    let args: Vec<&str> = program.args.iter().map(String::as_str).collect();
+    match (program.name.as_str(), args.as_slice()) {
+        ("/usr/lib/userconf-pi/userconf", [new]) => {
+            for path in ["/etc/passwd", "/etc/group", "/etc/shadow"] {
+                edit(files, path, |text| {
+                    text.replace("pi:", &format!("{new}:")).replace("/pi:", &format!("/{new}:"))
+                });
+            }
+            edit(files, "/etc/group", |text| text.replace(":pi", &format!(":{new}")));
+            move_home(files, "/home/pi", &format!("/home/{new}"));
+        }
+        ("usermod", ["--login", new, old]) => {
+            for path in ["/etc/passwd", "/etc/shadow"] {
+                edit(files, path, |text| text.replace(&format!("\n{old}:"), &format!("\n{new}:")));
+            }
+        }
+        ("usermod", ["--move-home", "--home", home, _]) => {
+            edit(files, "/etc/passwd", |text| text.replace("/home/pi:", &format!("{home}:")));
+            move_home(files, "/home/pi", home);
+        }
+        ("usermod", ["--append", "--groups", group, user]) => {
+            edit(files, "/etc/group", |text| {
+                text.replace(&format!("{group}:x:27:"), &format!("{group}:x:27:{user},"))
+            });
+        }
+        ("groupmod", ["--new-name", new, old]) => {
+            edit(files, "/etc/group", |text| text.replace(&format!("\n{old}:"), &format!("\n{new}:")));
+        }
+        ("chpasswd", ["--encrypted"]) => {
+            let (user, hash) = std::str::from_utf8(&program.stdin).unwrap().trim().split_once(':').unwrap();
+            edit(files, "/etc/shadow", |_| format!("{user}:{hash}:1:::::\n"));
+        }
+        ("locale-gen", []) => {}
+        other => return Err(format!("not expected: {other:?}")),
+    }
+    Ok(Vec::new())
+}
+
+struct Pi {
+    power: Arc<Power>,
+    root: FakeHost,
+    fat: FakeHost,
+}
+
+impl Pi {
+    fn power_on(power: Arc<Power>, root: Files, fat: Files) -> Self {
+        let clock = UNIX_EPOCH + Duration::from_secs(MADE - 31_536_000);
+        Self {
+            root: FakeHost::new(power.clone(), root, clock).with_programs(play),
+            fat: FakeHost::new(power.clone(), fat, clock),
+            power,
+        }
+    }
+
+    fn fresh() -> Self {
+        Self::power_on(Arc::default(), root_files(), fat_files())
+    }
+
+    fn seed(&self) -> Outcome {
+        run(&self.root, &self.fat, Path::new(FOLDER))
+    }
+
+    fn text(&self, path: &str) -> String {
+        match self.root.files().get(Path::new(path)) {
+            Some(Node::File { bytes, .. }) => String::from_utf8(bytes.clone()).unwrap(),
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    fn mode(&self, path: &str) -> u32 {
+        match self.root.files().get(Path::new(path)) {
+            Some(Node::File { mode, .. } | Node::Folder { mode, .. }) => *mode,
+            other => panic!("{path} is {other:?}"),
+        }
+    }
+
+    fn link(&self, path: &str) -> Option<PathBuf> {
+        match self.root.files().get(Path::new(path)) {
+            Some(Node::Link(target)) => Some(target.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// Everything on a disk that a person could find with a text search.
+fn contains(files: &Files, needle: &str) -> bool {
+    files.values().any(|node| {
+        matches!(node, Node::File { bytes, .. } if bytes.windows(needle.len()).any(|window| window == needle.as_bytes()))
+    })
+}
+
+#[test]
+fn a_card_becomes_a_node() {
+    let pi = Pi::fresh();
+    let outcome = pi.seed();
+    assert!(outcome.problems.is_empty() && outcome.hook_is_out, "{outcome:?}");
+
+    assert_eq!(pi.text("/etc/hostname"), "red03\n");
+    assert!(pi.text("/etc/hosts").contains("127.0.1.1\tred03\n"));
+    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:"));
+    assert!(pi.text("/etc/group").contains("\nann:x:1000:"));
+    assert_eq!(pi.text("/etc/shadow"), format!("ann:{HASH}:1:::::\n"));
+    assert_eq!(pi.text("/home/ann/.ssh/authorized_keys"), "ssh-ed25519 AAAA ann@laptop\n");
+    let owner = Some(Owner { user: 1000, group: 1000 });
+    let files = pi.root.files();
+    assert!(
+        matches!(&files[Path::new("/home/ann/.ssh")], Node::Folder { mode: 0o700, owner: o } if *o == owner)
+    );
+    assert!(
+        matches!(&files[Path::new("/home/ann/.ssh/authorized_keys")], Node::File { mode: 0o600, owner: o, .. } if *o == owner)
+    );
+    assert_eq!(pi.text("/etc/sudoers.d/010_ann"), "ann ALL=(ALL) NOPASSWD: ALL\n");
+    assert_eq!(pi.mode("/etc/sudoers.d/010_ann"), 0o440);
+
+    assert_eq!(pi.text("/etc/ssh/firstboot_host_ed25519_key"), HOST_KEY.repeat(20));
+    assert_eq!(pi.mode("/etc/ssh/firstboot_host_ed25519_key"), 0o600);
+    assert!(pi.link("/etc/systemd/system/multi-user.target.wants/ssh.service").is_some());
+
+    let profiles = "/etc/NetworkManager/system-connections";
+    assert!(
+        pi.text(&format!("{profiles}/firstboot-ethernet.nmconnection"))
+            .contains("address1=10.1.1.3/24,10.1.1.1")
+    );
+    assert!(
+        pi.text(&format!("{profiles}/firstboot-wifi.nmconnection")).contains("psk=correct\\shorse\\sbattery")
+    );
+    for profile in ["ethernet", "wifi"] {
+        assert_eq!(pi.mode(&format!("{profiles}/firstboot-{profile}.nmconnection")), 0o600);
+    }
+    assert!(pi.text("/var/lib/NetworkManager/NetworkManager.state").contains("WirelessEnabled=true"));
+    assert_eq!(pi.text("/var/lib/systemd/rfkill/platform-fe300000.mmcnr:wlan"), "0\n");
+
+    assert_eq!(pi.link("/etc/localtime"), Some("/usr/share/zoneinfo/Europe/Berlin".into()));
+    assert_eq!(pi.text("/etc/default/locale"), "LANG=de_DE.UTF-8\n");
+    assert!(pi.power.log().contains(&"run locale-gen".to_owned()));
+
+    assert_eq!(pi.mode(BINARY), 0o755);
+    assert_eq!(pi.mode(STATE), 0o700);
+    for name in ["card.json", "ca.pem", "node.pem", "node-key.pem"] {
+        assert_eq!(pi.mode(&format!("{STATE}/{name}")), 0o600, "{name}");
+    }
+    assert!(pi.link("/etc/systemd/system/multi-user.target.wants/firstboot.service").is_some());
+    assert_eq!(pi.link("/etc/systemd/system/userconfig.service"), Some("/dev/null".into()));
+    assert_eq!(pi.text("/etc/cloud/cloud-init.disabled"), "");
+
+    let mark: Mark = serde_json::from_str(&pi.text("/var/lib/firstboot/seed.json")).unwrap();
+    assert_eq!(mark, Mark { stage: Stage::Seed, unix_ms: MADE * 1000, uptime_ms: 12_500 });
+}
+
+#[test]
+fn nothing_secret_is_left_on_the_fat_or_told_to_anybody() {
+    let pi = Pi::fresh();
+    let outcome = pi.seed();
+    let told = format!("{outcome:?} {:?}", pi.power.log());
+    for secret in [HASH, PSK, NODE_KEY, HOST_KEY, "PRIVATE KEY"] {
+        assert!(!contains(&pi.fat.files(), secret), "{secret} is on the FAT");
+        assert!(!told.contains(secret), "{secret} was told");
+    }
+    // Overwritten first: a removed file's bytes stay on the card.
+    let log = pi.power.log();
+    for path in ["/swarm/secrets.json", "/swarm/node-key.pem", "/swarm/ssh-host-key", "/userconf.txt"] {
+        let place = |verb: &str| log.iter().position(|line| *line == format!("{verb} {path}")).unwrap();
+        assert!(place("overwrite") < place("remove"));
+    }
+}
+
+#[test]
+fn the_hook_goes_first_and_the_line_keeps_its_length() {
+    let pi = Pi::fresh();
+    pi.seed();
+    assert_eq!(pi.power.log()[0], "overwrite /cmdline.txt");
+    let Node::File { bytes, .. } = &pi.fat.files()[Path::new("/cmdline.txt")] else { panic!() };
+    let line = String::from_utf8(bytes.clone()).unwrap();
+    assert_eq!(line.len(), cmdline().len());
+    assert_eq!(
+        line.split_whitespace().collect::<Vec<_>>(),
+        ["root=PARTUUID=1-02", "rootwait", "cgroup_enable=memory"]
+    );
+}
+
+#[test]
+fn power_lost_at_any_effect_and_a_second_run_end_as_one_undisturbed_run() {
+    let undisturbed = Pi::fresh();
+    undisturbed.seed();
+    let effects = undisturbed.power.log().len();
+    assert!(effects > 40, "{effects}");
+    for k in 0..effects {
+        let first = Pi::power_on(Power::with(Fault::DieAt(k)), root_files(), fat_files());
+        let outcome = first.seed();
+        assert!(!outcome.problems.is_empty());
+        let second = Pi::power_on(Arc::default(), first.root.files(), first.fat.files());
+        let outcome = second.seed();
+        let at = &undisturbed.power.log()[k];
+        assert!(outcome.problems.is_empty(), "after power lost at {at}: {outcome:?}");
+        assert_eq!(second.fat.files(), undisturbed.fat.files(), "after power lost at {at}");
+        for (path, node) in undisturbed.root.files() {
+            assert_eq!(
+                second.root.files().get(&path),
+                Some(&node),
+                "{} after power lost at {at}",
+                path.display()
+            );
+        }
+        assert_eq!(second.root.files().len(), undisturbed.root.files().len(), "after power lost at {at}");
+    }
+}
+
+#[test]
+fn a_third_run_changes_nothing() {
+    let pi = Pi::fresh();
+    pi.seed();
+    let again = Pi::power_on(Arc::default(), pi.root.files(), pi.fat.files());
+    assert!(again.seed().problems.is_empty());
+    assert_eq!(again.root.files(), pi.root.files());
+    assert_eq!(again.fat.files(), pi.fat.files());
+}
+
+#[test]
+fn whatever_fails_is_told_and_never_costs_agent_hook_or_secrets() {
+    let effects = Pi::fresh_log();
+    for (k, effect) in effects.iter().enumerate() {
+        let pi = Pi::power_on(Power::with(Fault::FailAt(k)), root_files(), fat_files());
+        let outcome = pi.seed();
+        // A userconf that fails is made up for with usermod.
+        assert!(!outcome.problems.is_empty() || effect.contains("userconf "), "nobody was told of {effect}");
+        assert_eq!(outcome.hook_is_out, k != 0, "{effect}");
+        let installed = pi.root.files().contains_key(Path::new("/var/lib/firstboot/seed.json"));
+        if installed {
+            assert!(pi.link("/etc/systemd/system/multi-user.target.wants/firstboot.service").is_some());
+            assert_eq!(pi.text("/var/lib/firstboot/node-key.pem"), NODE_KEY.repeat(20));
+        } else {
+            assert!(contains(&pi.fat.files(), NODE_KEY), "the key is nowhere after {effect}");
+        }
+        let vital = ["/usr/local", "/var/lib/firstboot", "firstboot.service", "multi-user.target.wants"];
+        assert!(installed || vital.iter().any(|word| effect.contains(word)), "no agent because of {effect}");
+    }
+}
+
+impl Pi {
+    fn fresh_log() -> Vec<String> {
+        let pi = Self::fresh();
+        pi.seed();
+        pi.power.log()
+    }
+}
+
+#[test]
+fn a_damaged_or_newer_card_boots_normally_and_says_so() {
+    for (json, word) in
+        [(&b"{\"version\": 1"[..], "damaged"), (b"{\"version\": 99}", "newer builder"), (b"", "damaged")]
+    {
+        let mut fat = fat_files();
+        fat.insert("/swarm/card.json".into(), Node::File { bytes: json.to_vec(), mode: 0o644, owner: None });
+        let pi = Pi::power_on(Arc::default(), root_files(), fat);
+        let outcome = pi.seed();
+        assert!(outcome.hook_is_out);
+        assert!(outcome.text.contains(word), "{}", outcome.text);
+        assert_eq!(pi.root.files(), root_files());
+        assert!(contains(&pi.fat.files(), "cannot be used"));
+    }
+}
+
+#[test]
+fn a_card_without_its_payload_is_still_freed_of_the_hook() {
+    let folder = Path::new(FOLDER);
+    let mut fat = fat_files();
+    fat.remove(Path::new("/swarm/card.json"));
+    let pi = Pi::power_on(Arc::default(), root_files(), fat);
+    assert!(is_wanted(&pi.fat, folder));
+    assert!(pi.seed().hook_is_out);
+    assert!(!is_wanted(&pi.fat, folder));
+    assert!(is_wanted(&Pi::fresh().fat, folder));
+}
+
+#[test]
+fn a_hook_that_cannot_be_taken_out_is_told_to_the_caller_and_the_node_is_made_all_the_same() {
+    let pi = Pi::power_on(Power::with(Fault::FailAt(0)), root_files(), fat_files());
+    let outcome = pi.seed();
+    assert!(!outcome.hook_is_out);
+    assert!(outcome.text.contains("could not be written"));
+    assert_eq!(pi.text("/etc/hostname"), "red03\n");
+}
+
+#[test]
+fn damaged_secrets_are_not_quoted() {
+    let mut fat = fat_files();
+    let json = format!("{{\"version\":1,\"password_hash\":\"x\",\"wifi_psk\":{{\"{PSK}\":1}}}}");
+    fat.insert(
+        "/swarm/secrets.json".into(),
+        Node::File { bytes: json.into_bytes(), mode: 0o644, owner: None },
+    );
+    let pi = Pi::power_on(Arc::default(), root_files(), fat);
+    let outcome = pi.seed();
+    assert!(outcome.text.contains("secrets.json is damaged"));
+    assert!(!outcome.text.contains(PSK));
+}
+
+#[test]
+fn a_rename_cut_short_is_finished() {
+    // userconf got as far as the login name: home and group still have the old one.
+    let mut root = root_files();
+    edit(&mut root, "/etc/passwd", |text| text.replace("\npi:", "\nann:"));
+    let pi = Pi::power_on(Arc::default(), root, fat_files());
+    let outcome = pi.seed();
+    assert!(outcome.problems.is_empty(), "{outcome:?}");
+    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:"));
+    assert!(pi.text("/etc/group").contains("\nann:x:1000:"));
+    assert!(pi.text("/etc/group").contains("sudo:x:27:ann,"));
+    assert!(pi.root.files().contains_key(Path::new("/home/ann/.bashrc")));
+}
+
+#[test]
+fn without_a_password_none_is_accepted() {
+    let mut fat = fat_files();
+    let json = serde_json::to_vec(&CardSecrets { password_hash: None, ..secrets() }).unwrap();
+    fat.insert("/swarm/secrets.json".into(), Node::File { bytes: json, mode: 0o644, owner: None });
+    let pi = Pi::power_on(Arc::default(), root_files(), fat);
+    pi.seed();
+    assert_eq!(pi.text("/etc/shadow"), "ann:*:1:::::\n");
+    assert!(pi.text("/etc/ssh/sshd_config.d/10-firstboot.conf").contains("PasswordAuthentication no\n"));
+}
+
+#[test]
+fn an_account_that_could_not_be_made_is_left_to_the_os() {
+    let clock = SystemTime::UNIX_EPOCH;
+    let power: Arc<Power> = Arc::default();
+    let root = FakeHost::new(power.clone(), root_files(), clock);
+    let fat = FakeHost::new(power, fat_files(), clock);
+    let outcome = run(&root, &fat, Path::new(FOLDER));
+    assert!(outcome.problems.iter().any(|(part, _)| *part == "user"));
+    assert!(fat.files().contains_key(Path::new("/userconf.txt")));
+    assert!(!root.files().contains_key(Path::new("/etc/systemd/system/userconfig.service")));
+    // The agent is there nevertheless, and the other secrets are gone.
+    assert!(root.files().contains_key(Path::new(BINARY)));
+    assert!(!contains(&fat.files(), "PRIVATE KEY"));
+}
+
+#[test]
+fn both_names_of_the_locale_agree_on_trixie() {
+    let mut root = root_files();
+    root.insert("/etc/default/locale".into(), Node::Link("../locale.conf".into()));
+    root.extend(disk(&[("/etc/locale.conf", b"# by update-locale\n")]));
+    let pi = Pi::power_on(Arc::default(), root, fat_files());
+    assert!(pi.seed().problems.is_empty());
+    assert_eq!(pi.text("/etc/locale.conf"), "# by update-locale\nLANG=de_DE.UTF-8\n");
+    assert_eq!(pi.link("/etc/default/locale"), Some("../locale.conf".into()));
+}
+
+#[test]
+fn the_clock_goes_forward_only() {
+    let later = UNIX_EPOCH + Duration::from_secs(MADE + 5);
+    let power: Arc<Power> = Arc::default();
+    let root = FakeHost::new(power.clone(), root_files(), later).with_programs(play);
+    let fat = FakeHost::new(power.clone(), fat_files(), later);
+    run(&root, &fat, Path::new(FOLDER));
+    assert!(!power.log().contains(&"set the clock".to_owned()));
+    assert!(Pi::fresh_log().contains(&"set the clock".to_owned()));
+}

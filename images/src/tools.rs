@@ -1,0 +1,157 @@
+//! The system's programs: which are there, what to type when one is not, and running them.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, Result, bail};
+
+/// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
+const PACKAGES: [(&str, &str); 25] = [
+    ("apt-ftparchive", "apt-utils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dpkg-deb", "dpkg"),
+    ("fsck.fat", "dosfstools"),
+    ("gpg", "gpg"),
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("losetup", "mount"),
+    ("mattrib", "mtools"),
+    ("mcopy", "mtools"),
+    ("mdel", "mtools"),
+    ("mdir", "mtools"),
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.fat", "dosfstools"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("nsenter", "util-linux"),
+    ("qemu-aarch64-static", "qemu-user-static"),
+    ("resize2fs", "e2fsprogs"),
+    ("sfdisk", "fdisk"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("systemd-nspawn", "systemd-container"),
+    ("unshare", "util-linux"),
+    ("xz", "xz-utils"),
+];
+
+/// Where programs are: root's own folders too, which a plain user's search path may lack.
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// Checks that every program is installed.
+///
+/// # Errors
+/// Names the missing ones and the `apt-get install` that brings them.
+pub fn require(programs: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = programs.iter().copied().filter(|program| !is_installed(program)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut packages: Vec<&str> = missing.iter().map(|program| package_of(program)).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    bail!("not installed: {}. Type: sudo apt-get install --yes {}", missing.join(", "), packages.join(" "))
+}
+
+/// Installs everything this workspace calls and does not find, with apt.
+///
+/// # Errors
+/// Without root or apt, or when apt fails: names the packages and what to type.
+pub fn install_missing() -> Result<()> {
+    let programs = PACKAGES.map(|(program, _)| program);
+    let Err(missing) = require(&programs) else { return Ok(()) };
+    if !is_installed("apt-get") || require_root("installing packages").is_err() {
+        return Err(missing);
+    }
+    let mut packages: Vec<&str> =
+        PACKAGES.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    run("apt-get", ["-qq", "update"])?;
+    let install = ["-qq", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+    run("apt-get", install.into_iter().chain(packages)).context(missing)
+}
+
+fn is_installed(program: &str) -> bool {
+    FOLDERS.iter().any(|folder| Path::new(folder).join(program).exists())
+}
+
+fn package_of(program: &str) -> &str {
+    PACKAGES.iter().find(|(name, _)| *name == program).map_or(program, |(_, package)| package)
+}
+
+/// Checks that this process is root; `what` says what needs it, such as `the rack`.
+///
+/// # Errors
+/// Says how to become root.
+pub fn require_root(what: &str) -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    bail!("{what} needs root. Type: sudo --preserve-env=HOME,PATH {}", command_line())
+}
+
+fn command_line() -> String {
+    // The build's own binary says nothing to a person: what was typed is cargo.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    format!("cargo xtask {}", words.join(" ")).trim_end().to_owned()
+}
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// When it cannot be started or fails; the message ends with the last lines of its standard error.
+pub fn run<I>(program: &str, arguments: I) -> Result<()>
+where
+    I: IntoIterator,
+    I::Item: AsRef<OsStr>,
+{
+    capture(program, arguments).map(drop)
+}
+
+/// Runs a program to its end and returns what it wrote to standard output.
+///
+/// # Errors
+/// When it cannot be started or fails; the message ends with the last lines of its standard error.
+pub fn capture<I>(program: &str, arguments: I) -> Result<Vec<u8>>
+where
+    I: IntoIterator,
+    I::Item: AsRef<OsStr>,
+{
+    let mut command = Command::new(program);
+    command.args(arguments).env("LC_ALL", "C").env("DEBIAN_FRONTEND", "noninteractive").env("PATH", FOLDERS.join(":"));
+    let output = command.output().with_context(|| format!("cannot start {program}"))?;
+    check(&command, &output)?;
+    Ok(output.stdout)
+}
+
+pub(crate) fn check(command: &Command, output: &Output) -> Result<()> {
+    if output.status.success() {
+        return Ok(());
+    }
+    let talk = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = talk.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+    bail!("{command:?} failed ({}):\n{}", output.status, last.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_program_is_named_with_the_package_to_install() {
+        require(&["sh"]).unwrap();
+        let error = require(&["sh", "no-such-program", "also-missing"]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "not installed: no-such-program, also-missing. Type: sudo apt-get install --yes also-missing no-such-program"
+        );
+        assert_eq!(package_of("mcopy"), "mtools");
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted() {
+        let error = run("sh", ["-c", "echo no room >&2; exit 3"]).unwrap_err().to_string();
+        assert!(error.contains("no room") && error.contains('3'), "{error}");
+    }
+}

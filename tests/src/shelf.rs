@@ -1,0 +1,174 @@
+//! A shelf: cards made by the real `builder` from a cluster file, in a rack, as a user would have it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use cluster::wire::{Board, BoardNode, Stage};
+
+use crate::product::Product;
+use crate::rack::Rack;
+
+/// A folder with a cluster file, its cards, and the rack they are in. Everything goes when it is dropped.
+#[derive(Debug)]
+pub struct Shelf {
+    /// The rack.
+    pub rack: Rack,
+    folder: tempfile::TempDir,
+    product: Product,
+}
+
+impl Shelf {
+    /// A folder with the operator's SSH key and the image in it, and an empty rack.
+    pub fn prepare(product: &Product) -> Result<Self> {
+        let shelf = Self { rack: Rack::new()?, folder: tempfile::tempdir()?, product: product.clone() };
+        let folder = shelf.folder();
+        std::os::unix::fs::symlink(&product.image, folder.join("pios-like.img.xz"))?;
+        std::fs::create_dir(folder.join(".ssh"))?;
+        let key = folder.join(".ssh/id_ed25519");
+        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
+        ensure!(made.success(), "ssh-keygen ended with {made}");
+        Ok(shelf)
+    }
+
+    /// Writes the cluster file and builds its cards.
+    pub fn make_cards(&self, cluster_file: &str) -> Result<()> {
+        std::fs::write(self.folder().join("cluster.yaml"), cluster_file)?;
+        let built = self.builder(["build", "-o", "cards"])?;
+        ensure!(built.status.success(), "builder build: {}", String::from_utf8_lossy(&built.stderr));
+        Ok(())
+    }
+
+    /// [`Self::prepare`] and [`Self::make_cards`].
+    pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
+        let shelf = Self::prepare(product)?;
+        shelf.make_cards(cluster_file)?;
+        Ok(shelf)
+    }
+
+    /// Where the cluster file lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The card image of a node.
+    pub fn card(&self, node: &str) -> PathBuf {
+        self.folder().join("cards").join(format!("{node}.img"))
+    }
+
+    /// Runs `builder` as the user would, in the cluster file's folder.
+    pub fn builder<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
+        Command::new(&self.product.builder)
+            .current_dir(self.folder())
+            .env("HOME", self.folder())
+            .env("XDG_CACHE_HOME", &self.product.cache)
+            .args(args)
+            .output()
+            .with_context(|| format!("cannot start {}", self.product.builder.display()))
+    }
+
+    /// Runs a command on a node by SSH, with nothing but what `builder` wrote: strict host keys, the user's key.
+    pub fn ssh(&self, node: &str, command: &str) -> Result<Output> {
+        let config = self.secrets()?.join("ssh_config");
+        Command::new("ssh")
+            .arg("-F")
+            .arg(config)
+            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-i"])
+            .arg(self.folder().join(".ssh/id_ed25519"))
+            .args([node, command])
+            .output()
+            .context("cannot start ssh")
+    }
+
+    /// The secrets folder `builder` made.
+    pub fn secrets(&self) -> Result<PathBuf> {
+        let mut found = std::fs::read_dir(self.folder())?
+            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "secrets"));
+        found.next().context("builder made no secrets folder")
+    }
+
+    /// Puts a node's card in and powers it on.
+    pub fn power_on(&mut self, node: &str) -> Result<()> {
+        let card = self.card(node);
+        self.rack.insert(node, &card)?;
+        self.rack.power_on(node)
+    }
+
+    /// The manager's board, found as `builder status` finds it; `None` while nobody answers.
+    pub fn board(&self) -> Result<Option<Board>> {
+        let project = builder::project::load(&self.folder().join("cluster.yaml"))
+            .map_err(|failure| anyhow::anyhow!("{}", failure.render()))?;
+        match builder::remote::board(&project, None) {
+            Ok(board) => Ok(Some(board)),
+            Err(failure) if failure.kind() == builder::error::Kind::Unreachable => Ok(None),
+            Err(failure) => bail!("{}", failure.render()),
+        }
+    }
+
+    /// Waits until the swarm is formed, telling `seen` of every board.
+    pub fn wait_formed(&self, timeout: Duration, mut seen: impl FnMut(&Board)) -> Result<Board> {
+        self.wait_board(timeout, |board| {
+            seen(board);
+            board.formed
+        })
+    }
+
+    /// Waits for a board that is as wanted.
+    pub fn wait_board(&self, timeout: Duration, mut wanted: impl FnMut(&Board) -> bool) -> Result<Board> {
+        let deadline = Instant::now() + timeout;
+        let mut last = None;
+        while Instant::now() < deadline {
+            if let Some(board) = self.board()? {
+                if wanted(&board) {
+                    return Ok(board);
+                }
+                last = Some(board);
+            }
+            // Between two looks at the board; the deadline above bounds it.
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        bail!("not as wanted within {timeout:?}: {last:#?}\n{}", self.consoles())
+    }
+
+    /// The end of every node's console, for a failure's message.
+    pub fn consoles(&self) -> String {
+        let mut text = String::new();
+        for node in self.rack.nodes() {
+            let log = std::fs::read(self.rack.console(&node)).unwrap_or_default();
+            let tail = log.get(log.len().saturating_sub(4000)..).unwrap_or_default();
+            text.push_str(&format!("--- {node}\n{}\n", String::from_utf8_lossy(tail)));
+        }
+        text
+    }
+}
+
+/// When a node finished each stage, in seconds since it was powered on. All virtual Pis share this machine's clock.
+pub fn times(node: &BoardNode, powered_on: std::time::SystemTime) -> BTreeMap<Stage, f64> {
+    let start = powered_on.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let marks = node.report.iter().flat_map(|report| &report.marks);
+    marks.map(|mark| (mark.stage, Duration::from_millis(mark.unix_ms).as_secs_f64() - start)).collect()
+}
+
+/// By how many seconds each worker was Ready after the later of its own Docker's start and the manager's init.
+pub fn join_delays(board: &Board) -> BTreeMap<String, f64> {
+    let mark = |node: &BoardNode, stage| {
+        let marks = node.report.iter().flat_map(|report| &report.marks);
+        marks.filter(|mark| mark.stage == stage).map(|mark| mark.unix_ms).last()
+    };
+    let manager = board.nodes.iter().find(|node| node.role == cluster::identity::Role::Manager);
+    let Some(init) = manager.and_then(|node| mark(node, Stage::Swarm)) else {
+        return BTreeMap::new();
+    };
+    let mut delays = BTreeMap::new();
+    for node in board.nodes.iter().filter(|node| node.role == cluster::identity::Role::Worker) {
+        if let (Some(docker), Some(ready)) = (mark(node, Stage::Docker), mark(node, Stage::Ready)) {
+            let delay = Duration::from_millis(ready.saturating_sub(docker.max(init)));
+            delays.insert(node.name.to_string(), delay.as_secs_f64());
+        }
+    }
+    delays
+}

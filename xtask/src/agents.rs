@@ -1,0 +1,130 @@
+//! Builds `firstboot` as a static binary for each architecture and lays it beside `builder`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::{cross, setup};
+
+/// Arguments of `cargo xtask agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// Only this architecture
+    #[arg(long, value_parser = ["aarch64", "x86_64"])]
+    arch: Option<String>,
+    /// Build aarch64 in a Debian 13 tree even where a rustup target is installed
+    #[arg(long)]
+    debian: bool,
+}
+
+/// Builds the named architecture or both, aarch64 and this machine's.
+pub(crate) fn run(args: &AgentArgs) -> Result<()> {
+    let host = std::env::consts::ARCH;
+    let mut wanted = match &args.arch {
+        Some(arch) => vec![arch.as_str()],
+        None => vec!["aarch64", host],
+    };
+    wanted.dedup();
+    for arch in wanted {
+        let path = build(arch, args.debian)?;
+        setup::say(&format!("{} ({} KiB)", path.display(), std::fs::metadata(&path)?.len() / 1024));
+    }
+    Ok(())
+}
+
+/// Builds one architecture and copies the binary beside `builder` in `target/debug` and `target/release`.
+pub(crate) fn build(arch: &str, debian: bool) -> Result<PathBuf> {
+    let musl = format!("{arch}-unknown-linux-musl");
+    let built = if !debian && rustup_targets().contains(&musl) {
+        setup::say(&format!("building firstboot for {arch} with the rustup target {musl}"));
+        with_rustup(arch, &musl)?
+    } else if arch == std::env::consts::ARCH {
+        setup::say(&format!("building firstboot for {arch} with a static glibc"));
+        with_rustup(arch, &format!("{arch}-unknown-linux-gnu"))?
+    } else {
+        setup::say(&format!(
+            "building firstboot for {arch} in a Debian 13 tree: no rustup target {musl} is installed"
+        ));
+        cross::build(arch)?
+    };
+    let mut last = built.clone();
+    for profile in ["debug", "release"] {
+        last = place(&built, &setup::target().join(profile), arch)?;
+    }
+    Ok(last)
+}
+
+/// Copies a binary into a folder under the name `builder` looks for, whole or not at all.
+fn place(built: &Path, folder: &Path, arch: &str) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(format!("firstboot-{arch}"));
+    let partial = folder.join(format!(".firstboot-{arch}.partial"));
+    std::fs::copy(built, &partial).with_context(|| format!("cannot copy {}", built.display()))?;
+    std::fs::rename(&partial, &path)?;
+    Ok(path)
+}
+
+fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
+    // Kept across clones: it is mostly libraries, which do not change.
+    let folder = setup::cache()?.join("agents");
+    let mut cargo = Command::new("cargo");
+    cargo
+        .current_dir(setup::workspace())
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--profile",
+            "pi",
+            "--package",
+            "firstboot",
+            "--target",
+            target,
+        ])
+        .arg("--target-dir")
+        .arg(&folder)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    if target.ends_with("-musl") && arch != std::env::consts::ARCH {
+        // ring brings some C and assembler; the linker comes with the rustup target.
+        ensure!(
+            Command::new("aarch64-linux-gnu-gcc").arg("--version").output().is_ok(),
+            "a C compiler for {arch} is missing. Type: sudo apt-get install gcc-aarch64-linux-gnu"
+        );
+        let name = target.replace('-', "_");
+        cargo
+            .env(format!("CC_{name}"), "aarch64-linux-gnu-gcc")
+            .env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), "rust-lld");
+    }
+    setup::run(&mut cargo)?;
+    Ok(folder.join(target).join("pi").join("firstboot"))
+}
+
+fn rustup_targets() -> Vec<String> {
+    let listed = Command::new("rustup").args(["target", "list", "--installed"]).output();
+    // A machine without rustup has no rustup targets.
+    listed
+        .map(|out| String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// Builds what demo and tests put on cards and run: both agents and the release `builder`. Gives `builder`'s path.
+pub(crate) fn product() -> Result<PathBuf> {
+    for arch in ["aarch64", std::env::consts::ARCH] {
+        build(arch, false)?;
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(setup::workspace()).args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--release",
+        "--package",
+        "builder",
+    ]);
+    setup::run(&mut cargo)?;
+    let builder = setup::target().join("release/builder");
+    ensure!(builder.is_file(), "cargo made no {}", builder.display());
+    Ok(builder)
+}

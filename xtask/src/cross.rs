@@ -1,0 +1,100 @@
+//! A Debian 13 tree with a Rust compiler and another architecture's standard library, for machines where
+//! rustup cannot fetch a target.
+//!
+//! Debian 13 carries `rustc-web` and `cargo-web`, and the standard library of other architectures as
+//! `libstd-rust-web-dev:ARCH` of the same version; linker and C compiler are Debian's cross set.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::setup;
+
+/// Raise it when the making of the tree changes.
+const RECIPE: &str = "1";
+
+/// Builds `firstboot` for an architecture inside the tree and gives the binary's path.
+pub(crate) fn build(arch: &str) -> Result<PathBuf> {
+    let debian = match arch {
+        "aarch64" => "arm64",
+        _ => bail!("no cross set is known for {arch}; type: rustup target add {arch}-unknown-linux-musl"),
+    };
+    let tree = tree(debian)?;
+    // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
+    setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
+    let folder = setup::cache()?.join("agents");
+    std::fs::create_dir_all(&folder)?;
+    let target = format!("{arch}-unknown-linux-gnu");
+    let gcc = format!("{arch}-linux-gnu-gcc");
+    let name = target.replace('-', "_");
+    let status = Command::new("systemd-nspawn")
+        .args(["--quiet", "--register=no", "--keep-unit", "--pipe", "--as-pid2", "--timezone=off"])
+        .arg("--directory")
+        .arg(&tree)
+        .arg(format!("--bind-ro={}:/source", setup::workspace().display()))
+        .arg(format!("--bind={}:/cargo/registry", cargo_home()?.join("registry").display()))
+        .arg(format!("--bind={}:/target", folder.display()))
+        .arg("--setenv=CARGO_HOME=/cargo")
+        .arg(format!("--setenv=CC_{name}={gcc}"))
+        .arg(format!("--setenv=CARGO_TARGET_{}_LINKER={gcc}", name.to_uppercase()))
+        .arg("--setenv=RUSTFLAGS=-C target-feature=+crt-static")
+        .args(["--chdir=/source", "cargo", "build", "--quiet", "--offline", "--locked", "--profile", "pi"])
+        .args(["--package", "firstboot", "--target", &target, "--target-dir", "/target"])
+        .stdin(std::process::Stdio::null())
+        .status()
+        .context("cannot start systemd-nspawn")?;
+    if !status.success() {
+        bail!("building for {arch} in {} ended with {status}", tree.display());
+    }
+    Ok(folder.join(target).join("pi/firstboot"))
+}
+
+/// The tree, made on first use. A half-made one is never taken for whole: it gets its name at the end.
+fn tree(arch: &str) -> Result<PathBuf> {
+    let tree = setup::cache()?.join(format!("cross-{arch}-{RECIPE}"));
+    if tree.is_dir() {
+        return Ok(tree);
+    }
+    setup::ensure_machine()?;
+    setup::say("making a Debian 13 tree with Rust and a cross compiler (once, about two minutes)");
+    let partial = tree.with_extension(format!("partial-{}", std::process::id()));
+    make(arch, &partial)
+        .and_then(|()| Ok(std::fs::rename(&partial, &tree)?))
+        .inspect_err(|_| drop(std::fs::remove_dir_all(&partial)))?;
+    Ok(tree)
+}
+
+fn make(arch: &str, tree: &Path) -> Result<()> {
+    let gnu = match arch {
+        "arm64" => "aarch64",
+        other => other,
+    };
+    let packages = format!("cargo-web,rustc-web,ca-certificates,gcc-{gnu}-linux-gnu,libc6-dev-{arch}-cross");
+    setup::run(
+        Command::new("mmdebstrap")
+            .args(["--quiet", "--variant=apt", &format!("--include={packages}"), "trixie"])
+            .arg(tree)
+            .arg(images::apt::Mirror::of_machine(Path::new("/"))?.archive),
+    )?;
+    let fetch = format!(
+        "dpkg --add-architecture {arch} && apt-get -qq update && cd /tmp \
+         && apt-get -qq download libstd-rust-web-dev:{arch} && dpkg -x libstd-rust-web-dev_*.deb std \
+         && cp -a std/usr/lib/rustlib/{gnu}-unknown-linux-gnu /usr/lib/rustlib/ && rm -rf /tmp/*"
+    );
+    setup::run(
+        Command::new("systemd-nspawn")
+            .args(["--quiet", "--register=no", "--keep-unit", "--pipe"])
+            .args(["--resolv-conf=copy-host", "--directory"])
+            .arg(tree)
+            .args(["sh", "-ec", &fetch])
+            .stdin(std::process::Stdio::null()),
+    )
+}
+
+fn cargo_home() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("CARGO_HOME") {
+        return Ok(PathBuf::from(folder));
+    }
+    Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
+}

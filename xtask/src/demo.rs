@@ -1,0 +1,108 @@
+//! `cargo xtask demo`: the main job in front of your eyes, on virtual Pis.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use cluster::wire::{Board, Stage};
+use tests::product::Product;
+use tests::shelf::{self, Shelf};
+
+use crate::{agents, setup};
+
+/// Arguments of `cargo xtask demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Leave the rack powered on until Enter is pressed
+    #[arg(long)]
+    keep: bool,
+}
+
+const NODES: [&str; 5] = ["red00", "red01", "red02", "red03", "red04"];
+
+/// How long the swarm may take: five installations of Docker share two cores and one network here.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// Image, cards, power, swarm, status, power off.
+pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
+    setup::ensure_machine()?;
+    let builder = agents::product()?;
+    setup::say("making the Pi OS-like image, if it is not in the cache (some minutes the first time)");
+    let cache = setup::cache()?;
+    let image = images::pios(&images::host_architecture()?, &cache)?;
+    let product = Product { builder, image, cache: cache.join("decompressed") };
+    let file = std::fs::read_to_string(setup::workspace().join("examples/red.yaml"))?;
+
+    setup::say("$ builder build -o cards");
+    let mut shelf = Shelf::build(&product, &file)?;
+    for node in NODES {
+        setup::say(&format!("powering on {node}"));
+        shelf.power_on(node)?;
+    }
+    let mut last = BTreeMap::new();
+    let board = shelf.wait_formed(PATIENCE, |board| tell_changes(board, &mut last))?;
+
+    setup::say("$ builder status");
+    let status = shelf.builder(["status"])?;
+    say_out(&String::from_utf8_lossy(&status.stdout));
+    say_out(&time_table(&shelf, &board)?);
+    if args.keep {
+        setup::say(&format!(
+            "the cluster file is in {}; press Enter to power the rack off",
+            shelf.folder().display()
+        ));
+        std::io::stdin().read_line(&mut String::new())?;
+    }
+    drop(shelf);
+    Ok(if status.status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what changed since the last board.
+fn tell_changes(board: &Board, last: &mut BTreeMap<String, String>) {
+    for node in &board.nodes {
+        let Some(report) = &node.report else { continue };
+        let error = report.error.as_ref().map(|error| format!(" ({})", error.message)).unwrap_or_default();
+        let now = format!("{:8} {}{error}", report.stage.as_str(), report.word);
+        if last.insert(node.name.to_string(), now.clone()).as_ref() != Some(&now) {
+            setup::say(&format!("{}  {now}", node.name));
+        }
+    }
+}
+
+/// Seconds from power-on to the end of each stage, and how long each worker waited for nothing.
+fn time_table(shelf: &Shelf, board: &Board) -> Result<String> {
+    const STAGES: [Stage; 6] =
+        [Stage::Seed, Stage::Network, Stage::Clock, Stage::Docker, Stage::Swarm, Stage::Ready];
+    let mut text = String::from("\nseconds from power-on to the end of each stage\nnode  ");
+    for stage in STAGES {
+        text.push_str(&format!("{:>9}", stage.as_str()));
+    }
+    let delays = shelf::join_delays(board);
+    text.push_str("   ready after Docker and init\n");
+    for node in &board.nodes {
+        let name = node.name.to_string();
+        let powered_on = shelf.rack.powered_on_at(&name).context("a node was never powered on")?;
+        let times = shelf::times(node, powered_on);
+        text.push_str(&format!("{name:6}"));
+        for stage in STAGES {
+            match times.get(&stage) {
+                Some(seconds) => text.push_str(&format!("{seconds:9.1}")),
+                None => text.push_str("        –"),
+            }
+        }
+        if let Some(delay) = delays.get(&name) {
+            text.push_str(&format!("{delay:9.1} s"));
+        }
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// The demo's data goes to standard output.
+fn say_out(text: &str) {
+    use std::io::Write;
+    // The reader went away; nothing is left to say.
+    let _unwritten = writeln!(std::io::stdout().lock(), "{text}");
+}
