@@ -1,6 +1,6 @@
 //! The cluster file as checked data, and the way there from its text.
 //!
-//! The text becomes a tree with places ([`tree`]); the tree is walked key by key, and whatever is wrong is noted
+//! The text becomes a tree with places (`tree`); the tree is walked key by key, and whatever is wrong is noted
 //! and passed over, so that one run names every problem. What lies outside the text (key files) comes through
 //! [`Outside`].
 
@@ -180,6 +180,7 @@ pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<C
     let cluster = document(text, outside, &mut problems);
     match cluster {
         Some(cluster) if problems.is_empty() => Ok(cluster),
+        // What was left out was left out for a reason that is among the problems.
         _ => Err(problems.finish(file_name)),
     }
 }
@@ -201,7 +202,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         return None;
     }
     let root = Fields::open(&ROOT, &tree, problems)?;
-    let name = cluster_name(&root, problems);
+    let name = settings::needed(&root, "cluster", "red", checks::cluster_name, problems);
     let image = image(&root, problems);
     let nodes = nodes::read(&root, problems);
     let user = settings::user(&root, outside, problems);
@@ -255,20 +256,9 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
     }
 }
 
-fn cluster_name(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ClusterName> {
-    root.need("cluster", "red", problems)?;
-    let (text, place) = root.text("cluster", problems)?;
-    ClusterName::try_from(text)
-        .map_err(|error| {
-            problems.add(place, format!("the cluster name `{text}` {error}"), "write a name like red")
-        })
-        .ok()
-}
-
 fn image(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ImageSource> {
-    root.need("image", "raspios-lite-arm64", problems)?;
     let sha256 = settings::checked(root, "image_sha256", checks::sha256, problems);
-    let location = settings::checked(root, "image", checks::image, problems)?;
+    let location = settings::needed(root, "image", "raspios-lite-arm64.img.xz", checks::image, problems)?;
     if checks::is_url(&location) && !root.has("image_sha256") {
         let advice = "write `image_sha256:` and the 64 hexadecimal digits published with the image";
         problems.add(root.key_place("image"), "an image from a URL needs its SHA-256", advice);

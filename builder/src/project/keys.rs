@@ -27,7 +27,7 @@ impl Outside for KeyFiles<'_> {
         if looks_like_key(entry) {
             return key_line(entry.trim()).map(|line| vec![line]);
         }
-        let text = self.read(entry)?;
+        let text = self.read(entry, missing_public_key)?;
         if is_private(&text) {
             let advice = format!("write `{entry}.pub`, the public half");
             return Err(Refusal::new(format!("{entry} is a private key"), advice));
@@ -51,7 +51,9 @@ impl Outside for KeyFiles<'_> {
     }
 
     fn armored_key(&self, path: &str) -> Result<String, Refusal> {
-        let text = self.read(path)?;
+        let text = self.read(path, |_| {
+            "write the path of a file that is there, seen from the cluster file".to_owned()
+        })?;
         let armor = text.trim_start_matches('\u{feff}').trim_start();
         if armor.starts_with("-----BEGIN PGP PUBLIC KEY BLOCK-----")
             && armor.contains("-----END PGP PUBLIC KEY BLOCK-----")
@@ -68,17 +70,19 @@ impl Outside for KeyFiles<'_> {
 }
 
 impl KeyFiles<'_> {
-    fn read(&self, written: &str) -> Result<String, Refusal> {
+    /// A key file's text; `missing` says what to do when there is no such file.
+    fn read(&self, written: &str, missing: fn(&str) -> String) -> Result<String, Refusal> {
         let path = super::resolve(self.folder, written);
+        let shown = path.strip_prefix(".").unwrap_or(&path).display();
         let mut bytes = Vec::new();
         let read =
             std::fs::File::open(&path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(Refusal::new(format!("there is no file {}", path.display()), missing(written)))
+                Err(Refusal::new(format!("there is no file {shown}"), missing(written)))
             }
             Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
+                let message = format!("cannot read {shown}: {error}");
                 Err(Refusal::new(message, "name a key file you may read"))
             }
             Ok(length) if u64::try_from(length).is_ok_and(|length| length > FILE_LIMIT) => {
@@ -91,8 +95,8 @@ impl KeyFiles<'_> {
     }
 }
 
-/// What to do about a key file that is not there.
-fn missing(written: &str) -> String {
+/// What to do about a public key that is not there.
+fn missing_public_key(written: &str) -> String {
     if let Some(found) = own_public_keys().first() {
         return format!("write `{found}`, which is there, or a key line itself");
     }

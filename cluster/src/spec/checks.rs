@@ -2,6 +2,17 @@
 
 use super::Refusal;
 use crate::card::DockerSource;
+use crate::name::{ClusterName, UserName};
+
+pub(super) fn user_name(text: &str) -> Result<UserName, Refusal> {
+    UserName::try_from(text)
+        .map_err(|error| Refusal::new(format!("the user name `{text}` {error}"), "write a name like pi"))
+}
+
+pub(super) fn cluster_name(text: &str) -> Result<ClusterName, Refusal> {
+    ClusterName::try_from(text)
+        .map_err(|error| Refusal::new(format!("the cluster name `{text}` {error}"), "write a name like red"))
+}
 
 /// The way an image is named: catalog name, path or URL.
 pub(super) fn image(text: &str) -> Result<String, Refusal> {
@@ -208,4 +219,99 @@ pub(super) fn duration(text: &str, least: u64) -> Result<u64, Refusal> {
         return Err(Refusal::new(format!("{text} is too long"), "write at most 100y"));
     }
     Ok(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Which of the texts a rule refuses.
+    fn refused<'t, T>(rule: fn(&str) -> Result<T, Refusal>, texts: &[&'t str]) -> Vec<&'t str> {
+        texts.iter().copied().filter(|text| rule(text).is_err()).collect()
+    }
+
+    #[test]
+    fn hashes_are_whole_and_strong() {
+        let body = "a".repeat(86);
+        let good = [
+            format!("$6$salt${body}"),
+            format!("$6$rounds=5000$salt${body}"),
+            format!("$y$j9T$salt${}", &body[..43]),
+        ];
+        for hash in good {
+            assert_eq!(password_hash(&hash).as_ref(), Ok(&hash));
+        }
+        let bad = ["hunter2", "$1$salt$aaaaaaaaaaaaaaaaaaaaaa", "$6$salt$aaaa", "$6$salt"].map(str::to_owned);
+        for hash in bad.into_iter().chain([format!("$6$salt${body}:0"), format!("$6${body}")]) {
+            let refusal = password_hash(&hash).unwrap_err();
+            assert!(!format!("{refusal:?}").contains(&hash), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn wifi_keeps_the_rules_of_wpa() {
+        let (long, key) = ("x".repeat(64), "0123456789abcdefABCDEF0123456789".repeat(2));
+        let texts =
+            ["1234567", "12345678", &long[..63], &long, &key, &key[..63], "pass phrase", "pässphrase"];
+        assert_eq!(refused(psk, &texts), ["1234567", &long, "pässphrase"]);
+        assert_eq!(refused(ssid, &["Lab 2", &long[..32], &long[..33], "a\tb"]), [&long[..33], "a\tb"]);
+        assert_eq!(refused(country, &["DE", "de", "DEU", "D1", "Ö"]), ["de", "DEU", "D1", "Ö"]);
+        assert_eq!(country("gb").unwrap_err().advice, "write GB");
+    }
+
+    #[test]
+    fn names_of_time_zones_locales_and_keymaps() {
+        let zones = [
+            "Europe/Berlin",
+            "UTC",
+            "America/Argentina/Buenos_Aires",
+            "Etc/GMT+1",
+            "/etc/passwd",
+            "../x",
+            "a//b",
+            "x y",
+        ];
+        assert_eq!(refused(timezone, &zones), ["/etc/passwd", "../x", "a//b", "x y"]);
+        let locales = [
+            "de_DE.UTF-8",
+            "C.UTF-8",
+            "ca_ES.UTF-8@valencia",
+            "eo.UTF-8",
+            "de_DE",
+            "de_DE.utf8",
+            "DE_de.UTF-8",
+        ];
+        assert_eq!(refused(locale, &locales), ["de_DE", "de_DE.utf8", "DE_de.UTF-8"]);
+        assert_eq!(
+            refused(keymap, &["de", "gb", "latam", "d", "De", "de nodeadkeys"]),
+            ["d", "De", "de nodeadkeys"]
+        );
+    }
+
+    #[test]
+    fn versions_and_interfaces_are_one_word() {
+        let versions = ["5:29.*", "29.0.1-1~debian.13~trixie", "newest", "1; rm", "5:29 "];
+        assert_eq!(refused(apt_version, &versions), ["newest", "1; rm", "5:29 "]);
+        let interfaces = ["eth0", "enp1s0.100", "wlan 0", "a/b", "..", "sixteen-letters-"];
+        assert_eq!(refused(interface, &interfaces), ["wlan 0", "a/b", "..", "sixteen-letters-"]);
+    }
+
+    #[test]
+    fn durations_have_a_unit_and_bounds() {
+        let seconds = |text: &str| duration(text, 60).ok();
+        assert_eq!(
+            ["60s", "2m", "1h", "1d", "1w", "2y"].map(seconds),
+            [60, 120, 3600, 86_400, 604_800, 63_072_000].map(Some)
+        );
+        let bad =
+            ["59s", "24", "h", "1 h", "-1h", "1ä", "101y", "99999999999999999999y", "18446744073709551615y"];
+        assert_eq!(bad.map(seconds), [None; 9]);
+    }
+
+    #[test]
+    fn a_digest_is_lower_case_afterwards() {
+        let digest = "0123456789ABCDEF".repeat(4);
+        assert_eq!(sha256(&digest), Ok(digest.to_lowercase()));
+        assert_eq!(refused(sha256, &[&digest[1..], "sha256:00", &"g".repeat(64)]).len(), 3);
+    }
 }

@@ -13,7 +13,7 @@ pub(super) struct Keys {
 }
 
 /// A mapping being read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Fields<'n> {
     keys: &'static Keys,
     /// The whole mapping.
@@ -39,11 +39,14 @@ impl<'n> Fields<'n> {
 
     /// A key's value; `None` if the key is absent or has no value, the latter being reported.
     pub(super) fn get(&self, key: &'static str, problems: &mut Collector<'_>) -> Option<&'n Node> {
+        self.value(key, &format!("write a value after `{key}:`, or remove the line"), problems)
+    }
+
+    fn value(&self, key: &'static str, advice: &str, problems: &mut Collector<'_>) -> Option<&'n Node> {
         debug_assert!(self.keys.names.contains(&key), "{key} is missing in the list of keys");
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         match entry.value.content {
             Content::Nothing => {
-                let advice = format!("write a value after `{key}:`, or remove the line");
                 problems.add(entry.key_place, format!("`{key}` has no value"), advice);
                 None
             }
@@ -60,19 +63,28 @@ impl<'n> Fields<'n> {
         problems: &mut Collector<'_>,
     ) -> Option<&'n Node> {
         if !self.has(key) {
+            if self.misspells(key) {
+                return None;
+            }
             let message = match self.keys.of {
                 "" => format!("`{key}` is missing"),
-                of => format!("{of} lacks `{key}`"),
+                of => format!("`{of}` lacks `{key}`"),
             };
             problems.add(self.head(), message, format!("write `{key}: {example}`"));
             return None;
         }
-        self.get(key, problems)
+        self.value(key, &format!("write `{key}: {example}`"), problems)
     }
 
     /// Whether the key is there, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// Whether an unknown key was probably meant to be this one, so that nothing more needs to be said about it.
+    pub(super) fn misspells(&self, key: &str) -> bool {
+        let strange = self.entries.iter().filter(|entry| !self.keys.names.contains(&entry.key.as_str()));
+        strange.into_iter().any(|entry| nearest(&entry.key, self.keys.names.iter().copied()) == Some(key))
     }
 
     /// The place of a key that is there, otherwise that of the mapping's first.
@@ -198,13 +210,19 @@ pub(super) fn shown(key: &str) -> String {
     text
 }
 
-/// The nearest of the known words, or all of them.
-pub(super) fn did_you_mean<'w>(word: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {
+/// The known word that was probably meant.
+fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
     let word = word.to_lowercase().replace('-', "_");
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
-    let near = known.clone().min_by_key(|candidate| distance(candidate));
-    match near {
-        Some(near) if distance(near) <= 1 + near.len() / 5 => format!("did you mean `{near}`?"),
-        _ => format!("write one of: {}", known.collect::<Vec<_>>().join(", ")),
+    let (distance, near) = known
+        .map(|known| (strsim::damerau_levenshtein(&word, known), known))
+        .min_by_key(|(distance, _)| *distance)?;
+    (distance <= 1 + near.len() / 5).then_some(near)
+}
+
+/// Advice for an unknown word: the nearest of the known ones, or all of them.
+pub(super) fn did_you_mean<'w>(word: &str, known: impl Iterator<Item = &'w str> + Clone) -> String {
+    match nearest(word, known.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("write one of: {}", known.collect::<Vec<_>>().join(", ")),
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Given<T> {
 /// What one node has of its own.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Own {
+    /// Whether an address was written, be it right or wrong.
+    addressed: bool,
     address: Option<Given<Subnet>>,
     gateway: Option<Given<Ipv4Addr>>,
     dns: Option<Given<Vec<Ipv4Addr>>>,
@@ -40,6 +42,16 @@ impl Own {
             gateway: self.gateway.as_ref().map(|gateway| gateway.value),
             dns: self.dns.as_ref().map(|dns| dns.value.clone()).unwrap_or_default(),
         })
+    }
+
+    /// Reports gateway and name servers of who has no fixed address.
+    fn left_to_dhcp(&self, whose: &str, key: &str, problems: &mut Collector<'_>) {
+        let places =
+            [self.gateway.as_ref().map(|gateway| gateway.place), self.dns.as_ref().map(|dns| dns.place)];
+        for place in places.into_iter().flatten() {
+            let message = format!("{whose} fixed address, so DHCP sets this");
+            problems.add(place, message, format!("write {key} beside it, or remove it"));
+        }
     }
 }
 
@@ -64,9 +76,10 @@ pub(super) fn read(
         addresses(&fields, names, &mut drafts, problems);
     }
     per_node(root, names, &mut drafts, problems);
-    if names.is_some() {
-        check(&shared, &drafts, problems);
+    if names.is_some() && !drafts.iter().any(|draft| draft.own.addressed) {
+        shared.left_to_dhcp("no node has a", "`addresses`", problems);
     }
+    compare(&drafts, problems);
     drafts
 }
 
@@ -109,6 +122,9 @@ fn addresses(
     drafts: &mut [Draft],
     problems: &mut Collector<'_>,
 ) {
+    for draft in drafts.iter_mut() {
+        draft.own.addressed = fields.has("addresses");
+    }
     let texts = fields.texts("addresses", problems);
     let Some(expanded) = expand(&texts, "addresses", problems) else {
         return;
@@ -162,7 +178,12 @@ fn per_node(
         let own = one_node(&entry.value, problems);
         if let Some(draft) = drafts.iter_mut().find(|draft| draft.name.as_str() == entry.key) {
             let shared = std::mem::take(&mut draft.own);
+            let addressed = own.addressed || shared.addressed;
+            if !addressed {
+                own.left_to_dhcp(&format!("{} has no", draft.name), "an `address`", problems);
+            }
             draft.own = Own {
+                addressed,
                 address: own.address.or(shared.address),
                 gateway: own.gateway.or(shared.gateway),
                 dns: own.dns.or(shared.dns),
@@ -182,7 +203,8 @@ fn one_node(node: &Node, problems: &mut Collector<'_>) -> Own {
     let address = fields
         .text("address", problems)
         .and_then(|(text, place)| reported(address::node(text), place, problems));
-    Own { address, labels: labels(&fields, problems), ..settings(&fields, problems) }
+    let addressed = fields.has("address");
+    Own { addressed, address, labels: labels(&fields, problems), ..settings(&fields, problems) }
 }
 
 /// Docker takes any text as a label; what a shell or a constraint could not carry is refused.
@@ -208,7 +230,7 @@ fn labels(fields: &Fields<'_>, problems: &mut Collector<'_>) -> BTreeMap<String,
 }
 
 /// Rules between addresses.
-fn check(shared: &Own, drafts: &[Draft], problems: &mut Collector<'_>) {
+fn compare(drafts: &[Draft], problems: &mut Collector<'_>) {
     let mut taken: BTreeMap<Ipv4Addr, &Hostname> = BTreeMap::new();
     for Draft { name, own } in drafts {
         let Some(address) = &own.address else {
@@ -223,39 +245,15 @@ fn check(shared: &Own, drafts: &[Draft], problems: &mut Collector<'_>) {
             );
         }
     }
-    for Draft { name, own } in drafts {
-        match (&own.address, &own.gateway) {
-            (Some(address), Some(gateway)) => {
-                if let Some(node) = taken.get(&gateway.value) {
-                    let message = format!("the gateway {} is also the address of {node}", gateway.value);
-                    problems.add(
-                        gateway.place,
-                        message,
-                        "write your router's address, or give the node another",
-                    );
-                } else {
-                    reported(address::host_of(address.value, gateway.value), gateway.place, problems);
-                }
-            }
-            (None, _) => {
-                let own_places = [own.gateway.as_ref().map(|g| g.place), own.dns.as_ref().map(|d| d.place)];
-                let shared_places =
-                    [shared.gateway.as_ref().map(|g| g.place), shared.dns.as_ref().map(|d| d.place)];
-                for place in
-                    own_places.into_iter().flatten().filter(|place| !shared_places.contains(&Some(*place)))
-                {
-                    let message = format!("{name} has no fixed address, so DHCP sets this");
-                    problems.add(place, message, "write an `address` beside it, or remove it");
-                }
-            }
-            (Some(_), None) => {}
-        }
-    }
-    if drafts.iter().all(|draft| draft.own.address.is_none()) && problems.is_empty() {
-        let places = [shared.gateway.as_ref().map(|g| g.place), shared.dns.as_ref().map(|d| d.place)];
-        for place in places.into_iter().flatten() {
-            let message = "no node has a fixed address, so DHCP sets this";
-            problems.add(place, message, "write `addresses` beside it, or remove it");
+    for Draft { own, .. } in drafts {
+        let (Some(address), Some(gateway)) = (&own.address, &own.gateway) else {
+            continue;
+        };
+        if let Some(node) = taken.get(&gateway.value) {
+            let message = format!("the gateway {} is also the address of {node}", gateway.value);
+            problems.add(gateway.place, message, "write your router's address, or give the node another");
+        } else {
+            reported(address::host_of(address.value, gateway.value), gateway.place, problems);
         }
     }
 }

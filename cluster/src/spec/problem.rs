@@ -80,16 +80,13 @@ impl fmt::Display for Problems {
             let before: String =
                 problem.shown.chars().take(first).map(|c| if c == '\t' { c } else { ' ' }).collect();
             write!(f, "\n  | {}\n  | {before}{}", problem.shown, "^".repeat(end - first))?;
-            for line in problem.advice.lines() {
-                write!(f, "\n  = {line}")?;
-            }
+            write!(f, "\n  = {}", problem.advice)?;
         }
         Ok(())
     }
 }
 
-/// Gathers problems while the file is read.
-#[derive(Debug)]
+/// Gathers problems while the file is read. It holds the whole text, so it cannot be printed.
 pub(super) struct Collector<'t> {
     text: &'t str,
     found: Vec<(Place, String, String)>,
@@ -121,6 +118,11 @@ impl<'t> Collector<'t> {
         self.found.sort();
         self.found.dedup();
         let lines: Vec<&str> = self.text.lines().collect();
+        let secrets: Vec<&str> = self.secrets.iter().flat_map(|place| words_at(&lines, *place)).collect();
+        let clean = |text: &str| {
+            let text = secrets.iter().fold(text.to_owned(), |text, word| text.replace(word, HIDDEN));
+            text.replace(|c: char| c.is_control(), "\u{fffd}")
+        };
         let list = self
             .found
             .iter()
@@ -130,8 +132,8 @@ impl<'t> Collector<'t> {
                 Problem {
                     line: place.line,
                     column: place.column,
-                    message: message.clone(),
-                    advice: advice.clone(),
+                    message: clean(message),
+                    advice: clean(advice),
                     shown,
                     marked,
                 }
@@ -145,6 +147,19 @@ impl<'t> Collector<'t> {
 const HIDDEN: &str = "(hidden)";
 /// Characters of a line that are shown; keys can be longer than any terminal is wide.
 const WIDTH: usize = 100;
+
+/// What stands at a place, line by line and without quotes, to be found again in messages.
+fn words_at<'t>(lines: &[&'t str], place: Place) -> Vec<&'t str> {
+    let at = |number: usize| {
+        let line = lines.get(number - 1)?;
+        let (first, end) = place.columns_in(number, line.chars().count())?;
+        let byte = |column: usize| line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
+        let word = line.get(byte(first)..byte(end))?.trim_matches(['"', '\'', ' ']);
+        // Shorter ones stand in any message by chance.
+        (word.len() >= 4).then_some(word)
+    };
+    (place.line..=place.end_line).filter_map(at).collect()
+}
 
 /// The line with secrets hidden and control characters blanked, and the columns of it that `place` takes.
 fn show(source: &str, place: Place, secrets: &[Place]) -> (String, (usize, usize)) {
@@ -187,7 +202,7 @@ fn show(source: &str, place: Place, secrets: &[Place]) -> (String, (usize, usize
 /// Shortens a line to [`WIDTH`] characters around the marked ones.
 fn cut(shown: &str, (first, end): (usize, usize)) -> (String, (usize, usize)) {
     let length = shown.chars().count();
-    let skip = if first > WIDTH - 20 { first - 20 } else { 0 };
+    let skip = if length > WIDTH && first > WIDTH - 20 { first - 20 } else { 0 };
     let mut text: String = shown.chars().skip(skip).take(WIDTH).collect();
     if length > skip + WIDTH {
         text.push('…');

@@ -2,9 +2,8 @@
 
 use super::fields::{Fields, Keys, text};
 use super::problem::{Collector, Place};
-use super::{Outside, User, address, checks};
+use super::{Outside, Refusal, User, address, checks};
 use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource};
-use crate::name::UserName;
 use crate::secret::Secret;
 
 pub(super) static USER: Keys = Keys { of: "user", names: &["name", "authorized_keys", "password_hash"] };
@@ -17,14 +16,27 @@ pub(super) static SWARM: Keys =
 pub(super) fn checked<T>(
     fields: &Fields<'_>,
     key: &'static str,
-    check: impl FnOnce(&str) -> Result<T, super::Refusal>,
+    check: impl FnOnce(&str) -> Result<T, Refusal>,
     problems: &mut Collector<'_>,
 ) -> Option<T> {
     let (text, place) = fields.text(key, problems)?;
     report(check(text), place, problems)
 }
 
-fn report<T>(result: Result<T, super::Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
+/// As [`checked`], for a key that must be there; `example` is what might be written.
+pub(super) fn needed<T>(
+    fields: &Fields<'_>,
+    key: &'static str,
+    example: &str,
+    check: impl FnOnce(&str) -> Result<T, Refusal>,
+    problems: &mut Collector<'_>,
+) -> Option<T> {
+    let node = fields.need(key, example, problems)?;
+    let (text, place) = text(node, key, problems)?;
+    report(check(text), place, problems)
+}
+
+fn report<T>(result: Result<T, Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
     result.map_err(|refusal| problems.add(place, refusal.message, refusal.advice)).ok()
 }
 
@@ -32,22 +44,13 @@ fn report<T>(result: Result<T, super::Refusal>, place: Place, problems: &mut Col
 pub(super) fn user(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<User> {
     let node = root.need("user", "{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}", problems)?;
     let fields = Fields::open(&USER, node, problems)?;
-    let name = fields.need("name", "pi", problems).and_then(|node| {
-        let (text, place) = text(node, "name", problems)?;
-        match UserName::try_from(text) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                problems.add(place, format!("the user name `{text}` {error}"), "write a name like pi");
-                None
-            }
-        }
-    });
+    let name = needed(&fields, "name", "pi", checks::user_name, problems);
     let mut authorized_keys = Vec::new();
     for (text, place) in fields.texts("authorized_keys", problems) {
         authorized_keys.extend(report(outside.authorized_keys(text), place, problems).into_iter().flatten());
     }
     let password_hash = checked(&fields, "password_hash", checks::password_hash, problems).map(Secret::new);
-    if !fields.has("authorized_keys") && !fields.has("password_hash") {
+    if !["authorized_keys", "password_hash"].iter().any(|key| fields.has(key) || fields.misspells(key)) {
         problems.add(
             fields.key_place("name"),
             "nobody could log in: the user has neither a key nor a password",
@@ -63,10 +66,8 @@ pub(super) fn wifi(
     problems: &mut Collector<'_>,
 ) -> Option<(CardWifi, Option<Secret<String>>)> {
     let fields = Fields::open(&WIFI, root.get("wifi", problems)?, problems)?;
-    fields.need("country", "DE", problems);
-    fields.need("ssid", "\"the network's name\"", problems);
-    let country = checked(&fields, "country", checks::country, problems);
-    let ssid = checked(&fields, "ssid", checks::ssid, problems);
+    let country = needed(&fields, "country", "DE", checks::country, problems);
+    let ssid = needed(&fields, "ssid", "\"the network's name\"", checks::ssid, problems);
     let psk = checked(&fields, "psk", checks::psk, problems).map(Secret::new);
     Some((CardWifi { country: country?, ssid: ssid? }, psk))
 }

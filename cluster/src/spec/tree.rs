@@ -4,22 +4,21 @@
 //! from the parser's events. Anchors, aliases and tags are refused: a cluster file needs none, and without them
 //! no file can be larger than it looks.
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::problem::{Collector, Place};
+use super::secrets;
 
 /// Deepest nesting; the cluster file itself needs four.
 const DEPTH: usize = 12;
 
-/// A value and where it stands.
-#[derive(Debug)]
+/// A value and where it stands. Values may be secret, so trees cannot be printed.
 pub(super) struct Node {
     pub(super) place: Place,
     pub(super) content: Content,
 }
 
 /// What a value is.
-#[derive(Debug)]
 pub(super) enum Content {
     /// Nothing after the colon or dash, or `null`.
     Nothing,
@@ -32,7 +31,6 @@ pub(super) enum Content {
 }
 
 /// A key and its value.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) key: String,
     pub(super) key_place: Place,
@@ -52,7 +50,7 @@ pub(super) fn parse(text: &str, problems: &mut Collector<'_>) -> Option<Node> {
             None
         }
         Err(Stop::Deep(place)) => {
-            hide_secret_lines(text, place.line, problems);
+            secrets::hide_in_text(text, place.line, problems);
             problems.add(place, "is nested too deep", "write at most a list of texts here");
             None
         }
@@ -185,44 +183,15 @@ const fn first_line(place: Place) -> Place {
 fn syntax_problem(text: &str, error: &ScanError, problems: &mut Collector<'_>) {
     let place = Place::point(error.marker().line(), error.marker().col() + 1);
     let line = text.lines().nth(place.line - 1).unwrap_or_default();
-    let advice = if line.trim_start_matches(' ').starts_with('\t') {
+    let advice = if *error.kind() == ErrorKind::UnclosedQuotedScalar {
+        "write the same quote once more where the text ends"
+    } else if line.trim_start_matches(' ').starts_with('\t') {
         "indent with spaces: YAML takes no tabs"
     } else if line.contains('[') || line.contains('{') {
         "put a text with [ ] or { } inside [...] or {...} in quotes, as in [\"red[00-04]\"]"
     } else {
         "write `key: value`, nested keys two spaces further in, and put texts with : or # in quotes"
     };
-    hide_secret_lines(text, place.line, problems);
+    secrets::hide_in_text(text, place.line, problems);
     problems.add(place, format!("this is not YAML: {}", error.info()), advice);
-}
-
-/// Without a tree, what belongs to a secret key is told by the text: the value on the key's own line, and every
-/// line after it up to the next key.
-fn hide_secret_lines(text: &str, shown: usize, problems: &mut Collector<'_>) {
-    let mut within = false;
-    for (number, line) in (1..).zip(text.lines()).take(shown) {
-        let secret = super::secrets::after_secret_key(line);
-        let from = match secret {
-            Some(column) => Some(column),
-            None if within && !begins_with_key(line) => Some(0),
-            None => None,
-        };
-        within = from.is_some();
-        if let Some(column) = from {
-            let end = line.chars().count() + 1;
-            problems.hide(Place {
-                line: number,
-                column: column + 1,
-                end_line: number,
-                end_column: end.max(column + 1),
-            });
-        }
-    }
-}
-
-fn begins_with_key(line: &str) -> bool {
-    let word = line.trim_start_matches([' ', '\t', '-', '{', '"', '\'']);
-    let end = word.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    end.and_then(|end| word.get(end..))
-        .is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
 }
