@@ -3,13 +3,14 @@
 //! Where it is may be anybody's word: the network's, a name server's, last week's. Who it is, only its certificate
 //! says: it must be signed by the cluster's CA and name the manager. So addresses are tried until one leads there.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cluster::identity::{Role, dns_name};
 use cluster::name::Hostname;
-use cluster::wire::{Board, PORT, Problem};
+use cluster::wire::{Board, BoardNode, PORT, Problem, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
@@ -32,6 +33,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A board of a thousand nodes is well under a mebibyte.
 const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
+
+/// Asks once for the board.
+///
+/// # Errors
+/// As [`pki::existing`] and [`Manager::board`].
+pub fn board(project: &Project, given: Option<Address>) -> Result<Board, Failure> {
+    let identities = pki::existing(project)?;
+    Ok(Manager::new(project, &identities, given)?.board()?)
+}
 
 /// The manager, as seen from the laptop.
 #[derive(Debug)]
@@ -74,15 +84,7 @@ impl<'a> Manager<'a> {
         &self.name
     }
 
-    /// The address it was last reached at, if that is one that nodes and `ssh` could use, too.
-    pub fn address(&self) -> Option<Ipv4Addr> {
-        match self.reached.as_ref()?.address {
-            SocketAddr::V4(v4) if v4.port() == PORT && !v4.ip().is_loopback() => Some(*v4.ip()),
-            _ => None,
-        }
-    }
-
-    /// What every planned node is doing now.
+    /// What every planned node is doing now. Keeps the nodes' addresses, for `ssh` and for the next time.
     ///
     /// # Errors
     /// See [`RemoteError`]; [`RemoteError::is_transient`] tells whether asking again can help.
@@ -92,7 +94,11 @@ impl<'a> Manager<'a> {
         let mut body = Vec::new();
         response.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(RemoteError::Interrupted)?;
         match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood),
+            StatusCode::OK => {
+                let board = serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)?;
+                self.remember(&board);
+                Ok(board)
+            }
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }
@@ -130,6 +136,22 @@ impl<'a> Manager<'a> {
         Err(RemoteError::Unreachable { manager: self.name.clone(), attempts })
     }
 
+    /// Not worth failing for: what was asked for is there.
+    fn remember(&self, board: &Board) {
+        let is_planned = |name: &Hostname| self.project.cluster.nodes.iter().any(|node| node.name == *name);
+        let known = board.nodes.iter().filter(|node| is_planned(&node.name));
+        let known = known.filter_map(|node| Some((node.name.clone(), usable(address(node)?.into())?)));
+        let mut heard: BTreeMap<_, _> = known.collect();
+        // What led to the manager is better than what it says of itself. Another port leads through a tunnel.
+        let reached = self.reached.as_ref().map(|line| line.address).filter(|address| address.port() == PORT);
+        if let Some(address) = reached.and_then(|address| usable(address.ip())) {
+            heard.insert(self.name.clone(), address);
+        }
+        if let Err(failure) = pki::remember_addresses(self.project, &heard) {
+            tracing::warn!("cannot remember addresses: {}", failure.render().trim_end());
+        }
+    }
+
     /// A damaged memory of addresses must not hide the manager: `builder build` will complain of it.
     fn last_address(&self) -> Option<Ipv4Addr> {
         pki::last_addresses(self.project).ok()?.get(&self.name).copied()
@@ -165,8 +187,15 @@ fn problem(body: &[u8]) -> String {
     }
 }
 
+/// Where a node says it is, else where Swarm sees it. Swarm sees a manager at 0.0.0.0 at times.
+pub(crate) fn address(node: &BoardNode) -> Option<Ipv4Addr> {
+    let seen = |entry: &SwarmEntry| entry.address.as_ref()?.parse().ok();
+    let said = node.report.as_ref().and_then(|report| report.address);
+    said.or_else(|| node.swarm.as_ref().and_then(seen)).filter(|address| !address.is_unspecified())
+}
+
 /// Whether an address is an IPv4 address that other machines could use.
-pub(crate) fn usable(address: IpAddr) -> Option<Ipv4Addr> {
+fn usable(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_unspecified() => Some(v4),
         _ => None,

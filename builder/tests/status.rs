@@ -370,6 +370,19 @@ fn a_manager_that_does_not_know_the_operator_is_told_apart() {
 }
 
 #[test]
+fn a_manager_that_has_no_answer_yet_counts_as_unreachable() {
+    let bench = Bench::new();
+    let busy = (503, r#"{"message":"starting"}"#.to_owned());
+    let outcome = bench.run_at(bench.answering("red00", vec![busy]), "");
+    assert_eq!(outcome.code(), 5);
+    assert!(
+        outcome.talk.contains("error: the manager answered with status 503: starting\n"),
+        "{}",
+        outcome.talk
+    );
+}
+
+#[test]
 fn a_refusal_is_not_taken_for_an_absence() {
     let bench = Bench::new();
     let refusal = (403, r#"{"message":"not an operator\u001b[2J"}"#.to_owned());

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use cluster::name::{ClusterName, Hostname};
+use cluster::name::ClusterName;
 use humantime::FormattedDuration;
 use thiserror::Error;
 
@@ -106,7 +106,6 @@ pub fn show(
         match answer {
             Ok(board) => {
                 let view = View::new(board, project);
-                remember(project, &manager, &view);
                 if args.watch {
                     screen.show_change(&view)?;
                 } else if args.wait {
@@ -130,19 +129,6 @@ pub fn show(
         }
         let left = args.timeout.saturating_sub(started.elapsed());
         std::thread::sleep(if args.wait { INTERVAL.min(left) } else { INTERVAL });
-    }
-}
-
-/// Keeps the addresses, so that ssh and the next status find the nodes. Not worth failing for.
-fn remember(project: &Project, manager: &Manager<'_>, view: &View) {
-    let mut heard = view.addresses();
-    if let Some(address) = manager.address() {
-        heard.insert(manager.name().clone(), address);
-    }
-    let planned = |name: &Hostname| project.cluster.nodes.iter().any(|node| node.name == *name);
-    heard.retain(|name, _| planned(name));
-    if let Err(failure) = pki::remember_addresses(project, &heard) {
-        tracing::warn!("cannot remember addresses: {}", failure.render().trim_end());
     }
 }
 

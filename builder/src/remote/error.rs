@@ -151,8 +151,8 @@ impl RemoteError {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Unreachable { .. } | Self::Interrupted(_) => Kind::Unreachable,
             Self::NoManager => Kind::Usage,
+            _ if self.is_transient() => Kind::Unreachable,
             _ => Kind::Failed,
         }
     }

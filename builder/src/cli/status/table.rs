@@ -2,8 +2,8 @@
 
 use cluster::wire::{BoardNode, Report};
 
-use super::view::{View, address, is_ready};
-use crate::remote::printable;
+use super::view::{View, is_ready};
+use crate::remote::{address, printable};
 
 const TITLES: [&str; 9] =
     ["NAME", "ROLE", "STAGE", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE", "ADDRESS", "LAST HEARD"];

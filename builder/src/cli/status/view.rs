@@ -1,15 +1,15 @@
 //! The board as the laptop sees it: the manager's plan and the cluster file's, and its JSON form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use cluster::identity::Role;
 use cluster::name::Hostname;
-use cluster::wire::{Board, BoardNode, Stage, SwarmEntry};
+use cluster::wire::{Board, BoardNode, Stage};
 use serde::Serialize;
 
 use crate::project::Project;
-use crate::remote::usable;
+use crate::remote::address;
 
 /// A board, completed by nodes that only the cluster file knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,12 +31,6 @@ impl View {
         }
         board.formed &= unplanned.is_empty();
         Self { board, unplanned }
-    }
-
-    /// Where nodes can be found.
-    pub(super) fn addresses(&self) -> BTreeMap<Hostname, Ipv4Addr> {
-        let address = |node: &BoardNode| Some((node.name.clone(), usable(address(node)?.into())?));
-        self.board.nodes.iter().filter_map(address).collect()
     }
 
     /// What is worth showing again: everything but what changes by itself.
@@ -73,13 +67,6 @@ impl View {
 /// Whether the manager's node list calls it ready.
 pub(super) fn is_ready(node: &BoardNode) -> bool {
     node.swarm.as_ref().is_some_and(|entry| entry.state == "ready")
-}
-
-/// What the node says, else what Swarm sees. A manager's own address is 0.0.0.0 there at times.
-pub(super) fn address(node: &BoardNode) -> Option<Ipv4Addr> {
-    let seen = |entry: &SwarmEntry| entry.address.as_ref()?.parse().ok();
-    let said = node.report.as_ref().and_then(|report| report.address);
-    said.or_else(|| node.swarm.as_ref().and_then(seen)).filter(|address| !address.is_unspecified())
 }
 
 #[derive(Serialize)]
