@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod build;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod error;
 pub mod fetch;
@@ -13,3 +14,5 @@ pub mod plan;
 pub mod project;
 pub mod remote;
 pub mod report;
+pub mod scratch;
+pub mod spread;

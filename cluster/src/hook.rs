@@ -50,7 +50,10 @@ mod tests {
 
     #[test]
     fn blanks_only_the_hook_and_keeps_the_length() {
-        let line = format!("root=PARTUUID=1-02 resize cgroup_enable=memory {}\n", tokens("/boot/firmware").join(" "));
+        let line = format!(
+            "root=PARTUUID=1-02 resize cgroup_enable=memory {}\n",
+            tokens("/boot/firmware").join(" ")
+        );
         let blanked = blank_tokens(line.as_bytes()).unwrap();
         assert_eq!(blanked.len(), line.len());
         assert_eq!(blanked.last(), Some(&b'\n'));
@@ -66,7 +69,9 @@ mod tests {
     fn no_token_holds_words_the_os_itself_looks_for() {
         // Bookworm's initramfs greps for "firstboot"; " resize" and " quiet" are cut as substrings.
         for token in tokens("/boot") {
-            assert!(!token.contains("firstboot") && !token.starts_with("resize") && !token.starts_with("quiet"));
+            assert!(
+                !token.contains("firstboot") && !token.starts_with("resize") && !token.starts_with("quiet")
+            );
         }
     }
 

@@ -208,7 +208,8 @@ mod tests {
 
     #[test]
     fn a_reader_ignores_fields_it_does_not_know() {
-        let json = r#"{"stage":"docker","word":"x","error":null,"address":"10.0.0.2","swarm_node":null,"future":1}"#;
+        let json =
+            r#"{"stage":"docker","word":"x","error":null,"address":"10.0.0.2","swarm_node":null,"future":1}"#;
         let report: Report = serde_json::from_str(json).unwrap();
         assert_eq!(report.stage, Stage::Docker);
     }

@@ -62,7 +62,12 @@ pub struct Program {
 impl Program {
     /// A program with arguments.
     pub fn new<const N: usize>(name: &str, args: [&str; N]) -> Self {
-        Self { name: name.to_owned(), args: args.map(str::to_owned).into(), env: Vec::new(), stdin: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            args: args.map(str::to_owned).into(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+        }
     }
 
     /// Program and arguments in one line, for messages.
