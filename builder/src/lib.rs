@@ -6,6 +6,7 @@ pub mod build;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
+pub mod elf;
 pub mod error;
 pub mod fetch;
 pub mod image;

@@ -1,1 +1,340 @@
-//! The cluster's secrets folder: CA, certificates, SSH host keys.
+//! The cluster's secrets folder, `<cluster>.secrets` beside the cluster file: CA, certificates, SSH host keys.
+//!
+//! What is in it is made once and kept: keys, host keys and `cluster.json` are never written again. A node that is
+//! new in the cluster file gets material of its own; a node whose role changed gets a new certificate over its old
+//! key, since the certificate carries the role. `known_hosts`, `ssh_config` and `addresses.json` are derived and
+//! follow the cluster file. The CA key never leaves the folder.
+//!
+//! The first run builds the folder under another name and renames it, so a run that is killed leaves none. Nodes
+//! are added file by file, each by rename, key before certificate: what a killed run left out, the next one makes.
+//! A folder that is damaged, foreign or open to others is an error that says what to type, never a new CA.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use cluster::identity::{Holder, Identity, Role};
+use cluster::name::{ClusterId, ClusterName, Hostname};
+use cluster::secret::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::project::Project;
+
+mod authority;
+mod error;
+mod folder;
+mod node;
+mod ssh;
+
+use authority::Authority;
+use error::{PkiError, Whose};
+use folder::{Folder, NewFile};
+
+const CLUSTER: &str = "cluster.json";
+const CA: &str = "ca.pem";
+const CA_KEY: &str = "ca-key.pem";
+const OPERATOR: &str = "operator.pem";
+const OPERATOR_KEY: &str = "operator-key.pem";
+const GITIGNORE: &str = ".gitignore";
+const VERSION: u32 = 1;
+
+/// What a node is given: everything that makes it itself.
+#[derive(Debug, Clone)]
+pub struct NodeMaterial {
+    /// The cluster's CA certificate, PEM.
+    pub ca_pem: String,
+    /// The node's certificate, PEM.
+    pub cert_pem: String,
+    /// Its private key, PKCS #8 PEM.
+    pub key_pem: Secret<String>,
+    /// Its SSH host key, OpenSSH format.
+    pub host_key: Secret<String>,
+    /// The public half, OpenSSH format, one line with its end.
+    pub host_key_public: String,
+}
+
+/// What the person with the laptop shows the manager.
+#[derive(Debug, Clone)]
+pub struct OperatorMaterial {
+    /// The cluster's CA certificate, PEM.
+    pub ca_pem: String,
+    /// The operator's certificate, PEM.
+    pub cert_pem: String,
+    /// The operator's private key, PKCS #8 PEM.
+    pub key_pem: Secret<String>,
+}
+
+/// Every identity of one cluster, read and checked.
+#[derive(Debug)]
+pub struct Identities {
+    /// Drawn when the CA was made.
+    pub cluster_id: ClusterId,
+    /// When the CA was made, seconds since 1970 by this machine's clock.
+    pub created: u64,
+    folder: PathBuf,
+    operator: OperatorMaterial,
+    nodes: BTreeMap<Hostname, NodeMaterial>,
+}
+
+impl Identities {
+    /// A planned node's material.
+    ///
+    /// # Errors
+    /// When the cluster file did not plan it, or [`existing`] found nothing of it.
+    pub fn node(&self, name: &Hostname) -> Result<NodeMaterial, Failure> {
+        let missing = || PkiError::NoNode { folder: self.folder.clone(), node: name.to_string() };
+        Ok(self.nodes.get(name).cloned().ok_or_else(missing)?)
+    }
+
+    /// The operator's material.
+    pub fn operator(&self) -> Result<OperatorMaterial, Failure> {
+        Ok(self.operator.clone())
+    }
+}
+
+/// Opens the secrets folder: makes it on first use, adds what new nodes need, brings the SSH files up to date.
+///
+/// # Errors
+/// A folder that is damaged, foreign, a link, or open to other users; nothing has been written then.
+pub fn open(project: &Project) -> Result<Identities, Failure> {
+    let _lock = folder::lock(beside(project))?;
+    let Prepared { identities, folder, files } = prepare(project, Absent::Make)?;
+    let folder = match folder {
+        Some(folder) => {
+            folder.write_all(&files)?;
+            folder
+        }
+        None => Folder::create(project.secrets_folder(), &files)?,
+    };
+    refresh_ssh(project, &folder, &identities)?;
+    Ok(identities)
+}
+
+/// What [`open`] would give, without writing anything: what is missing is made in memory and forgotten.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_or_preview(project: &Project) -> Result<Identities, Failure> {
+    Ok(prepare(project, Absent::Make)?.identities)
+}
+
+/// The identities as they lie there, without writing and without making up anything.
+///
+/// # Errors
+/// As [`open`], and when no folder exists yet.
+pub fn existing(project: &Project) -> Result<Identities, Failure> {
+    Ok(prepare(project, Absent::Leave)?.identities)
+}
+
+/// The addresses at which nodes were last heard from.
+///
+/// # Errors
+/// When the folder or the file cannot be used.
+pub fn last_addresses(project: &Project) -> Result<BTreeMap<Hostname, Ipv4Addr>, Failure> {
+    match Folder::open(project.secrets_folder())? {
+        Some(folder) => Ok(read_addresses(&folder)?.addresses),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+/// Keeps the addresses at which nodes were heard from, and brings the SSH files up to date. Nodes not named keep theirs.
+///
+/// # Errors
+/// As [`existing`].
+pub fn remember_addresses(project: &Project, heard: &BTreeMap<Hostname, Ipv4Addr>) -> Result<(), Failure> {
+    let _lock = folder::lock(beside(project))?;
+    let path = project.secrets_folder();
+    let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
+    let mut known = read_addresses(&folder)?;
+    let before = known.clone();
+    known.version = VERSION;
+    known.addresses.extend(heard.iter().map(|(name, address)| (name.clone(), *address)));
+    if known == before {
+        return Ok(());
+    }
+    let text = to_json(&known)?;
+    folder.write_all(&[NewFile { replaces: true, ..NewFile::new(ssh::ADDRESSES, text) }])?;
+    Ok(refresh_ssh(project, &folder, &existing(project)?)?)
+}
+
+/// What to do about a folder or node that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Make,
+    Leave,
+}
+
+/// `cluster.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    version: u32,
+    cluster: ClusterName,
+    cluster_id: ClusterId,
+    created: u64,
+}
+
+/// Identities, and what has to be written to make them last.
+struct Prepared {
+    identities: Identities,
+    /// `None`: it does not exist yet.
+    folder: Option<Folder>,
+    files: Vec<NewFile>,
+}
+
+fn prepare(project: &Project, absent: Absent) -> Result<Prepared, PkiError> {
+    let path = project.secrets_folder();
+    let folder = Folder::open(path.clone())?;
+    let mut files = Vec::new();
+    let (record, authority, operator) = match &folder {
+        Some(folder) => read_cluster(folder, project, &path)?,
+        None if absent == Absent::Leave => return Err(PkiError::Absent { folder: path }),
+        None => make_cluster(&project.cluster.name, &mut files)?,
+    };
+    let mut nodes = BTreeMap::new();
+    for planned in &project.cluster.nodes {
+        let files_there = node::Files::read(folder.as_ref(), &planned.name)?;
+        if absent == Absent::Leave && !files_there.is_complete() {
+            continue;
+        }
+        let identity = node_identity(&record.cluster_id, planned.role, &planned.name);
+        let material = files_there.complete(&authority, &identity, &mut files)?;
+        nodes.insert(planned.name.clone(), material);
+    }
+    let Record { cluster_id, created, .. } = record;
+    let identities = Identities { cluster_id, created, folder: path, operator, nodes };
+    Ok(Prepared { identities, folder, files })
+}
+
+fn node_identity(cluster: &ClusterId, role: Role, name: &Hostname) -> Identity {
+    Identity { cluster: cluster.clone(), holder: Holder::Node { role, name: name.clone() } }
+}
+
+type Cluster = (Record, Authority, OperatorMaterial);
+
+fn make_cluster(name: &ClusterName, files: &mut Vec<NewFile>) -> Result<Cluster, PkiError> {
+    let id = authority::draw_id().map_err(cannot_make("the cluster's id"))?;
+    // A clock before 1970 says nothing, and any floor will do.
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let record = Record { version: VERSION, cluster: name.clone(), cluster_id: id.clone(), created };
+    let (authority, ca_key) = Authority::make(&id).map_err(cannot_make("the cluster's CA"))?;
+    let key = authority::make_key().map_err(cannot_make("the operator's key"))?;
+    let identity = Identity { cluster: id, holder: Holder::Operator };
+    let cert_pem = authority.issue(&identity, &key).map_err(cannot_make("the operator's certificate"))?;
+    let key_pem = key.serialize_pem();
+    files.push(NewFile::new(GITIGNORE, "*\n"));
+    files.push(NewFile::new(CLUSTER, to_json(&record)?));
+    files.push(NewFile::new(CA_KEY, ca_key));
+    files.push(NewFile::new(CA, authority.pem()));
+    files.push(NewFile::new(OPERATOR_KEY, key_pem.clone()));
+    files.push(NewFile::new(OPERATOR, cert_pem.clone()));
+    let operator =
+        OperatorMaterial { ca_pem: authority.pem().to_owned(), cert_pem, key_pem: Secret::new(key_pem) };
+    Ok((record, authority, operator))
+}
+
+fn read_cluster(folder: &Folder, project: &Project, path: &Path) -> Result<Cluster, PkiError> {
+    let read = |name: &str| {
+        let missing = || PkiError::Missing { path: folder.path(name), whose: Whose::Cluster };
+        folder.read(name)?.ok_or_else(missing)
+    };
+    let damaged = |name: &str| damaged(folder.path(name), Whose::Cluster);
+
+    let record: Record = from_json(&read(CLUSTER)?, folder.path(CLUSTER), Whose::Cluster)?;
+    if record.cluster != project.cluster.name {
+        return Err(PkiError::Foreign {
+            folder: path.to_owned(),
+            found: record.cluster.to_string(),
+            wanted: project.cluster.name.to_string(),
+        });
+    }
+    let (ca, ca_key) = (read(CA)?, read(CA_KEY)?);
+    authority::read_key(&ca_key).map_err(|error| damaged(CA_KEY)(error.into()))?;
+    let authority = Authority::from_pem(&ca, &ca_key).map_err(|error| damaged(CA)(error.into()))?;
+
+    let (cert_pem, key_pem) = (read(OPERATOR)?, read(OPERATOR_KEY)?);
+    let key = authority::read_key(&key_pem).map_err(|error| damaged(OPERATOR_KEY)(error.into()))?;
+    let found = authority.check(&cert_pem, &key).map_err(|error| damaged(OPERATOR)(error.into()))?;
+    let wanted = Identity { cluster: record.cluster_id.clone(), holder: Holder::Operator };
+    if found != wanted {
+        return Err(damaged(OPERATOR)(other_name(&found, &wanted).into()));
+    }
+    let operator = OperatorMaterial { ca_pem: ca, cert_pem, key_pem: Secret::new(key_pem) };
+    Ok((record, authority, operator))
+}
+
+fn other_name(found: &Identity, wanted: &Identity) -> authority::AuthorityError {
+    authority::AuthorityError::OtherName { found: found.to_uri(), wanted: wanted.to_uri() }
+}
+
+/// Rewrites `known_hosts` and `ssh_config` where they differ from what the cluster file and the addresses make of them.
+fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> Result<(), PkiError> {
+    let known = read_addresses(folder)?.addresses;
+    let hosts: Vec<_> = project
+        .cluster
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let fixed = node.address.as_ref().map(|address| address.ip);
+            let address = fixed.or_else(|| known.get(&node.name).copied());
+            let key = &identities.nodes.get(&node.name)?.host_key_public;
+            Some(ssh::Host { name: &node.name, address, key })
+        })
+        .collect();
+    let file = folder.path(ssh::KNOWN_HOSTS);
+    let absolute =
+        std::path::absolute(&file).map_err(|source| PkiError::File { verb: "find", path: file, source })?;
+    let config = ssh::config(&hosts, project.cluster.user.name.as_str(), &absolute);
+    for (name, text) in [(ssh::KNOWN_HOSTS, ssh::known_hosts(&hosts)), (ssh::CONFIG, config)] {
+        if folder.read(name)?.as_deref() != Some(&text) {
+            folder.write_all(&[NewFile { replaces: true, ..NewFile::new(name, text) }])?;
+        }
+    }
+    Ok(())
+}
+
+fn read_addresses(folder: &Folder) -> Result<ssh::Addresses, PkiError> {
+    match folder.read(ssh::ADDRESSES)? {
+        Some(text) => from_json(&text, folder.path(ssh::ADDRESSES), Whose::Nobody),
+        None => Ok(ssh::Addresses::default()),
+    }
+}
+
+/// Reads `version` alone, then the whole.
+fn from_json<T: for<'de> Deserialize<'de>>(text: &str, path: PathBuf, whose: Whose) -> Result<T, PkiError> {
+    #[derive(Deserialize)]
+    struct VersionOnly {
+        version: u32,
+    }
+    let damaged = damaged(path.clone(), whose);
+    match serde_json::from_str::<VersionOnly>(text) {
+        Ok(VersionOnly { version: found }) if found > VERSION => {
+            Err(PkiError::TooNew { path, found, known: VERSION })
+        }
+        Ok(_) => serde_json::from_str(text).map_err(|error| damaged(error.into())),
+        Err(error) => Err(damaged(error.into())),
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, PkiError> {
+    let text = serde_json::to_string_pretty(value).map_err(cannot_make("a file of the secrets folder"))?;
+    Ok(text + "\n")
+}
+
+fn damaged(path: PathBuf, whose: Whose) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> PkiError {
+    move |source| PkiError::Damaged { path, whose, source }
+}
+
+fn cannot_make<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl FnOnce(E) -> PkiError {
+    move |error| PkiError::Make { what, source: error.into() }
+}
+
+/// The folder the cluster file lies in, in a form that can be opened.
+fn beside(project: &Project) -> &Path {
+    let folder = project.folder.as_path();
+    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
+}

@@ -1,0 +1,142 @@
+//! What makes `ssh -F red.secrets/ssh_config red03` work: host keys, `known_hosts`, `ssh_config`, last known addresses.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use cluster::name::Hostname;
+use serde::{Deserialize, Serialize};
+use ssh_key::rand_core::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
+use thiserror::Error;
+
+/// [`Addresses`] within the secrets folder.
+pub(super) const ADDRESSES: &str = "addresses.json";
+pub(super) const KNOWN_HOSTS: &str = "known_hosts";
+pub(super) const CONFIG: &str = "ssh_config";
+
+/// Where nodes were last heard from.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Addresses {
+    pub(super) version: u32,
+    pub(super) addresses: BTreeMap<Hostname, Ipv4Addr>,
+}
+
+/// Why a host key cannot be used.
+#[derive(Debug, Error)]
+pub(super) enum HostKeyError {
+    #[error("it is not an unencrypted ed25519 key in OpenSSH format")]
+    NotKey,
+    #[error("it is not the public half of the key beside it")]
+    OtherKey,
+    #[error("a host key could not be made")]
+    Make(#[source] ssh_key::Error),
+}
+
+/// A new host key: private and public half in OpenSSH format.
+pub(super) fn make_host_key(node: &Hostname) -> Result<(String, String), HostKeyError> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(HostKeyError::Make)?;
+    key.set_comment(node.as_str());
+    let private = key.to_openssh(LineEnding::LF).map_err(HostKeyError::Make)?;
+    Ok((private.to_string(), public_line(key.public_key())?))
+}
+
+/// The public half of a stored host key.
+pub(super) fn public_half(private: &str) -> Result<String, HostKeyError> {
+    let key = PrivateKey::from_openssh(private).map_err(|_| HostKeyError::NotKey)?;
+    if key.is_encrypted() || key.algorithm() != Algorithm::Ed25519 {
+        return Err(HostKeyError::NotKey);
+    }
+    public_line(key.public_key())
+}
+
+/// Refuses a public half that is not the stored private key's.
+pub(super) fn check_public_half(private: &str, public: &str) -> Result<(), HostKeyError> {
+    let stored = PublicKey::from_openssh(public.trim_end()).map_err(|_| HostKeyError::NotKey)?;
+    let own = PrivateKey::from_openssh(private).map_err(|_| HostKeyError::NotKey)?;
+    if stored.key_data() == own.public_key().key_data() { Ok(()) } else { Err(HostKeyError::OtherKey) }
+}
+
+fn public_line(key: &PublicKey) -> Result<String, HostKeyError> {
+    Ok(key.to_openssh().map_err(HostKeyError::Make)? + "\n")
+}
+
+/// One node for [`known_hosts`] and [`config`].
+pub(super) struct Host<'a> {
+    pub(super) name: &'a Hostname,
+    /// Fixed, else last known.
+    pub(super) address: Option<Ipv4Addr>,
+    /// Public host key, OpenSSH format.
+    pub(super) key: &'a str,
+}
+
+/// The text of `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
+pub(super) fn known_hosts(hosts: &[Host<'_>]) -> String {
+    let mut text = String::new();
+    for Host { name, address, key } in hosts {
+        let address = address.map(|address| format!(",{address}")).unwrap_or_default();
+        text.push_str(&format!("{name},{name}.local{address} {}\n", key.trim_end()));
+    }
+    text
+}
+
+/// The text of `ssh_config` (ssh_config(5)). A node answers to its host key alone, whatever address led there.
+pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> String {
+    let file = config_path(known_hosts);
+    let mut text = String::new();
+    for Host { name, address, .. } in hosts {
+        let address = address.map_or_else(|| format!("{name}.local"), |address| address.to_string());
+        text.push_str(&format!(
+            "Host {name}\n\
+             \x20   HostName {address}\n\
+             \x20   User {user}\n\
+             \x20   HostKeyAlias {name}\n\
+             \x20   UserKnownHostsFile {file}\n\
+             \x20   GlobalKnownHostsFile none\n\
+             \x20   StrictHostKeyChecking yes\n\
+             \x20   IdentitiesOnly no\n"
+        ));
+    }
+    text
+}
+
+/// A path as ssh_config(5) takes it: in double quotes, `%` doubled since it begins a token.
+fn config_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host<'a>(name: &'a Hostname, address: Option<Ipv4Addr>) -> Host<'a> {
+        Host { name, address, key: "ssh-ed25519 AAAA red\n" }
+    }
+
+    #[test]
+    fn a_known_address_is_preferred_to_mdns() {
+        let (zero, one) = (Hostname::try_from("red00").unwrap(), Hostname::try_from("red01").unwrap());
+        let hosts = [host(&zero, Some(Ipv4Addr::new(10, 0, 0, 5))), host(&one, None)];
+        let text = config(&hosts, "pi", Path::new("/home/ada/100% Pi/known_hosts"));
+        assert!(text.contains("Host red00\n    HostName 10.0.0.5\n    User pi\n"), "{text}");
+        assert!(text.contains("Host red01\n    HostName red01.local\n"), "{text}");
+        assert!(text.contains("UserKnownHostsFile \"/home/ada/100%% Pi/known_hosts\"\n"), "{text}");
+        assert_eq!(
+            known_hosts(&hosts),
+            "red00,red00.local,10.0.0.5 ssh-ed25519 AAAA red\nred01,red01.local ssh-ed25519 AAAA red\n"
+        );
+    }
+
+    #[test]
+    fn tells_a_foreign_public_half() {
+        let name = Hostname::try_from("red00").unwrap();
+        let (private, public) = make_host_key(&name).unwrap();
+        let (_, other) = make_host_key(&name).unwrap();
+        assert_eq!(public_half(&private).unwrap(), public);
+        assert!(check_public_half(&private, &public).is_ok());
+        assert!(matches!(check_public_half(&private, &other), Err(HostKeyError::OtherKey)));
+        assert!(matches!(public_half("nonsense"), Err(HostKeyError::NotKey)));
+    }
+}
