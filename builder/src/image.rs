@@ -14,6 +14,7 @@ use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
 use self::root::RootError;
 use crate::elf::Arch;
 
+pub mod decode;
 pub mod fat;
 pub mod overlay;
 pub mod partitions;

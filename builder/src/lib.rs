@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod build;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
 pub mod elf;
 pub mod error;
@@ -14,3 +15,5 @@ pub mod plan;
 pub mod project;
 pub mod remote;
 pub mod report;
+pub mod scratch;
+pub mod spread;
