@@ -251,10 +251,10 @@ fn one_manager_for_now_and_never_an_even_number() {
     insta::assert_snapshot!(problems(&with("managers: [red00, red01]\n")), @r"
     1 problem in cluster.yaml
 
-    cluster.yaml:8:12: 2 managers cannot agree when one of them fails
+    cluster.yaml:8:12: a swarm has one, three or five managers, not 2
       | managers: [red00, red01]
       |            ^^^^^
-      = name one, three or five managers (for now, one)
+      = name one, three or five (for now, one)
     ");
     insta::assert_snapshot!(problems(&with("managers: []\n")), @r"
     1 problem in cluster.yaml
@@ -419,4 +419,48 @@ fn an_image_from_a_url_needs_its_digest() {
     for good in ["os.img", "../images/my os.img.xz", "C:\\os.img", "raspios-lite-arm64"] {
         assert!(spec::read(&SMALLEST.replace("raspios-lite-arm64", good), "cluster.yaml").is_ok(), "{good}");
     }
+}
+
+#[test]
+fn a_range_is_one_problem_and_not_a_thousand() {
+    let text = SMALLEST.replace("red[00-04]", "[\"Red_[0-998]\", localhost]");
+    insta::assert_snapshot!(problems(&text), @r#"
+    2 problems in cluster.yaml
+
+    cluster.yaml:4:9: the node name `Red_0` has the character 'R'; use lower-case letters, digits and hyphens
+      | nodes: ["Red_[0-998]", localhost]
+      |         ^^^^^^^^^^^^^
+      = write names like red00
+
+    cluster.yaml:4:24: `localhost` is every machine's name for itself
+      | nodes: ["Red_[0-998]", localhost]
+      |                        ^^^^^^^^^
+      = write names like red00
+    "#);
+    let text = SMALLEST.replace("red[00-04]", "[\"red[0-9]\", \"red[0-9]\"]");
+    insta::assert_snapshot!(problems(&text), @r#"
+    1 problem in cluster.yaml
+
+    cluster.yaml:4:21: the node red0 is named twice
+      | nodes: ["red[0-9]", "red[0-9]"]
+      |                     ^^^^^^^^^^
+      = name each node once
+    "#);
+    let text = SMALLEST.replace("red[00-04]", "[\"red[0-999]\", \"blue[0-999]\"]");
+    insta::assert_snapshot!(problems(&text), @r#"
+    1 problem in cluster.yaml
+
+    cluster.yaml:4:23: `nodes` stands for more than 1000 texts
+      | nodes: ["red[0-999]", "blue[0-999]"]
+      |                       ^^^^^^^^^^^^^
+      = write fewer
+    "#);
+    insta::assert_snapshot!(problems(&SMALLEST.replace("red[00-04]", "red[04-00]")), @r"
+    1 problem in cluster.yaml
+
+    cluster.yaml:4:8: `red[04-00]` counts down from 04 to 00
+      | nodes: red[04-00]
+      |        ^^^^^^^^^^
+      = write [00-04]
+    ");
 }

@@ -2,7 +2,15 @@
 
 use super::Refusal;
 use crate::card::DockerSource;
-use crate::name::{ClusterName, UserName};
+use crate::name::{ClusterName, Hostname, UserName};
+
+pub(super) fn hostname(text: &str) -> Result<Hostname, Refusal> {
+    const ADVICE: &str = "write names like red00";
+    if text == "localhost" {
+        return Err(Refusal::new("`localhost` is every machine's name for itself", ADVICE));
+    }
+    Hostname::try_from(text).map_err(|error| Refusal::new(format!("the node name `{text}` {error}"), ADVICE))
+}
 
 pub(super) fn user_name(text: &str) -> Result<UserName, Refusal> {
     UserName::try_from(text)

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::Refusal;
 use super::address::{self, Subnet};
 use super::fields::{self, Fields, Keys};
-use super::nodes::{expand, which_node};
+use super::nodes::{OnePerRange, expand, which_node};
 use super::problem::{Collector, Place};
 use super::tree::Node;
 use crate::card::StaticAddress;
@@ -140,7 +140,7 @@ fn addresses(
         problems.add(*place, message, "write one address for each node, in the nodes' order");
     }
     let mut drafts = drafts.iter_mut();
-    let mut refused = None;
+    let mut refused = OnePerRange::default();
     for (text, place) in expanded {
         let draft = drafts.next();
         match address::node(&text) {
@@ -149,11 +149,7 @@ fn addresses(
                     draft.own.address = Some(Given { value, place });
                 }
             }
-            // One word about a range is enough.
-            Err(refusal) if refused.replace(place) != Some(place) => {
-                problems.add(place, refusal.message, refusal.advice);
-            }
-            Err(_) => {}
+            Err(refusal) => refused.add(place, refusal, problems),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::fields::{self, Fields};
 use super::problem::{Collector, Place};
-use super::{Node, network};
+use super::{Node, Refusal, checks, network};
 use crate::identity::Role;
 use crate::name::Hostname;
 use crate::range;
@@ -21,6 +21,23 @@ pub(super) fn read(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<Ve
     Some(nodes.collect())
 }
 
+/// Reports one thing of a kind about each range: its thousand names share a place and, mostly, the mistake.
+#[derive(Debug, Default)]
+pub(super) struct OnePerRange(Option<Place>);
+
+impl OnePerRange {
+    pub(super) fn add(&mut self, place: Place, refusal: Refusal, problems: &mut Collector<'_>) {
+        if self.0.replace(place) != Some(place) {
+            problems.add(place, refusal.message, refusal.advice);
+        }
+    }
+
+    /// Whether nothing was reported.
+    const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
 /// The texts that ranges stand for, each with the place of its range; `None` if one could not be expanded.
 pub(super) fn expand(
     texts: &[(&str, Place)],
@@ -31,16 +48,20 @@ pub(super) fn expand(
     let mut whole = true;
     for (text, place) in texts {
         match range::expand(text) {
+            Ok(values) if expanded.len() + values.len() > range::LIMIT => {
+                problems.add(
+                    *place,
+                    format!("`{key}` stands for more than {} texts", range::LIMIT),
+                    "write fewer",
+                );
+                return None;
+            }
             Ok(values) => expanded.extend(values.into_iter().map(|value| (value, *place))),
             Err(error) => {
                 problems.add(*place, format!("`{text}` {error}"), error.advice());
                 whole = false;
             }
         }
-    }
-    if let Some((_, place)) = expanded.get(range::LIMIT) {
-        problems.add(*place, format!("`{key}` stands for more than {} texts", range::LIMIT), "write fewer");
-        whole = false;
     }
     whole.then_some(expanded)
 }
@@ -49,36 +70,20 @@ pub(super) fn expand(
 fn names(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<Vec<Hostname>> {
     let node = root.need("nodes", "red[00-04]", problems)?;
     let texts = fields::texts(node, "nodes", problems);
-    let mut names: Vec<Hostname> = Vec::new();
-    let mut refused: Option<Place> = None;
     let expanded = expand(&texts, "nodes", problems)?;
+    let mut names: Vec<Hostname> = Vec::new();
+    let (mut refused, mut twice) = (OnePerRange::default(), OnePerRange::default());
     for (text, place) in &expanded {
-        let name = match Hostname::try_from(text.as_str()) {
-            Ok(name) if name.as_str() == "localhost" => {
-                problems.add(
-                    *place,
-                    "`localhost` is every machine's name for itself",
-                    "write a name like red00",
-                );
-                refused = Some(*place);
-                continue;
+        match checks::hostname(text) {
+            Err(refusal) => refused.add(*place, refusal, problems),
+            Ok(name) if names.contains(&name) => {
+                let message = format!("the node {name} is named twice");
+                twice.add(*place, Refusal::new(message, "name each node once"), problems);
             }
-            Ok(name) => name,
-            Err(error) => {
-                // One word about a range is enough.
-                if refused.replace(*place) != Some(*place) {
-                    problems.add(*place, format!("`{text}` {error}"), "write names like red00");
-                }
-                continue;
-            }
-        };
-        if names.contains(&name) {
-            problems.add(*place, format!("the node {name} is named twice"), "name each node once");
-        } else {
-            names.push(name);
+            Ok(name) => names.push(name),
         }
     }
-    (refused.is_none() && !names.is_empty()).then_some(names)
+    (refused.is_empty() && !names.is_empty()).then_some(names)
 }
 
 /// The managers' names: those of `managers`, otherwise the first node.
@@ -102,19 +107,22 @@ fn managers(
         ),
         count => problems.add(
             place,
-            format!("{count} managers cannot agree when one of them fails"),
-            "name one, three or five managers (for now, one)",
+            format!("a swarm has one, three or five managers, not {count}"),
+            "name one, three or five (for now, one)",
         ),
     }
     let nodes = nodes?;
     let mut managers: Vec<Hostname> = Vec::new();
+    let (mut unknown, mut twice) = (OnePerRange::default(), OnePerRange::default());
     for (text, place) in &expanded {
         match nodes.iter().find(|node| node.as_str() == text) {
             None => {
-                problems.add(*place, format!("the manager `{text}` is not a node"), which_node(text, nodes))
+                let message = format!("the manager `{text}` is not a node");
+                unknown.add(*place, Refusal::new(message, which_node(text, nodes)), problems);
             }
             Some(node) if managers.contains(node) => {
-                problems.add(*place, format!("the manager {node} is named twice"), "name each manager once");
+                let message = format!("the manager {node} is named twice");
+                twice.add(*place, Refusal::new(message, "name each manager once"), problems);
             }
             Some(node) => managers.push(node.clone()),
         }
