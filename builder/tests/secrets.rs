@@ -356,7 +356,7 @@ fn a_lost_file_is_named_and_never_made_anew() {
             "error: the secrets folder is not whole: HERE/red.secrets/{name} is missing"
         )));
         assert!(
-            text.contains("rm HERE/red.secrets/nodes/red01.pem HERE/red.secrets/nodes/red01-*\n"),
+            text.contains("rm -f HERE/red.secrets/nodes/red01.pem HERE/red.secrets/nodes/red01-key.pem "),
             "{text}"
         );
     }
@@ -497,6 +497,19 @@ fn links_are_not_followed() {
     fs::rename(bench.path("ca-key.pem"), bench.path("hidden")).unwrap();
     symlink(bench.path("hidden"), bench.path("ca-key.pem")).unwrap();
     assert!(bench.refused().contains("ca-key.pem is a symbolic link"));
+}
+
+#[test]
+fn two_nodes_whose_files_would_mix_are_refused() {
+    let mut bench = Bench::empty();
+    bench.project.cluster.nodes.push(node("red01-key", Role::Worker));
+    let failure = pki::open(&bench.project).unwrap_err();
+    assert!(
+        failure
+            .render()
+            .starts_with("error: files of the nodes red01 and red01-key would have the same name\n")
+    );
+    assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 0);
 }
 
 #[test]

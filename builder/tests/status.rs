@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Command;
 
 use builder::cli::status::{StatusArgs, Style, show};
 use builder::error::Failure;
@@ -466,6 +467,40 @@ fn without_an_address_every_way_is_tried_in_order() {
         ],
         "{text}"
     );
+}
+
+#[test]
+fn the_program_keeps_data_and_talk_apart_and_ends_with_the_documented_code() {
+    let bench = Bench::new();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1mHWZJxv1cV0kP0J7oJ8m1gXyG7n0Vq4c1r8mXo5aB ada";
+    let file = format!(
+        "version: 1\ncluster: red\nimage: raspios-lite-arm64\nnodes: red[00-03]\nuser:\n  name: pi\n  \
+         authorized_keys: ['{key}']\n"
+    );
+    fs::write(&bench.project.file, file).unwrap();
+    let run = |address: SocketAddr, args: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_builder"));
+        program.current_dir(&bench.project.folder).args(["status", "--manager", &address.to_string()]);
+        program.args(args).env_clear().output().unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_owned()).unwrap();
+
+    let seen = run(bench.manager(&[bench.formed()]), &["--wait"]);
+    assert_eq!(
+        (seen.status.code(), text(&seen.stderr)),
+        (Some(0), "red is formed: 4 of 4 nodes ready\n".to_owned())
+    );
+    assert!(text(&seen.stdout).starts_with("NAME "));
+
+    let quiet = run(bench.manager(&[bench.board()]), &["--wait", "--timeout", "1s", "--json", "--quiet"]);
+    assert_eq!(quiet.status.code(), Some(6));
+    assert!(text(&quiet.stdout).starts_with("{\"cluster\":\"red\",\"formed\":false,"));
+    assert!(text(&quiet.stderr).starts_with("error: red was not formed within 1s: "));
+
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = run(closed, &[]);
+    assert_eq!((nobody.status.code(), text(&nobody.stdout)), (Some(5), String::new()));
+    assert!(text(&nobody.stderr).starts_with("error: the manager red00 cannot be reached\n"));
 }
 
 #[test]
