@@ -29,22 +29,23 @@ use self::network::Network;
 use self::node::Node;
 
 /// Programs a rack calls.
-pub const PROGRAMS: [&str; 15] = [
+pub const PROGRAMS: [&str; 16] = [
     "cp",
     "dnsmasq",
     "ip",
     "iptables",
+    "losetup",
     "mcopy",
     "mdel",
     "mmd",
     "mount",
+    "mrd",
     "mshowfat",
     "nsenter",
     "resize2fs",
     "systemd-nspawn",
     "timeout",
     "umount",
-    "unshare",
 ];
 
 /// A rack of virtual Pis. Two racks may run at once; their nodes do not see each other.

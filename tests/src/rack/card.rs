@@ -64,6 +64,7 @@ impl Card {
         let old_id = table.id_text();
         if is_first_boot {
             table.grow(&self.image)?;
+            grow_file_system(&self.image, table.root)?;
         }
 
         let root = self.folder.join("root");
@@ -74,26 +75,11 @@ impl Card {
         let names = [&self.image, &root].map(|path| path.to_string_lossy().into_owned());
         images::run("mount", ["-t", "ext4", "-o", &options].map(str::to_owned).into_iter().chain(names))?;
         let inserted = Inserted { words, root, firmware, fat };
-        if is_first_boot
-            && let Err(error) = self.finish_first_boot(&inserted, &line, &old_id, &table.id_text())
-        {
+        if is_first_boot && let Err(error) = finish_first_boot(&inserted, &line, &old_id, &table.id_text()) {
             self.eject(&inserted)?;
             return Err(error);
         }
         Ok(inserted)
-    }
-
-    /// The initramfs of Trixie: the file system fills the card, the disk has a new identifier, and the word that
-    /// asked for it is gone.
-    fn finish_first_boot(&self, inserted: &Inserted, line: &str, old_id: &str, new_id: &str) -> Result<()> {
-        let root = inserted.root.to_string_lossy();
-        let device = images::capture("findmnt", ["--noheadings", "--output", "SOURCE", &root])?;
-        images::run("resize2fs", [String::from_utf8_lossy(&device).trim()])?;
-        let fstab = inserted.root.join("etc/fstab");
-        let text = fs::read_to_string(&fstab).context("cannot read the card's fstab")?;
-        fs::write(&fstab, text.replace(old_id, new_id)).context("cannot write the card's fstab")?;
-        let line = line.replace(old_id, new_id).replace(" resize", "");
-        fs::write(inserted.firmware.join("cmdline.txt"), line).context("cannot write the card's cmdline.txt")
     }
 
     /// Writes the FAT partition back and unmounts the root partition.
@@ -102,6 +88,28 @@ impl Card {
         cleanup::unmount(&self.folder)?;
         written
     }
+}
+
+/// Lets the file system fill its partition. Before it is mounted: growing a mounted one takes a capability that
+/// containers often lack. Over a loop device: resize2fs cuts a plain file off where the file system ends.
+fn grow_file_system(image: &Path, partition: Partition) -> Result<()> {
+    let place = [format!("--offset={}", partition.start), format!("--sizelimit={}", partition.size)];
+    let words =
+        ["--find", "--show"].map(str::to_owned).into_iter().chain(place).chain([image.display().to_string()]);
+    let device = String::from_utf8(images::capture("losetup", words)?).context("losetup prints no text")?;
+    let grown = images::run("resize2fs", ["-f", device.trim()]);
+    images::run("losetup", ["--detach", device.trim()])?;
+    grown
+}
+
+/// The rest of what Trixie's initramfs does: the files name the disk's new identifier, and the word that asked
+/// for all that is gone.
+fn finish_first_boot(inserted: &Inserted, line: &str, old_id: &str, new_id: &str) -> Result<()> {
+    let fstab = inserted.root.join("etc/fstab");
+    let text = fs::read_to_string(&fstab).context("cannot read the card's fstab")?;
+    fs::write(&fstab, text.replace(old_id, new_id)).context("cannot write the card's fstab")?;
+    let line = line.replace(old_id, new_id).replace(" resize", "");
+    fs::write(inserted.firmware.join("cmdline.txt"), line).context("cannot write the card's cmdline.txt")
 }
 
 /// A partition's place in bytes.

@@ -98,9 +98,13 @@ fn is_running(owner: &str) -> bool {
 
 /// Removes everything of a rack. The caller holds the lock.
 pub(super) fn remove(number: u8, folder: &Path) -> Result<()> {
-    kill_processes(folder)?;
-    unmount(folder)?;
     let prefix = format!("{}-", network::bridge(number));
+    kill_processes(folder)?;
+    for group in control_groups(&prefix)? {
+        kill_group(&group)?;
+    }
+    unmount(folder)?;
+    detach(folder)?;
     for name in names_in(Path::new("/run/netns"))?.iter().filter(|name| name.starts_with(&prefix)) {
         images::run("ip", ["netns", "delete", name])?;
     }
@@ -189,6 +193,19 @@ pub(super) fn unmount(folder: &Path) -> Result<()> {
     })
 }
 
+/// Detaches loop devices on files in a folder; those of mounts are gone with them.
+fn detach(folder: &Path) -> Result<()> {
+    let list = images::capture("losetup", ["--list", "--noheadings", "--raw", "--output", "NAME,BACK-FILE"])?;
+    for line in String::from_utf8_lossy(&list).lines() {
+        if let Some((device, file)) = line.split_once(' ')
+            && Path::new(file).starts_with(folder)
+        {
+            images::run("losetup", ["--detach", device])?;
+        }
+    }
+    Ok(())
+}
+
 fn mounts_under(folder: &Path) -> Result<Vec<String>> {
     let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
@@ -211,6 +228,24 @@ fn control_groups(prefix: &str) -> Result<Vec<PathBuf>> {
         groups.extend(names.iter().filter(|name| name.starts_with(prefix)).map(|name| hierarchy.join(name)));
     }
     Ok(groups)
+}
+
+/// Kills every process in a control group and those below it. A container outlives a killed systemd-nspawn.
+pub(super) fn kill_group(group: &Path) -> Result<()> {
+    for name in names_in(group)? {
+        let path = group.join(&name);
+        if path.is_dir() {
+            kill_group(&path)?;
+        } else if name == "cgroup.procs" {
+            let list =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            for pid in list.lines().filter_map(|pid| pid.parse().ok()).filter_map(Pid::from_raw) {
+                // Gone in between is as good.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes a control group and those below it, once the last process has left.

@@ -18,6 +18,8 @@ use crate::wait;
 
 /// Status systemd-nspawn ends with when the container asked for a reboot.
 const REBOOT: i32 = 133;
+/// SIGRTMIN+4, on which systemd powers off.
+const POWER_BUTTON: u32 = 38;
 /// Shutting down takes a node seconds; longer than a service's own stop timeout it never should.
 const SHUTDOWN: Duration = Duration::from_secs(120);
 
@@ -145,11 +147,12 @@ impl Node {
             .plug_in()
             .and_then(|()| self.start(&inserted))
             .and_then(|mut nspawn| nspawn.wait().context("cannot wait for systemd-nspawn"));
+        let killed = self.groups().iter().try_for_each(|group| cleanup::kill_group(group));
         let ejected = self.card.eject(&inserted);
         let unplugged = self.unplug();
         let status = ended?;
         ejected.with_context(|| format!("cannot write the card of {}", self.name))?;
-        unplugged?;
+        killed.and(unplugged)?;
         Ok(status)
     }
 
@@ -228,7 +231,7 @@ impl Node {
     }
 
     pub(super) fn power_off(&self) -> Result<()> {
-        // SIGRTMIN+4 is systemd's power button. It goes to every boot that may still be under way, once.
+        // To every boot that may still be under way, once.
         let mut told = None;
         let stopped = self.stop(SHUTDOWN, |state| {
             if let Some(leader) = state.nspawn.and_then(leader)
@@ -236,7 +239,7 @@ impl Node {
                 && has_booted(leader)
             {
                 told = Some(leader);
-                drop(images::run("kill", ["-s", "RTMIN+4", &leader.to_string()]));
+                drop(images::run("kill", [format!("-{POWER_BUTTON}"), leader.to_string()]));
             }
         });
         match stopped {
@@ -290,8 +293,10 @@ impl Node {
     pub(super) fn exec(&self, words: &[&str]) -> Result<Output> {
         let nspawn = self.state().nspawn;
         let leader = nspawn.and_then(leader).with_context(|| format!("{} is not up", self.name))?;
-        Command::new("timeout")
-            .args(["--kill-after=5", "600", "nsenter", "--mount", "--uts", "--ipc", "--net", "--pid"])
+        // As little as the node itself may it set the host's clock.
+        Command::new("setpriv")
+            .args(["--bounding-set=-sys_time", "timeout", "--kill-after=5", "600"])
+            .args(["nsenter", "--mount", "--uts", "--ipc", "--net", "--pid"])
             .args(["--target", &leader.to_string(), "--"])
             .args(words)
             .env_clear()
@@ -330,9 +335,9 @@ fn has_booted(leader: u32) -> bool {
     if name.trim() != "systemd" {
         return false;
     }
-    // SigCgt is a mask in hexadecimal; SIGRTMIN+4 is signal 38.
+    // It takes its signals from a descriptor, for which it blocks them. A mask in hexadecimal, signal 1 lowest.
     let status = fs::read_to_string(format!("/proc/{leader}/status")).unwrap_or_default();
-    let caught =
-        status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim).unwrap_or_default();
-    u64::from_str_radix(caught, 16).is_ok_and(|mask| mask & (1 << 37) != 0)
+    let blocked =
+        status.lines().find_map(|line| line.strip_prefix("SigBlk:")).map(str::trim).unwrap_or_default();
+    u64::from_str_radix(blocked, 16).is_ok_and(|mask| mask & (1 << (POWER_BUTTON - 1)) != 0)
 }
