@@ -1,0 +1,198 @@
+//! An engine on a Unix socket, and the swarm that several of them form. It refuses in Docker's own words.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Path as UrlPath, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
+
+/// What all engines share.
+#[derive(Debug, Default)]
+pub(crate) struct Swarm {
+    pub(crate) nodes: Vec<Value>,
+    pub(crate) inits: Vec<Value>,
+    pub(crate) joins: Vec<Value>,
+    serial: u32,
+}
+
+pub(crate) type Shared = Arc<Mutex<Swarm>>;
+
+/// One engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    hostname: String,
+    swarm: Shared,
+    pub(crate) node: Mutex<Option<(String, bool)>>,
+    /// Refusals to come, for init and join.
+    pub(crate) refusals: Mutex<VecDeque<(u16, &'static str)>>,
+    pub(crate) socket: PathBuf,
+}
+
+fn refuse(status: u16, message: &str) -> Response {
+    (StatusCode::from_u16(status).unwrap(), Json(json!({ "message": message }))).into_response()
+}
+
+const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
+const ALREADY: &str = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.";
+
+impl Engine {
+    /// An engine that does not answer yet.
+    pub(crate) fn new(folder: &Path, hostname: &str, swarm: &Shared) -> Arc<Self> {
+        Arc::new(Self {
+            hostname: hostname.to_owned(),
+            swarm: Arc::clone(swarm),
+            node: Mutex::new(None),
+            refusals: Mutex::default(),
+            socket: folder.join(format!("{hostname}.sock")),
+        })
+    }
+
+    /// Starts answering.
+    pub(crate) fn start(self: &Arc<Self>) {
+        let listener = tokio::net::UnixListener::bind(&self.socket).unwrap();
+        let router = Router::new()
+            .route("/version", get(async || Json(json!({"Version": "26.1.5"}))))
+            .route("/info", get(info))
+            .route("/swarm", get(swarm))
+            .route("/swarm/init", post(init))
+            .route("/swarm/join", post(join))
+            .route("/swarm/leave", post(leave))
+            .route("/swarm/update", post(async || StatusCode::OK))
+            .route("/nodes", get(nodes))
+            .route("/nodes/{id}", delete(remove))
+            .route("/nodes/{id}/update", post(update))
+            .with_state(Arc::clone(self));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+    }
+
+    fn is_manager(&self) -> bool {
+        self.node.lock().unwrap().as_ref().is_some_and(|(_, manager)| *manager)
+    }
+
+    fn enter(&self, manager: bool, body: &Value) -> String {
+        let mut swarm = self.swarm.lock().unwrap();
+        swarm.serial += 1;
+        let id = format!("id{}", swarm.serial);
+        let status = if manager {
+            json!({"Leader": true, "Reachability": "reachable", "Addr": "127.0.0.1:2377"})
+        } else {
+            Value::Null
+        };
+        let node = json!({
+            "ID": id, "Version": {"Index": 1},
+            "Spec": {"Role": if manager { "manager" } else { "worker" }, "Availability": body["Availability"], "Labels": null},
+            "Description": {"Hostname": self.hostname, "Engine": {"EngineVersion": "26.1.5"}},
+            "Status": {"State": "ready", "Addr": "127.0.0.1"}, "ManagerStatus": status,
+        });
+        swarm.nodes.push(node);
+        *self.node.lock().unwrap() = Some((id.clone(), manager));
+        id
+    }
+}
+
+async fn info(State(engine): State<Arc<Engine>>) -> Response {
+    let node = engine.node.lock().unwrap().clone();
+    let swarm = match node {
+        None => {
+            json!({"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false, "RemoteManagers": null})
+        }
+        Some((id, manager)) => json!({"NodeID": id, "NodeAddr": "127.0.0.1", "LocalNodeState": "active",
+            "ControlAvailable": manager, "RemoteManagers": [{"NodeID": "id1", "Addr": "127.0.0.1:2377"}], "Managers": i32::from(manager)}),
+    };
+    Json(json!({ "Swarm": swarm })).into_response()
+}
+
+async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
+    if !engine.is_manager() {
+        return refuse(503, NOT_A_MANAGER);
+    }
+    let tokens = json!({"Worker": WORKER_TOKEN, "Manager": "SWMTKN-1-for-managers"});
+    Json(json!({"Version": {"Index": 7}, "Spec": {}, "JoinTokens": tokens})).into_response()
+}
+
+async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Response {
+    if let Some((status, message)) = engine.refusals.lock().unwrap().pop_front() {
+        return refuse(status, message);
+    }
+    if engine.node.lock().unwrap().is_some() {
+        return refuse(503, ALREADY);
+    }
+    engine.swarm.lock().unwrap().inits.push(body.clone());
+    Json(engine.enter(true, &body)).into_response()
+}
+
+async fn join(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Response {
+    if let Some((status, message)) = engine.refusals.lock().unwrap().pop_front() {
+        return refuse(status, message);
+    }
+    if engine.node.lock().unwrap().is_some() {
+        return refuse(503, ALREADY);
+    }
+    if body["JoinToken"] != WORKER_TOKEN {
+        return refuse(
+            400,
+            "rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster",
+        );
+    }
+    engine.swarm.lock().unwrap().joins.push(body.clone());
+    engine.enter(false, &body);
+    StatusCode::OK.into_response()
+}
+
+async fn leave(State(engine): State<Arc<Engine>>) -> Response {
+    let Some((id, _)) = engine.node.lock().unwrap().take() else {
+        return refuse(503, "This node is not part of a swarm");
+    };
+    for node in &mut engine.swarm.lock().unwrap().nodes {
+        if node["ID"] == id.as_str() {
+            node["Status"]["State"] = json!("down");
+        }
+    }
+    StatusCode::OK.into_response()
+}
+
+async fn nodes(State(engine): State<Arc<Engine>>) -> Response {
+    if !engine.is_manager() {
+        return refuse(503, NOT_A_MANAGER);
+    }
+    Json(engine.swarm.lock().unwrap().nodes.clone()).into_response()
+}
+
+async fn remove(State(engine): State<Arc<Engine>>, UrlPath(id): UrlPath<String>) -> Response {
+    let mut swarm = engine.swarm.lock().unwrap();
+    if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down") {
+        return refuse(
+            400,
+            "rpc error: code = FailedPrecondition desc = node is not down and can't be removed",
+        );
+    }
+    swarm.nodes.retain(|node| node["ID"] != id.as_str());
+    StatusCode::OK.into_response()
+}
+
+async fn update(
+    State(engine): State<Arc<Engine>>,
+    UrlPath(id): UrlPath<String>,
+    RawQuery(query): RawQuery,
+    Json(spec): Json<Value>,
+) -> Response {
+    let version: u64 = query.unwrap().strip_prefix("version=").unwrap().parse().unwrap();
+    for node in &mut engine.swarm.lock().unwrap().nodes {
+        if node["ID"] == id.as_str() {
+            if node["Version"]["Index"] != version {
+                return refuse(500, "rpc error: code = Unknown desc = update out of sequence");
+            }
+            node["Spec"] = spec;
+            node["Version"]["Index"] = json!(version + 1);
+            return StatusCode::OK.into_response();
+        }
+    }
+    refuse(404, "node not found")
+}

@@ -1,0 +1,57 @@
+//! Certificates as the builder makes them, and wrong ones.
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
+    date_time_ymd,
+};
+
+/// The test cluster's id.
+pub(crate) const CLUSTER: &str = "0123456789abcdef";
+
+/// A cluster's CA.
+pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
+
+/// A certificate and its key, PEM.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        validity(&mut params);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    pub(crate) fn node(&self, role: &str, name: &str) -> Pair {
+        self.issue(&format!("builder://{CLUSTER}/{role}/{name}"), &format!("{name}.{CLUSTER}.internal"))
+    }
+
+    pub(crate) fn operator(&self) -> Pair {
+        self.issue(&format!("builder://{CLUSTER}/operator"), "operator.internal")
+    }
+
+    pub(crate) fn issue(&self, uri: &str, dns: &str) -> Pair {
+        let mut params = CertificateParams::new(vec![dns.to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        validity(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+}
+
+/// A Pi may think it is 1970.
+fn validity(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(1975, 1, 1);
+    params.not_after = date_time_ymd(4096, 1, 1);
+}
