@@ -1,4 +1,5 @@
 //! What crosses crates: the rack of virtual Pis, cards, fixtures and their generators.
 
 pub mod rack;
+pub mod repo;
 pub mod wait;
