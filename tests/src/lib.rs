@@ -3,4 +3,5 @@
 pub mod product;
 pub mod rack;
 pub mod shelf;
+pub mod repo;
 pub mod wait;

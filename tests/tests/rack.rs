@@ -4,12 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "these are tests and their helpers: a panic is how they fail")]
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use cluster::hook;
 use tests::rack::Rack;
+use tests::repo::Repo;
 use tests::wait;
 
 const FAT: &str = "8388608";
@@ -27,15 +30,17 @@ mkdir swarm/deeper
 echo new >swarm/deeper/file
 "#;
 
-fn image() -> PathBuf {
+static IMAGE: LazyLock<PathBuf> = LazyLock::new(|| {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
     let packed = images::pios(&images::host_architecture().unwrap(), &cache).unwrap();
     let image = packed.with_extension("");
     if !image.exists() {
-        images::run("xz", ["--decompress", "--keep", "--threads=0", &packed.to_string_lossy()]).unwrap();
+        let script = r#"xz -dc -T0 "$1" | cp --sparse=always /dev/stdin "$2.part" && mv "$2.part" "$2""#;
+        let names = [packed, image.clone()].map(PathBuf::into_os_string);
+        images::run("sh", ["-ec", script, "sh"].map(Into::into).into_iter().chain(names)).unwrap();
     }
     image
-}
+});
 
 fn mtools(program: &str, card: &Path, words: &[&str]) -> String {
     let volume = format!("{}@@{FAT}", card.display());
@@ -46,7 +51,7 @@ fn mtools(program: &str, card: &Path, words: &[&str]) -> String {
 /// A card with `seed` as its seed stage.
 fn card(folder: &Path, seed: &str) -> PathBuf {
     let card = folder.join("red07.img");
-    images::run("cp", ["--sparse=always", &image().to_string_lossy(), &card.to_string_lossy()]).unwrap();
+    images::run("cp", ["--sparse=always", &IMAGE.to_string_lossy(), &card.to_string_lossy()]).unwrap();
     let line = mtools("mtype", &card, &["::cmdline.txt"]);
     let line = format!("{} {}\n", line.trim_end(), hook::tokens("/boot/firmware").join(" "));
     for (name, text) in
@@ -137,9 +142,9 @@ fn a_card_boots_reboots_and_comes_up_as_a_pi_would() {
     let old = mtools("mtype", &lab.path().join("red07.img"), &["::cmdline.txt"]);
     let id = |line: &str| line.split_once("PARTUUID=").unwrap().1[..8].to_owned();
     assert_ne!(id(&line), id(&old), "the first boot renamed the disk");
-    let root = fs::read(&card)
-        .map(|bytes| bytes[440..444].iter().rev().map(|b| format!("{b:02x}")).collect::<String>());
-    assert_eq!(id(&line), root.unwrap());
+    let mut table = [0; 4];
+    fs::File::open(&card).unwrap().read_exact_at(&mut table, 440).unwrap();
+    assert_eq!(id(&line), format!("{:08x}", u32::from_le_bytes(table)));
     let links = mtools("mtype", &card, &["::swarm/links"]);
     assert!(links.contains("lo:") && !links.contains("eth0"), "the seed stage has no network: {links}");
     assert_eq!(mtools("mtype", &card, &["::swarm/network-manager"]), "inactive\n");
@@ -152,4 +157,70 @@ fn a_card_boots_reboots_and_comes_up_as_a_pi_would() {
 
     drop(rack);
     assert_eq!(traces(), before);
+}
+
+#[test]
+fn a_pulled_plug_stops_every_process_and_the_node_boots_again() {
+    let lab = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let card = card(lab.path(), SEED);
+    let rack = Rack::new("plug").unwrap();
+    rack.insert("first", &card).unwrap();
+    rack.power_on("first").unwrap();
+    wait_for_address(&rack, "first");
+    assert!(rack.exec("first", &["touch", "/root/written"]).unwrap().status.success());
+    rack.pull_plug("first").unwrap();
+    assert!(!rack.is_on("first").unwrap());
+    assert!(rack.exec("first", &["true"]).is_err());
+    assert_eq!(rack.address("first"), None);
+    rack.power_on("first").unwrap();
+    wait_for_address(&rack, "first");
+    assert!(rack.exec("first", &["test", "-e", "/root/written"]).unwrap().status.success());
+    assert_eq!(rack.boots("first").unwrap(), 3);
+}
+
+#[test]
+fn docker_forms_a_swarm_of_nodes_installed_from_a_repository_of_dockers_layout() {
+    let lab = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let card = card(lab.path(), SEED);
+    let rack = Rack::new("docker").unwrap();
+    let repo = Repo::new(&lab.path().join("repo"), "trixie", &images::host_architecture().unwrap()).unwrap();
+    let server = repo.serve(rack.gateway()).unwrap();
+    let nodes = ["first", "second"];
+    for node in nodes {
+        rack.insert(node, &card).unwrap();
+        rack.power_on(node).unwrap();
+    }
+    let addresses = nodes.map(|node| wait_for_address(&rack, node));
+    assert_ne!(addresses[0], addresses[1]);
+    let script = format!(
+        "cat >/etc/apt/keyrings/docker.asc <<'END'\n{}END\n\
+         echo 'deb [signed-by=/etc/apt/keyrings/docker.asc] {} trixie stable' >/etc/apt/sources.list.d/docker.list\n\
+         apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends docker-ce\n",
+        repo.key(),
+        server.url()
+    );
+    std::thread::scope(|scope| {
+        for node in nodes {
+            scope.spawn(|| {
+                let output = rack.exec(node, &["sh", "-ec", &script]).unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            });
+        }
+    });
+    assert_eq!(says(&rack, "first", &["dpkg-query", "-Wf", "${Version}", "docker-ce"]), repo.version());
+    let init =
+        ["docker", "swarm", "init", "--availability", "drain", "--advertise-addr", &addresses[0].to_string()];
+    assert!(rack.exec("first", &init).unwrap().status.success());
+    let token = says(&rack, "first", &["docker", "swarm", "join-token", "--quiet", "worker"]);
+    let join = rack
+        .exec("second", &["docker", "swarm", "join", "--token", &token, &format!("{}:2377", addresses[0])]);
+    assert!(join.unwrap().status.success());
+    wait::until("both nodes are ready", Duration::from_secs(60), || {
+        let list =
+            says(&rack, "first", &["docker", "node", "ls", "--format", "{{.Status}} {{.Availability}}"]);
+        let mut lines: Vec<&str> = list.lines().collect();
+        lines.sort_unstable();
+        Ok((lines == ["Ready Active", "Ready Drain"]).then_some(()))
+    })
+    .unwrap();
 }
