@@ -53,7 +53,7 @@ impl Bench {
 
     /// The refusal, after a look at what it left.
     fn refuses(&self, name: &str, sha256: Option<&str>) -> String {
-        let failure = self.base(name, sha256).expect_err(name);
+        let Err(failure) = self.base(name, sha256) else { panic!("{name} was accepted") };
         assert_eq!(failure.kind(), Kind::Failed, "{name}");
         let left: Vec<_> = fs::read_dir(self.path("cache/images")).unwrap().collect();
         assert!(left.is_empty(), "{name} left {left:?}");

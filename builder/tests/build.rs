@@ -1,9 +1,5 @@
 //! `builder build`, the real program: what it makes, what it refuses, and what is left when it is killed.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot set up its fixture has to stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its fixture has to stop")]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -159,7 +159,7 @@ impl<'a> Ours<'a> {
         ] {
             command.arg(option).arg(self.folder.join(name));
         }
-        time(&mut command)
+        time(&command)
     }
 }
 

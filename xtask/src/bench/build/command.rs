@@ -39,7 +39,7 @@ pub(super) fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
 }
 
 /// Runs a command under GNU time, which reports what it and its children took.
-pub(super) fn time(command: &mut Command) -> Result<Cost> {
+pub(super) fn time(command: &Command) -> Result<Cost> {
     let report = tempfile::NamedTempFile::new()?;
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%e %U %S %M", "-o"]).arg(report.path());

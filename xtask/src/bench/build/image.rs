@@ -125,7 +125,7 @@ pub(super) fn fill(path: &Path, bytes: u64, seed: u64) -> Result<()> {
     let mut left = bytes;
     while left > 0 {
         let choice = random.next();
-        let fresh = choice % 16 == 0;
+        let fresh = choice.is_multiple_of(16);
         // A word is what its number makes of it, the same in every file.
         let mut word = Random(if fresh { choice } else { (choice >> 8) % 8192 + 1 });
         let length = (4 + word.next() % 16).min(left);
