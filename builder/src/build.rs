@@ -136,6 +136,8 @@ where
     prepare(order.folder)?;
     let drafts = drafts(order, paths)?;
 
+    let (source, beside) = order.source;
+    refuse_the_image(&beside.join(&source.location), &drafts)?;
     let (base, copied) = base_and_copies(order, &drafts, cache, progress)?;
     refuse_the_image(&base.path, &drafts)?;
     let plan = open_planner(&base)?;

@@ -90,7 +90,7 @@ impl Target {
     }
 
     fn try_write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Some(direct) = self.direct.as_ref().filter(|_| bytes.len() % PAGE == 0) {
+        if let Some(direct) = self.direct.as_ref().filter(|_| bytes.len().is_multiple_of(PAGE)) {
             match direct.write_all_at(bytes, offset) {
                 // Some file systems open a file for direct writing and then refuse, or want more alignment.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}

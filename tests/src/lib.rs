@@ -2,6 +2,6 @@
 
 pub mod product;
 pub mod rack;
-pub mod shelf;
 pub mod repo;
+pub mod shelf;
 pub mod wait;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod agents;
+mod bench;
 mod cross;
 mod demo;
 mod setup;
@@ -21,10 +22,16 @@ enum Cli {
     Test(suite::TestArgs),
     /// Build the Pi's static binary for every architecture
     Agent(agents::AgentArgs),
+    /// Measure the speed that is promised, as ratios within one run
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 #[derive(Debug, Subcommand)]
-enum Bench {}
+enum Bench {
+    /// Five cards by `builder build` against the shell pipeline it replaces
+    Build(bench::build::BuildOptions),
+}
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -41,11 +48,10 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli {
-        Cli::Demo(args) => demo::run(&args),
-        Cli::Test(args) => suite::run(&args),
-        Cli::Agent(args) => {
-            agents::run(&args)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Cli::Demo(args) => return demo::run(&args),
+        Cli::Test(args) => return suite::run(&args),
+        Cli::Agent(args) => agents::run(&args)?,
+        Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

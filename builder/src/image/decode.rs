@@ -3,12 +3,13 @@
 //! bytes after the end are errors, not short images.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 
+use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
 mod archive;
-mod gzip;
+mod members;
 mod xz;
 
 pub use archive::ImageInZip;
@@ -74,9 +75,10 @@ impl Format {
         }
     }
 
-    /// Tells the format of an open file and rewinds it.
+    /// Tells the format of an open file, whatever its position, and rewinds it.
     pub fn of(mut file: &File) -> Result<Self, DecodeError> {
         let mut first = Vec::with_capacity(Self::PEEK);
+        file.rewind().map_err(DecodeError::Read)?;
         file.take(Self::PEEK as u64).read_to_end(&mut first).map_err(DecodeError::Read)?;
         file.rewind().map_err(DecodeError::Read)?;
         Self::detect(&first).ok_or(DecodeError::UnknownFormat)
@@ -91,8 +93,10 @@ pub fn stream<'a>(format: Format, input: impl Read + 'a) -> Result<Box<dyn Read 
     Ok(match format {
         Format::Raw | Format::Zip => Box::new(input),
         Format::Xz => Box::new(xz::Reader::new(input)),
-        Format::Gzip => Box::new(gzip::Reader::new(input)),
-        Format::Zstd => Box::new(zstd::Decoder::with_buffer(input).map_err(DecodeError::Read)?),
+        Format::Gzip => Box::new(members::Reader::<_, GzDecoder<_>>::new(input).map_err(DecodeError::Read)?),
+        Format::Zstd => {
+            Box::new(members::Reader::<_, zstd::Decoder<'static, _>>::new(input).map_err(DecodeError::Read)?)
+        }
     })
 }
 
@@ -114,22 +118,7 @@ impl DecodeError {
         match error.kind() {
             _ if error.raw_os_error().is_some() => Self::Read(error),
             io::ErrorKind::UnexpectedEof => Self::Truncated(error),
-            _ if error.to_string() == ZSTD_UNKNOWN_FRAME => Self::TrailingGarbage,
             _ => Self::Corrupt(error),
-        }
-    }
-}
-
-/// What libzstd says (`error_private.c`) where a frame should begin. The first frame was recognised before it was
-/// asked, so this is what follows the last one.
-const ZSTD_UNKNOWN_FRAME: &str = "Unknown frame descriptor";
-
-/// Whether nothing is left.
-fn at_end(input: &mut impl BufRead) -> io::Result<bool> {
-    loop {
-        match input.fill_buf() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other.map(<[u8]>::is_empty),
         }
     }
 }

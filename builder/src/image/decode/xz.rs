@@ -10,6 +10,9 @@ const MEMORY_FOR_THREADS: u64 = 144 << 20;
 /// Above this the decoder refuses: `xz -9` takes 65 MiB.
 const MEMORY_AT_MOST: u64 = 1 << 30;
 
+/// The first byte of every stream.
+const MAGIC: u8 = 0xfd;
+
 /// Reads all streams of an xz file, padding between them included, up to the end of the file.
 ///
 /// liblzma's threaded decoder cannot be told to continue with the next stream through the binding, so that
@@ -36,16 +39,15 @@ impl<R: BufRead> Reader<R> {
         loop {
             let bytes = self.input.fill_buf()?;
             let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-            let (full, ended) = (zeros < bytes.len(), bytes.is_empty());
+            let (next, ended) = (bytes.get(zeros).copied(), bytes.is_empty());
             self.input.consume(zeros);
             padding += zeros;
-            if full || ended {
-                // Padding comes in multiples of four bytes.
-                return match (padding % 4, ended) {
-                    (0, true) => Ok(State::End),
-                    (0, false) => Ok(State::Inside(decoder()?)),
-                    _ => Err(super::trailing()),
-                };
+            // Padding comes in multiples of four bytes.
+            match next {
+                Some(MAGIC) if padding % 4 == 0 => return Ok(State::Inside(decoder()?)),
+                None if ended && padding % 4 == 0 => return Ok(State::End),
+                None if !ended => {}
+                _ => return Err(super::trailing()),
             }
         }
     }
@@ -75,7 +77,7 @@ impl<R: BufRead> Read for Reader<R> {
             let given = progress(given, stream.total_out());
             self.input.consume(taken);
             match status {
-                // Every stream but the first was found by looking for bytes that are not padding.
+                // The first stream was recognised by its whole magic, the others by its first byte.
                 Err(Error::Format) if beginning => return Err(super::trailing()),
                 Err(error) => return Err(error.into()),
                 Ok(Status::StreamEnd) => self.state = State::Between,

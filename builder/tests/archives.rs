@@ -1,0 +1,269 @@
+//! Packed images of every kind, made by the programs people use, whole and broken in every way that happens.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot set up has to stop")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use builder::cache::Cache;
+use builder::error::{Failure, Kind};
+use builder::fetch::{self, Base, digest};
+use builder::report::Progress;
+use cluster::spec::ImageSource;
+use tempfile::TempDir;
+
+/// A folder with an image, and a cache.
+struct Bench {
+    folder: TempDir,
+    image: Vec<u8>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap(), image: sample() };
+        fs::write(bench.path("os.img"), &bench.image).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a shell command in the folder.
+    fn sh(&self, script: &str) {
+        let output =
+            Command::new("sh").args(["-ec", script]).current_dir(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::open(Some(&self.path("cache"))).unwrap()
+    }
+
+    fn base(&self, location: &str, sha256: Option<&str>) -> Result<Base, Failure> {
+        let source = ImageSource { location: location.to_owned(), sha256: sha256.map(str::to_owned) };
+        fetch::base(&source, self.folder.path(), &self.cache(), &Progress::new(true, false))
+    }
+
+    fn accepts(&self, name: &str) {
+        let base = self.base(name, None).unwrap_or_else(|failure| panic!("{name}: {}", failure.render()));
+        assert!(fs::read(&base.path).unwrap() == self.image, "{name}: other bytes than the image's");
+        assert_eq!(base.size, self.image.len() as u64);
+    }
+
+    /// The refusal, after a look at what it left.
+    fn refuses(&self, name: &str, sha256: Option<&str>) -> String {
+        let Err(failure) = self.base(name, sha256) else { panic!("{name} was accepted") };
+        assert_eq!(failure.kind(), Kind::Failed, "{name}");
+        let left: Vec<_> = fs::read_dir(self.path("cache/images")).unwrap().collect();
+        assert!(left.is_empty(), "{name} left {left:?}");
+        failure.render()
+    }
+}
+
+/// A small disk: a partition table, bytes that do not pack, a hole, and a last sector of data.
+fn sample() -> Vec<u8> {
+    let mut state = 1u32;
+    let mut image = vec![0; 3 * 1024 * 1024 + 512];
+    let end = image.len();
+    for range in [0..600_000, 2_000_000..2_300_000, end - 512..end] {
+        for byte in &mut image[range] {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *byte = state.to_be_bytes()[0];
+        }
+    }
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    image
+}
+
+/// One archive of each kind, by the names the tests use.
+const PACK: [(&str, &str); 5] = [
+    ("os.img.xz", "xz -k --block-size=256KiB -T2 os.img"),
+    ("one.img.xz", "xz -c -T1 os.img > one.img.xz"),
+    ("os.img.gz", "gzip -k os.img"),
+    ("os.img.zst", "zstd -q -k os.img"),
+    ("os.zip", "echo read me > readme.txt; zip -q os.zip os.img readme.txt"),
+];
+
+#[test]
+fn unpacks_every_kind() {
+    let bench = Bench::new();
+    bench.accepts("os.img");
+    for (name, script) in PACK {
+        bench.sh(script);
+        bench.accepts(name);
+    }
+}
+
+#[test]
+fn unpacks_several_streams_members_and_frames() {
+    let bench = Bench::new();
+    bench.sh("split -b 1000000 os.img part.");
+    bench.sh("for part in part.*; do xz -c --block-size=128KiB $part; head -c 8 /dev/zero; done > os.img.xz");
+    bench.sh("for part in part.*; do gzip -c $part; done > os.img.gz");
+    bench.sh("for part in part.*; do zstd -q -c $part; done > os.img.zst");
+    for name in ["os.img.xz", "os.img.gz", "os.img.zst"] {
+        bench.accepts(name);
+    }
+}
+
+#[test]
+fn the_name_does_not_matter() {
+    let bench = Bench::new();
+    bench.sh("xz -c os.img > os.img.gz; gzip -c os.img > other.img");
+    bench.accepts("os.img.gz");
+    bench.accepts("other.img");
+}
+
+#[test]
+fn an_image_that_is_not_packed_is_used_where_it_is() {
+    let bench = Bench::new();
+    let base = bench.base("os.img", None).unwrap();
+    assert_eq!(base.path, bench.path("os.img").canonicalize().unwrap());
+    assert_eq!(fs::read_dir(bench.path("cache/images")).unwrap().count(), 0);
+}
+
+#[test]
+fn refuses_what_is_cut_off_wherever() {
+    let bench = Bench::new();
+    for (name, script) in PACK {
+        bench.sh(script);
+        let whole = fs::read(bench.path(name)).unwrap();
+        let length = whole.len();
+        for keep in [13, 1000, length / 3, length / 2, length - 40, length - 9, length - 1] {
+            fs::write(bench.path("cut"), &whole[..keep]).unwrap();
+            let text = bench.refuses("cut", None);
+            assert!(text.contains("cut off"), "{name} cut to {keep} of {length}: {text}");
+        }
+    }
+}
+
+#[test]
+fn refuses_a_flipped_byte() {
+    let bench = Bench::new();
+    for (name, script) in PACK {
+        bench.sh(script);
+        let whole = fs::read(bench.path(name)).unwrap();
+        for at in [whole.len() / 4, whole.len() / 2] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x40;
+            fs::write(bench.path("flipped"), &bytes).unwrap();
+            let text = bench.refuses("flipped", None);
+            assert!(text.contains("damaged") || text.contains("cut off"), "{name} at {at}: {text}");
+        }
+    }
+}
+
+#[test]
+fn refuses_anything_after_the_end() {
+    let bench = Bench::new();
+    for (name, script) in PACK {
+        bench.sh(script);
+        let whole = fs::read(bench.path(name)).unwrap();
+        for tail in [&b"x"[..], b"garbage that is longer than any header of any format", &[0; 3]] {
+            fs::write(bench.path("tail"), [&whole[..], tail].concat()).unwrap();
+            let text = bench.refuses("tail", None);
+            assert!(text.contains("after the end"), "{name} and {} bytes: {text}", tail.len());
+        }
+    }
+}
+
+#[test]
+fn refuses_a_zip_without_exactly_one_image() {
+    let bench = Bench::new();
+    bench.sh("cp os.img two.img; zip -q two.zip os.img two.img; echo x > x.txt; zip -q none.zip x.txt");
+    assert!(bench.refuses("none.zip", None).contains("holds no .img file"));
+    let text = bench.refuses("two.zip", None);
+    assert!(text.contains("os.img") && text.contains("two.img"), "{text}");
+}
+
+#[test]
+fn refuses_what_is_no_image() {
+    let bench = Bench::new();
+    bench.sh("echo '<!DOCTYPE html><title>Not found</title>' > os.img.xz; : > empty.img; mkdir folder.img");
+    assert!(bench.refuses("os.img.xz", None).contains("neither a disk image nor"));
+    assert!(bench.refuses("empty.img", None).contains("neither a disk image nor"));
+    assert!(bench.refuses("folder.img", None).contains("it is not a file"));
+}
+
+#[test]
+fn refuses_a_size_no_disk_has() {
+    let bench = Bench::new();
+    bench.sh("head -c 1000000 os.img > odd.img; xz -k odd.img");
+    for name in ["odd.img", "odd.img.xz"] {
+        assert!(bench.refuses(name, None).contains("1000000 bytes, which is no whole number"), "{name}");
+    }
+}
+
+#[test]
+fn a_digest_may_be_of_the_file_or_of_the_image_in_it() {
+    let bench = Bench::new();
+    bench.sh(PACK[0].1);
+    let file = digest::of_bytes(&fs::read(bench.path("os.img.xz")).unwrap()).to_string();
+    let image = digest::of_bytes(&bench.image).to_string();
+    for sha256 in [&file, &image] {
+        assert_eq!(bench.base("os.img.xz", Some(sha256)).unwrap().digest, **sha256);
+    }
+    let url = format!("file://{}", bench.path("os.img.xz").canonicalize().unwrap().display());
+    assert!(bench.base(&url, Some(&file)).is_ok());
+}
+
+#[test]
+fn refuses_a_wrong_digest() {
+    let bench = Bench::new();
+    let wrong = digest::of_bytes(b"something else").to_string();
+    for (name, script) in PACK {
+        bench.sh(script);
+        let text = bench.refuses(name, Some(&wrong));
+        assert!(
+            text.contains(&wrong) && text.contains("is not the one its sha256 promises"),
+            "{name}: {text}"
+        );
+    }
+    assert!(bench.refuses("os.img", Some(&wrong)).contains("is not the one its sha256 promises"));
+}
+
+#[test]
+fn unpacks_once_and_again_when_the_cache_was_damaged() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    let bench = Bench::new();
+    bench.sh(PACK[0].1);
+    let inode = |base: &Base| fs::metadata(&base.path).unwrap().ino();
+    let first = bench.base("os.img.xz", None).unwrap();
+    let second = bench.base("os.img.xz", None).unwrap();
+    assert_eq!(inode(&first), inode(&second));
+    fs::set_permissions(&first.path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::File::options().write(true).open(&first.path).unwrap().set_len(512).unwrap();
+    bench.accepts("os.img.xz");
+}
+
+#[test]
+fn the_cached_image_is_sparse() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new();
+    bench.sh(PACK[0].1);
+    let base = bench.base("os.img.xz", None).unwrap();
+    assert!(fs::metadata(&base.path).unwrap().blocks() * 512 < 1_500_000);
+}
+
+#[test]
+fn another_file_by_the_same_name_is_noticed() {
+    let mut bench = Bench::new();
+    bench.sh(PACK[0].1);
+    bench.accepts("os.img.xz");
+    bench.image[1000] ^= 1;
+    fs::write(bench.path("os.img"), &bench.image).unwrap();
+    bench.sh("rm os.img.xz; xz os.img");
+    bench.accepts("os.img.xz");
+}
+
+#[test]
+fn a_dead_runs_leftovers_are_removed_and_not_used() {
+    let bench = Bench::new();
+    bench.sh(PACK[0].1);
+    drop(bench.cache());
+    let left = bench.path("cache/images/.partial-dead");
+    fs::write(&left, "half").unwrap();
+    bench.accepts("os.img.xz");
+    assert!(!Path::new(&left).exists());
+}

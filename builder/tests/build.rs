@@ -1,0 +1,227 @@
+//! `builder build`, the real program: what it makes, what it refuses, and what is left when it is killed.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its fixture has to stop")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use fixture::{AARCH64, Recipe, elf, run};
+use tempfile::TempDir;
+
+#[expect(dead_code, reason = "the fixture is shared; these tests need one release of it")]
+#[path = "fixture/image.rs"]
+mod fixture;
+
+const CLUSTER: &str = "\
+version: 1
+cluster: red
+image: pios.img.xz
+nodes: red[00-02]
+user:
+  name: ada
+  authorized_keys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ada@laptop']
+";
+
+/// A folder with a cluster file, a packed image and an agent, where builder is run.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self(tempfile::tempdir().unwrap());
+        Recipe::trixie().make(bench.0.path(), "pios.img");
+        run(Command::new("xz").args(["-T1", "-0", "-k"]).arg(bench.path("pios.img")));
+        fs::write(bench.path("cluster.yaml"), CLUSTER).unwrap();
+        fs::write(bench.path("firstboot-aarch64"), elf::tiny(AARCH64, false)).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_builder"));
+        command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path());
+        command.args(["--cache", "cache", "build", "--firstboot", "firstboot-aarch64"]).args(words);
+        command
+    }
+
+    fn build(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    /// What a failed run says on standard error, with its exit code.
+    fn refusal(&self, words: &[&str]) -> (i32, String) {
+        let output = self.build(words);
+        assert!(output.stdout.is_empty(), "a failure prints no data");
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Sectors in which two files of one size differ.
+fn differing(one: &Path, other: &Path) -> Vec<usize> {
+    let (one, other) = (fs::read(one).unwrap(), fs::read(other).unwrap());
+    assert_eq!(one.len(), other.len());
+    let pairs = one.chunks(512).zip(other.chunks(512)).enumerate();
+    pairs.filter(|(_, (one, other))| one != other).map(|(index, _)| index).collect()
+}
+
+#[test]
+fn makes_the_same_cards_cold_and_warm_and_only_the_boot_partition_differs() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["-o", "cold"]));
+    assert_eq!(bench.names("cold"), ["red00.img", "red01.img", "red02.img"]);
+    succeeded(&bench.build(&["-o", "warm"]));
+    let (start, end) = (Recipe::boot_offset(), Recipe::boot_offset() + Recipe::trixie().boot_bytes());
+    for name in bench.names("cold") {
+        let (cold, warm) = (bench.path("cold").join(&name), bench.path("warm").join(&name));
+        assert!(fs::read(&cold).unwrap() == fs::read(&warm).unwrap(), "{name} differs from run to run");
+        let changed = differing(&cold, &bench.path("pios.img"));
+        assert!(!changed.is_empty());
+        assert!(changed.iter().all(|sector| (start..end).contains(&(*sector as u64 * 512))), "{name}");
+        let metadata = fs::metadata(&cold).unwrap();
+        assert_eq!(metadata.mode() & 0o777, 0o600, "a card holds keys");
+        assert!(metadata.blocks() * 512 < metadata.len() / 2, "{name} is not sparse");
+    }
+}
+
+#[test]
+fn builds_the_nodes_asked_for_and_says_so_to_programs() {
+    let bench = Bench::new();
+    let output = bench.build(&["red[01-02]", "--json"]);
+    succeeded(&output);
+    assert_eq!(bench.names("cards"), ["red01.img", "red02.img"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["cards"][1]["node"], "red02");
+    assert_eq!(document["cards"][1]["path"], "cards/red02.img");
+    assert_eq!(document["cards"][1]["bytes"], fs::metadata(bench.path("pios.img")).unwrap().len());
+    assert_eq!(document["base"]["sha256"].as_str().unwrap().len(), 64);
+    let (code, text) = bench.refusal(&["red09"]);
+    assert_eq!(code, 2, "{text}");
+}
+
+#[test]
+fn existing_cards_are_all_named_before_any_work_and_replaced_only_by_force() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("cards")).unwrap();
+    for name in ["red00.img", "red02.img"] {
+        fs::write(bench.path("cards").join(name), "mine").unwrap();
+    }
+    let (code, text) = bench.refusal(&[]);
+    assert_eq!(code, 1);
+    assert!(text.contains("cards/red00.img, cards/red02.img") && text.contains("--force"), "{text}");
+    assert!(bench.names("cache/images").is_empty(), "refused before any work");
+    assert_eq!(fs::read(bench.path("cards/red00.img")).unwrap(), b"mine");
+    succeeded(&bench.build(&["--force"]));
+    assert_eq!(bench.names("cards"), ["red00.img", "red01.img", "red02.img"]);
+    assert_ne!(fs::read(bench.path("cards/red00.img")).unwrap(), b"mine");
+}
+
+#[test]
+fn never_writes_over_the_image() {
+    let bench = Bench::new();
+    fs::rename(bench.path("pios.img"), bench.path("red01.img")).unwrap();
+    let before = fs::read(bench.path("red01.img")).unwrap();
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", "red01.img")).unwrap();
+    let (code, text) = bench.refusal(&["--force", "-o", "."]);
+    assert_eq!(code, 1);
+    assert!(text.contains("is the image the cards are made from"), "{text}");
+    assert!(fs::read(bench.path("red01.img")).unwrap() == before);
+    assert!(!bench.path("red00.img").exists());
+}
+
+#[test]
+fn a_refused_image_leaves_no_card() {
+    let bench = Bench::new();
+    let mut booted = Recipe::trixie();
+    booted.put("cmdline.txt", "console=tty1 root=PARTUUID=4f2c9ea0-02 rootwait\n");
+    booted.make(bench.0.path(), "pios.img");
+    run(Command::new("xz").args(["-f", "-0", "-k"]).arg(bench.path("pios.img")));
+    let (code, text) = bench.refusal(&[]);
+    assert_eq!(code, 1, "{text}");
+    assert!(bench.names("cards").is_empty());
+    assert!(!bench.path("red.secrets").exists());
+}
+
+#[test]
+fn killed_at_any_time_it_leaves_nothing_that_looks_whole() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["-o", "whole"]));
+    // However fast the machine, some of these are killed while unpacking and some while writing cards.
+    for milliseconds in [5, 20, 50, 100, 200, 400] {
+        fs::remove_dir_all(bench.path("cache")).unwrap();
+        let mut child = bench.command(&[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for name in bench.names("cards") {
+            let (card, whole) = (bench.path("cards").join(&name), bench.path("whole").join(&name));
+            assert!(fs::read(card).unwrap() == fs::read(whole).unwrap(), "{name} looks whole and is not");
+        }
+        succeeded(&bench.build(&["--force"]));
+        for name in ["red00.img", "red01.img", "red02.img"] {
+            let (card, whole) = (bench.path("cards").join(name), bench.path("whole").join(name));
+            assert!(fs::read(card).unwrap() == fs::read(whole).unwrap(), "{name}");
+        }
+        assert_eq!(bench.names("cards").len(), 3, "leftovers: {:?}", bench.names("cards"));
+        assert_eq!(bench.names("cache/images").len(), 2, "leftovers: {:?}", bench.names("cache/images"));
+        fs::remove_dir_all(bench.path("cards")).unwrap();
+    }
+}
+
+#[test]
+fn two_runs_at_once_do_not_disturb_each_other() {
+    let bench = Bench::new();
+    // The secrets are made by one run; what two first runs do to them is not the matter here.
+    succeeded(&bench.build(&["-o", "whole"]));
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    let runs = ["one", "two"].map(|folder| {
+        bench.command(&["-o", folder]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for run in runs {
+        succeeded(&run.wait_with_output().unwrap());
+    }
+    for name in ["red00.img", "red01.img", "red02.img"] {
+        let whole = fs::read(bench.path("whole").join(name)).unwrap();
+        for folder in ["one", "two"] {
+            assert!(fs::read(bench.path(folder).join(name)).unwrap() == whole, "{folder}/{name}");
+        }
+    }
+    assert_eq!(bench.names("cache/images").len(), 2);
+}
+
+#[test]
+fn a_full_disk_is_named_with_what_is_needed() {
+    let bench = Bench::new();
+    for round in ["cold", "warm"] {
+        // A file system of 1 MiB, seen by this process only and gone with it.
+        let script = "mkdir -p small && mount -t tmpfs -o size=1m none small && exec \"$0\" --cache cache build \
+             --firstboot firstboot-aarch64 -o small";
+        let output = Command::new("unshare")
+            .args(["--mount", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_builder")])
+            .current_dir(bench.0.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{round}: {text}");
+        assert!(
+            text.contains("no space left in small: 3 cards need") && text.contains("hint: free"),
+            "{round}: {text}"
+        );
+        // The image was unpacked all the same: the next run is fast.
+        assert_eq!(bench.names("cache/images").len(), 2, "{round}");
+    }
+}

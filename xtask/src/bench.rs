@@ -1,0 +1,3 @@
+//! Measurements that the project promises to keep.
+
+pub(crate) mod build;
