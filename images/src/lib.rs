@@ -4,8 +4,10 @@
 //! ends up on a real Pi.
 
 pub mod apt;
+mod download;
 mod pios;
 mod tools;
 
+pub use download::download;
 pub use pios::{host_architecture, pios};
 pub use tools::{capture, install_missing, require, require_root, run};

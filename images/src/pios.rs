@@ -14,10 +14,12 @@ use crate::apt::Mirror;
 use crate::tools::{capture, require, require_root, run};
 
 /// Debian 13, which Raspberry Pi OS "Trixie" is made from.
-const SUITE: &str = "trixie";
+pub(crate) const SUITE: &str = "trixie";
 /// Debian's own keys, on this machine and, by the same package, in the image.
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// To be raised when what this file itself does, such as a program's options, changes what comes out.
+const VERSION: &str = "1";
 const PACKAGES: &str = include_str!("../recipes/pios/packages");
 const CUSTOMIZE: &str = include_str!("../recipes/pios/customize.sh");
 const FILES: [(&str, &str); 11] = [
@@ -135,8 +137,7 @@ fn recipe_digest(architecture: &str, mirror: &Mirror) -> [u8; 32] {
     let mut hash = Sha256::new();
     let sources = mirror.sources(SUITE, KEYRING);
     let layout = format!("{FAT_SIZE} {ROOT_FREE} {FIRMWARE:?}");
-    // This file too: it holds the options of every program.
-    for part in [include_str!("pios.rs"), architecture, &sources, PACKAGES, CUSTOMIZE, &layout] {
+    for part in [VERSION, architecture, &sources, PACKAGES, CUSTOMIZE, &layout] {
         hash.update(part);
         hash.update([0]);
     }

@@ -1,7 +1,7 @@
 //! A signed apt repository of Docker's layout, with a key made for the occasion.
 //!
-//! Its packages have Docker's names and versions; what they bring is the engine of Debian, on which they depend. So
-//! a node that installs from here needs Debian's mirror, too, as it does for the real packages' dependencies.
+//! Its packages are Debian's own engine, client and containerd under Docker's names and versions. They cannot merely
+//! depend on Debian's packages: those conflict with Docker's names.
 
 mod serve;
 
@@ -17,11 +17,11 @@ pub use self::serve::Server;
 /// Programs a repository is made with.
 pub const PROGRAMS: [&str; 4] = ["dpkg-deb", "gpg", "gpgconf", "gzip"];
 
-/// Name, what it depends on, version without Docker's suffix for the distribution.
+/// Docker's name, the package of Debian it is made from, version without Docker's suffix for the distribution.
 const PACKAGES: [(&str, &str, &str); 3] = [
-    ("docker-ce", "docker-ce-cli, containerd.io, docker.io", "5:29.0.0-1"),
-    ("docker-ce-cli", "docker-cli", "5:29.0.0-1"),
     ("containerd.io", "containerd", "2.1.5-1"),
+    ("docker-ce", "docker.io", "5:29.0.0-1"),
+    ("docker-ce-cli", "docker-cli", "5:29.0.0-1"),
 ];
 
 /// A repository in a folder.
@@ -47,8 +47,14 @@ impl Repo {
             architecture: architecture.to_owned(),
             key: String::new(),
         };
-        for (name, depends, version) in PACKAGES {
-            repo.pack(name, depends, &repo.full_version(version))?;
+        let debs =
+            images::download(architecture, &PACKAGES.map(|(_, origin, _)| origin), &folder.join("debian"))?;
+        for (name, origin, version) in PACKAGES {
+            let is_it = |deb: &&PathBuf| {
+                deb.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&format!("{origin}_")))
+            };
+            let deb = debs.iter().find(is_it).with_context(|| format!("{origin} was not downloaded"))?;
+            repo.repack(deb, name, &repo.full_version(version))?;
         }
         repo.index()?;
         repo.key = repo.sign("signer")?;
@@ -122,21 +128,23 @@ impl Repo {
         Ok(paths)
     }
 
-    fn pack(&self, name: &str, depends: &str, version: &str) -> Result<()> {
-        let tree = self.folder.join("trees").join(name);
-        let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {}\nMaintainer: Rack <rack@example.invalid>\n\
-             Section: admin\nPriority: optional\nDepends: {depends}\nDescription: stands for {name} of Docker\n",
-            self.architecture
-        );
-        write(&tree.join("DEBIAN/control"), control.as_bytes())?;
+    /// Gives a package of Debian Docker's name and version.
+    fn repack(&self, deb: &Path, name: &str, version: &str) -> Result<()> {
+        let tree = self.folder.join(name).to_string_lossy().into_owned();
+        images::run("dpkg-deb", ["--raw-extract", &deb.to_string_lossy(), &tree])?;
+        let control = Path::new(&tree).join("DEBIAN/control");
+        let text =
+            fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
+        write(&control, rename(&text, name, version).as_bytes())?;
         // An epoch is no part of a file's name.
         let version = version.split_once(':').map_or(version, |(_, version)| version);
         let file =
             self.public().join(self.pool()).join(format!("{name}_{version}_{}.deb", self.architecture));
         make_folder_of(&file)?;
-        let names = [tree, file].map(|path| path.to_string_lossy().into_owned());
-        images::run("dpkg-deb", ["--root-owner-group", "--build"].map(str::to_owned).into_iter().chain(names))
+        images::run(
+            "dpkg-deb",
+            ["--root-owner-group", "-Zgzip", "-z1", "--build", &tree, &file.to_string_lossy()],
+        )
     }
 
     /// Writes `Packages.gz` and `Release`.
@@ -194,6 +202,39 @@ impl Repo {
     }
 }
 
+/// The control file of a package of Debian under another name, depending on its siblings' new names.
+fn rename(control: &str, name: &str, version: &str) -> String {
+    let mut out = String::new();
+    let mut dropped = false;
+    for line in control.lines() {
+        if line.starts_with(' ') && dropped {
+            continue;
+        }
+        let (key, value) = line.split_once(':').unwrap_or((line, ""));
+        dropped = ["Breaks", "Conflicts", "Provides", "Recommends", "Replaces", "Suggests", "Source"]
+            .contains(&key);
+        match key {
+            _ if dropped => {}
+            "Package" => out.push_str(&format!("Package: {name}\n")),
+            "Version" => out.push_str(&format!("Version: {version}\n")),
+            "Depends" => out.push_str(&format!("Depends:{}\n", siblings(name, value))),
+            _ => out.push_str(&format!("{line}\n")),
+        }
+    }
+    out
+}
+
+/// Debian's dependencies with the siblings' names, and those of Docker's engine.
+fn siblings(name: &str, depends: &str) -> String {
+    let own =
+        |wish: &str| PACKAGES.iter().any(|(_, origin, _)| wish.split_whitespace().next() == Some(origin));
+    let mut wishes: Vec<&str> = depends.split(',').map(str::trim).filter(|wish| !own(wish)).collect();
+    if name == "docker-ce" {
+        wishes.extend(["containerd.io", "docker-ce-cli"]);
+    }
+    format!(" {}", wishes.join(", "))
+}
+
 fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -248,6 +289,17 @@ mod tests {
 
     fn new(lab: &Path) -> Repo {
         Repo::new(&lab.join("repo"), "trixie", &images::host_architecture().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_package_of_docker_depends_on_dockers_names() {
+        let control = "Package: docker.io\nVersion: 26.1\nDepends: adduser, containerd (>= 1.4), libc6 (>= 2.38)\n\
+                       Conflicts: docker-ce,\n docker\nDescription: engine\n more\n";
+        assert_eq!(
+            rename(control, "docker-ce", "5:29"),
+            "Package: docker-ce\nVersion: 5:29\nDepends: adduser, libc6 (>= 2.38), containerd.io, docker-ce-cli\n\
+             Description: engine\n more\n"
+        );
     }
 
     #[test]

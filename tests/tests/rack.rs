@@ -79,29 +79,30 @@ fn wait_for_address(rack: &Rack, node: &str) -> std::net::Ipv4Addr {
     .unwrap()
 }
 
-/// Everything on this host that could be a rack's: what is there before one must be all there is after it.
-fn traces() -> Vec<String> {
+/// Everything on this host that carries a rack's name.
+fn traces(rack: &str) -> Vec<String> {
     let mut traces = Vec::new();
-    let lines = |program: &str, words: &[&str]| {
-        let output = Command::new(program).args(words).output().unwrap();
-        String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    traces.extend(lines("losetup", &["--list", "--noheadings", "--output", "BACK-FILE"]));
-    traces.extend(
-        lines("ip", &["-brief", "link"]).iter().map(|line| line.split(' ').next().unwrap().to_owned()),
-    );
-    traces.extend(lines("iptables", &["-w", "-t", "nat", "-S"]));
-    traces.extend(lines("iptables", &["-w", "-S"]));
-    traces.extend(lines("findmnt", &["--noheadings", "--raw", "--output", "TARGET"]));
-    traces.extend(lines("ls", &["/run/netns", "/sys/fs/cgroup", "/sys/fs/cgroup/unified"]));
-    traces.retain(|trace| trace.contains("rack"));
-    traces.extend(lines("cat", &["/proc/sys/net/ipv4/ip_forward"]));
+    for line in [
+        "losetup --list --noheadings --output BACK-FILE",
+        "ip -brief link",
+        "iptables -w -S",
+        "findmnt --noheadings --raw --output TARGET",
+        "ls -1 /run/netns /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified /var/tmp",
+    ] {
+        let mut words = line.split(' ');
+        let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
+        traces.extend(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned));
+    }
+    let dashed = rack.replace("rack", "rack-") + "-";
+    traces.retain(|trace| {
+        let mut words = trace.split([' ', '/', '@', ':']);
+        words.any(|word| word == rack || word.starts_with(&format!("{rack}-")) || word.starts_with(&dashed))
+    });
     traces
 }
 
 #[test]
 fn a_card_boots_reboots_and_comes_up_as_a_pi_would() {
-    let before = traces();
     let lab = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let card = card(lab.path(), SEED);
     let rack = Rack::new("hand-made").unwrap();
@@ -155,8 +156,15 @@ fn a_card_boots_reboots_and_comes_up_as_a_pi_would() {
     );
     assert!(!mtools("mdir", &card, &["-b", "::"]).contains("userconf.txt"));
 
+    rack.power_on("first").unwrap();
+    wait_for_address(&rack, "first");
+    let bridge = rack.bridge();
+    let kinds = ["card.img", " UP ", "-i ", "/root", &format!("{bridge}-first"), "-hand-made"];
+    for kind in kinds {
+        assert!(traces(&bridge).iter().any(|trace| trace.contains(kind)), "{kind}: {:?}", traces(&bridge));
+    }
     drop(rack);
-    assert_eq!(traces(), before);
+    assert_eq!(traces(&bridge), Vec::<String>::new());
 }
 
 #[test]
