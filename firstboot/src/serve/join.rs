@@ -40,7 +40,12 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         seconds: api.pi.card.swarm.join_window_seconds,
     };
     if let Err((status, why)) = judge(name, &nodes, window, &journal.joined) {
-        tracing::info!("{name} at {} is not let in: {why}", peer.address);
+        // A conflict passes by itself and is asked about every second.
+        if status == StatusCode::CONFLICT {
+            tracing::debug!("{name} at {} has to wait: {why}", peer.address);
+        } else {
+            tracing::warn!("{name} at {} is not let in: {why}", peer.address);
+        }
         return problem(status, why);
     }
     let swarm = match api.pi.engine.swarm().await {

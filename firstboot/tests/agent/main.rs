@@ -11,4 +11,5 @@ mod api;
 mod engine;
 mod forming;
 mod identity;
+mod installing;
 mod world;
