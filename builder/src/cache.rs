@@ -1,1 +1,286 @@
-//! The cache of downloaded and decompressed images.
+//! The cache of unpacked images, so that one image is unpacked once for all cards and all runs.
+//!
+//! `images/<sha256>.img` is an image, sparse and read-only; `<sha256>.json` beside it says how it looked when it was
+//! whole. `sources/` remembers the digest of local files, so that they are not read again only to be recognised.
+//! Anything may be deleted at any time. An image gets its name after it was unpacked, checked and written to
+//! the disk, so a run that is killed leaves nothing that looks whole; an image that changed later is made again.
+
+use std::fs::{File, Metadata};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::error::{Failure, Kind};
+use crate::fetch::Verified;
+use crate::fetch::digest::{self, Digest};
+use crate::scratch::{self, Existing, Scratch, ScratchError};
+
+/// The format of the records beside images and of those in `sources/`.
+const VERSION: u32 = 1;
+
+/// A cache folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+/// An image in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedImage {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Why the cache could not be used.
+#[derive(Debug, Error)]
+pub enum CacheError {
+    /// The platform names no folder for caches.
+    #[error("this user has no home folder to keep a cache in")]
+    NoHome,
+    /// A folder or file in it cannot be used.
+    #[error("cannot use the cache at {}", path.display())]
+    Access {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A new file in it could not be made or named.
+    #[error("cannot put a file into the cache")]
+    Scratch(#[source] ScratchError),
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Self {
+        Self::new(Kind::Failed, error).hint("choose another folder with --cache DIR")
+    }
+}
+
+/// What tells whether a file is still the one that was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stamp {
+    version: u32,
+    size: u64,
+    inode: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            version: VERSION,
+            size: metadata.len(),
+            inode: metadata.ino(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+        }
+    }
+}
+
+/// A local file and what it was.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seen {
+    path: PathBuf,
+    stamp: Stamp,
+    digest: Digest,
+}
+
+impl Cache {
+    /// Opens a cache, in the platform's folder for caches unless another is given, and makes its folders.
+    pub fn open(folder: Option<&Path>) -> Result<Self, CacheError> {
+        let folder = match folder {
+            Some(folder) => folder.to_owned(),
+            None => directories::ProjectDirs::from("", "", "builder")
+                .ok_or(CacheError::NoHome)?
+                .cache_dir()
+                .to_owned(),
+        };
+        let cache = Self { folder };
+        for folder in [cache.images(), cache.sources()] {
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
+            scratch::sweep(&folder);
+        }
+        Ok(cache)
+    }
+
+    /// The folder images are in.
+    pub fn images(&self) -> PathBuf {
+        self.folder.join("images")
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.folder.join("sources")
+    }
+
+    fn image_path(&self, key: &Digest) -> PathBuf {
+        self.images().join(format!("{key}.img"))
+    }
+
+    fn stamp_path(&self, key: &Digest) -> PathBuf {
+        self.images().join(format!("{key}.json"))
+    }
+
+    /// The image with that key, if it is there and is as it was when it was made.
+    pub fn find(&self, key: &Digest) -> Option<CachedImage> {
+        let path = self.image_path(key);
+        let now = Stamp::of(&std::fs::metadata(&path).ok()?);
+        (read_record::<Stamp>(&self.stamp_path(key))? == now).then_some(CachedImage { path, size: now.size })
+    }
+
+    /// A file for an image in the making.
+    pub fn new_image(&self) -> Result<Scratch, CacheError> {
+        Scratch::new_in(&self.images()).map_err(CacheError::Scratch)
+    }
+
+    /// Names a finished image. If another run made the same one meanwhile, that one stays.
+    pub fn keep(&self, image: Scratch, verified: &Verified) -> Result<CachedImage, CacheError> {
+        let key = &verified.digest();
+        let path = self.image_path(key);
+        let access = |source| CacheError::Access { path: path.clone(), source };
+        image.file().set_permissions(std::fs::Permissions::from_mode(0o444)).map_err(access)?;
+        // Before the lock: this is the long part.
+        image.sync(&path).map_err(CacheError::Scratch)?;
+        let _lock = self.lock()?;
+        if let Some(theirs) = self.find(key) {
+            return Ok(theirs);
+        }
+        // Record first: a record without its image is nothing, an image without its record is made again.
+        let stamp = Stamp::of(&image.file().metadata().map_err(access)?);
+        self.write_record(&self.stamp_path(key), &stamp)?;
+        image.publish(&path, Existing::Replace).map_err(CacheError::Scratch)?;
+        Ok(CachedImage { path, size: stamp.size })
+    }
+
+    /// Keeps other runs from naming images, until the file is dropped.
+    fn lock(&self) -> Result<File, CacheError> {
+        let path = self.folder.join("lock");
+        let lock = || {
+            let file = File::options().create(true).append(true).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|source| CacheError::Access { path: path.clone(), source })
+    }
+
+    /// The digest of a local file that was read before and is unchanged since.
+    pub fn recall(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
+        let seen = read_record::<Seen>(&self.seen_path(path))?;
+        (seen.path == path && seen.stamp == Stamp::of(metadata)).then_some(seen.digest)
+    }
+
+    /// Remembers the digest of a local file, as it was before it was read.
+    pub fn remember(&self, path: &Path, metadata: &Metadata, digest: Digest) -> Result<(), CacheError> {
+        let seen = Seen { path: path.to_owned(), stamp: Stamp::of(metadata), digest };
+        self.write_record(&self.seen_path(path), &seen)
+    }
+
+    fn seen_path(&self, path: &Path) -> PathBuf {
+        let name = digest::of_bytes(path.as_os_str().as_encoded_bytes());
+        self.sources().join(format!("{name}.json"))
+    }
+
+    fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), CacheError> {
+        let access = |source| CacheError::Access { path: path.to_owned(), source };
+        let folder = path.parent().unwrap_or(&self.folder);
+        let scratch = Scratch::new_in(folder).map_err(CacheError::Scratch)?;
+        let text = serde_json::to_vec(record).map_err(|error| access(error.into()))?;
+        scratch.file().write_all(&text).map_err(access)?;
+        scratch.publish(path, Existing::Replace).map_err(CacheError::Scratch)
+    }
+}
+
+/// A record, or `None` if it is absent or not one of ours: then the work it would have saved is done again.
+fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fetch::Pin;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path())).unwrap();
+        (folder, cache)
+    }
+
+    fn key() -> Digest {
+        digest::of_bytes(b"key")
+    }
+
+    fn verified() -> Verified {
+        Pin::Nothing.verify("test", key(), None).unwrap()
+    }
+
+    fn keep(cache: &Cache, content: &[u8]) -> CachedImage {
+        let image = cache.new_image().unwrap();
+        image.file().write_all(content).unwrap();
+        cache.keep(image, &verified()).unwrap()
+    }
+
+    #[test]
+    fn finds_what_it_kept_and_only_that() {
+        let (_folder, cache) = cache();
+        assert_eq!(cache.find(&key()), None);
+        let kept = keep(&cache, b"image");
+        assert_eq!(cache.find(&key()), Some(kept.clone()));
+        assert_eq!(kept.size, 5);
+        assert_eq!(cache.find(&digest::of_bytes(b"other")), None);
+    }
+
+    #[test]
+    fn an_image_damaged_later_is_not_found() {
+        let (_folder, cache) = cache();
+        let kept = keep(&cache, b"image");
+        std::fs::set_permissions(&kept.path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        File::options().write(true).open(&kept.path).unwrap().set_len(3).unwrap();
+        assert_eq!(cache.find(&key()), None);
+        assert_eq!(std::fs::read(keep(&cache, b"image").path).unwrap(), b"image");
+        assert!(cache.find(&key()).is_some());
+    }
+
+    #[test]
+    fn an_image_without_its_record_is_not_taken_for_whole() {
+        let (_folder, cache) = cache();
+        keep(&cache, b"image");
+        std::fs::write(cache.stamp_path(&key()), "{").unwrap();
+        assert_eq!(cache.find(&key()), None);
+        std::fs::remove_file(cache.stamp_path(&key())).unwrap();
+        assert_eq!(cache.find(&key()), None);
+    }
+
+    #[test]
+    fn the_first_of_two_runs_wins() {
+        let (_folder, cache) = cache();
+        let (first, second) = (cache.new_image().unwrap(), cache.new_image().unwrap());
+        let first = cache.keep(first, &verified()).unwrap();
+        let inode = std::fs::metadata(&first.path).unwrap().ino();
+        assert_eq!(cache.keep(second, &verified()).unwrap(), first);
+        assert_eq!(std::fs::metadata(&first.path).unwrap().ino(), inode);
+    }
+
+    #[test]
+    fn recalls_a_local_file_until_it_changes() {
+        let (folder, cache) = cache();
+        let path = folder.path().join("os.img.xz");
+        std::fs::write(&path, "one").unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!(cache.recall(&path, &metadata), None);
+        cache.remember(&path, &metadata, key()).unwrap();
+        assert_eq!(cache.recall(&path, &metadata), Some(key()));
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!(cache.recall(&path, &std::fs::metadata(&path).unwrap()), None);
+    }
+}

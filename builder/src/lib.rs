@@ -4,7 +4,9 @@
 pub mod agent;
 pub mod build;
 pub mod cache;
+pub mod catalog;
 pub mod cli;
+pub mod elf;
 pub mod error;
 pub mod fetch;
 pub mod image;
@@ -13,3 +15,5 @@ pub mod plan;
 pub mod project;
 pub mod remote;
 pub mod report;
+pub mod scratch;
+pub mod spread;

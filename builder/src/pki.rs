@@ -195,6 +195,7 @@ fn prepare(project: &Project, absent: Absent) -> Result<Prepared, PkiError> {
     };
     let mut nodes = BTreeMap::new();
     for planned in &project.cluster.nodes {
+        refuse_clash(&planned.name, project)?;
         let files_there = node::Files::read(folder.as_ref(), &planned.name)?;
         if absent == Absent::Leave && !files_there.is_complete() {
             continue;
@@ -206,6 +207,15 @@ fn prepare(project: &Project, absent: Absent) -> Result<Prepared, PkiError> {
     let Record { cluster_id, created, .. } = record;
     let identities = Identities { cluster_id, created, folder: path, operator, nodes };
     Ok(Prepared { identities, folder, files })
+}
+
+/// Refuses a node whose certificate would lie where another's key lies.
+fn refuse_clash(node: &Hostname, project: &Project) -> Result<(), PkiError> {
+    let other = format!("{node}-key");
+    match project.cluster.nodes.iter().any(|planned| planned.name.as_str() == other) {
+        true => Err(PkiError::Clash { node: node.to_string() }),
+        false => Ok(()),
+    }
 }
 
 fn node_identity(cluster: &ClusterId, role: Role, name: &Hostname) -> Identity {

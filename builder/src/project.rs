@@ -1,10 +1,19 @@
 //! The cluster file on disk and what lies beside it.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cluster::spec::Cluster;
+use cluster::spec::{self, Cluster, Problems};
+use thiserror::Error;
 
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
+
+mod keys;
+
+pub(crate) use keys::own_public_keys;
+
+/// Largest cluster file, in bytes: a thousand nodes with a page of words each.
+const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// A cluster file that was read and checked.
 #[derive(Debug)]
@@ -22,9 +31,132 @@ impl Project {
     pub fn secrets_folder(&self) -> PathBuf {
         self.folder.join(format!("{}.secrets", self.cluster.name))
     }
+
+    /// The file that a path in the cluster file means: `~/` is the home folder, anything relative starts beside
+    /// the cluster file.
+    pub fn path(&self, written: &str) -> PathBuf {
+        resolve(&self.folder, written)
+    }
+}
+
+/// Why there is no [`Project`].
+#[derive(Debug, Error)]
+pub enum ProjectError {
+    /// No file of that name.
+    #[error("there is no cluster file {0}")]
+    Absent(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read the cluster file {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not UTF-8, or larger than any cluster file.
+    #[error("{0} is not a cluster file: it is not a text of at most 4 MiB")]
+    NotText(PathBuf),
+    /// Read, and wrong.
+    #[error(transparent)]
+    Wrong(Problems),
+}
+
+impl From<ProjectError> for Failure {
+    fn from(error: ProjectError) -> Self {
+        let hint = match &error {
+            ProjectError::Absent(path) if path.as_os_str() == "cluster.yaml" => {
+                Some("run `builder init` for a starter, or name a file with `-f FILE`".to_owned())
+            }
+            ProjectError::Absent(path) => {
+                Some(format!("run `builder init -f {}` for a starter, or name another file", path.display()))
+            }
+            ProjectError::Read { .. } | ProjectError::NotText(_) => {
+                Some("name another file with `-f FILE`".to_owned())
+            }
+            ProjectError::Wrong(_) => None,
+        };
+        let failure = Self::new(Kind::Usage, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
 }
 
 /// Reads and checks a cluster file, reporting every problem at once (exit code 2).
-pub fn load(_file: &Path) -> Result<Project, Failure> {
-    Err(Failure::new(crate::error::Kind::Failed, "reading cluster files is not there yet"))
+pub fn load(file: &Path) -> Result<Project, Failure> {
+    Ok(read(file)?)
+}
+
+/// As [`load`], for who wants to look at the problems.
+pub fn read(file: &Path) -> Result<Project, ProjectError> {
+    let text = match text(file) {
+        Ok(Some(text)) => text,
+        Ok(None) => return Err(ProjectError::NotText(file.to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ProjectError::Absent(file.to_owned()));
+        }
+        Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
+    };
+    // "cluster.yaml" has the parent "", which no system call takes.
+    let folder = match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let outside = keys::KeyFiles { folder: &folder };
+    let cluster =
+        spec::read_with(&text, &file.display().to_string(), &outside).map_err(ProjectError::Wrong)?;
+    Ok(Project { cluster, file: file.to_owned(), folder })
+}
+
+/// A file's text, unless it is none or too long for one.
+fn text(file: &Path) -> std::io::Result<Option<String>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_LIMIT) {
+        return Ok(None);
+    }
+    Ok(String::from_utf8(bytes).ok())
+}
+
+/// See [`Project::path`].
+fn resolve(folder: &Path, written: &str) -> PathBuf {
+    match (written.strip_prefix("~/"), home()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => folder.join(written),
+    }
+}
+
+/// The operator's home folder.
+pub(crate) fn home() -> Option<PathBuf> {
+    directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_start_beside_the_cluster_file_or_at_home() {
+        let folder = Path::new("lab");
+        assert_eq!(resolve(folder, "os.img"), Path::new("lab/os.img"));
+        assert_eq!(resolve(folder, "/srv/os.img"), Path::new("/srv/os.img"));
+        assert_eq!(resolve(folder, "~/os.img"), home().unwrap().join("os.img"));
+        assert_eq!(resolve(folder, "~anna/os.img"), Path::new("lab/~anna/os.img"));
+    }
+
+    #[test]
+    fn a_loaded_project_holds_keys_and_not_their_paths() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("lab.yaml");
+        let text = "version: 1\ncluster: red\nimage: os.img\nnodes: red00\nuser: {name: pi, authorized_keys: k.pub}\n";
+        std::fs::write(&file, text).unwrap();
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+        std::fs::write(folder.path().join("k.pub"), format!("{key}\n")).unwrap();
+        let project = load(&file).unwrap();
+        assert_eq!(project.cluster.user.authorized_keys, [key]);
+        assert_eq!(project.secrets_folder(), folder.path().join("red.secrets"));
+        assert_eq!(project.path("os.img"), folder.path().join("os.img"));
+    }
 }

@@ -129,6 +129,17 @@ fn a_second_run_changes_no_byte_and_gives_the_same() {
 }
 
 #[test]
+fn two_first_runs_at_once_make_one_cluster() {
+    let bench = Bench::empty();
+    let open = || pki::open(&bench.project).unwrap().cluster_id;
+    let ids = std::thread::scope(|scope| {
+        let runs = [(); 4].map(|()| scope.spawn(open));
+        runs.map(|run| run.join().unwrap())
+    });
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[test]
 fn two_clusters_of_one_name_are_not_one() {
     let (one, two) = (Bench::empty(), Bench::empty());
     let (one, two) = (pki::open(&one.project).unwrap(), pki::open(&two.project).unwrap());
@@ -345,7 +356,7 @@ fn a_lost_file_is_named_and_never_made_anew() {
             "error: the secrets folder is not whole: HERE/red.secrets/{name} is missing"
         )));
         assert!(
-            text.contains("rm HERE/red.secrets/nodes/red01.pem HERE/red.secrets/nodes/red01-*\n"),
+            text.contains("rm -f HERE/red.secrets/nodes/red01.pem HERE/red.secrets/nodes/red01-key.pem "),
             "{text}"
         );
     }
@@ -466,7 +477,7 @@ fn what_others_may_read_is_refused_until_the_hint_was_typed() {
         let text = bench.refused();
         assert!(text.starts_with("error: others than you may read HERE/red.secrets"), "{text}");
         assert!(text.contains(&format!("(its mode is {open_mode:03o})")), "{text}");
-        assert!(text.ends_with("hint: chmod -R go= HERE/red.secrets\n"), "{text}");
+        assert!(text.contains("hint: chmod -R go= HERE/red.secrets\n"), "{text}");
         assert!(Command::new("chmod").args(["-R", "go="]).arg(bench.path("")).status().unwrap().success());
         pki::open(&bench.project).unwrap();
     }
@@ -486,6 +497,19 @@ fn links_are_not_followed() {
     fs::rename(bench.path("ca-key.pem"), bench.path("hidden")).unwrap();
     symlink(bench.path("hidden"), bench.path("ca-key.pem")).unwrap();
     assert!(bench.refused().contains("ca-key.pem is a symbolic link"));
+}
+
+#[test]
+fn two_nodes_whose_files_would_mix_are_refused() {
+    let mut bench = Bench::empty();
+    bench.project.cluster.nodes.push(node("red01-key", Role::Worker));
+    let failure = pki::open(&bench.project).unwrap_err();
+    assert!(
+        failure
+            .render()
+            .starts_with("error: files of the nodes red01 and red01-key would have the same name\n")
+    );
+    assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 0);
 }
 
 #[test]

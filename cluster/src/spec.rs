@@ -1,4 +1,8 @@
-//! The cluster file as checked data. Reading and checking it is in [`check`](self).
+//! The cluster file as checked data, and the way there from its text.
+//!
+//! The text becomes a tree with places (`tree`); the tree is walked key by key, and whatever is wrong is noted
+//! and passed over, so that one run names every problem. What lies outside the text (key files) comes through
+//! [`Outside`].
 
 use std::collections::BTreeMap;
 
@@ -6,6 +10,21 @@ use crate::card::{CardDocker, CardSwarm, CardWifi, StaticAddress};
 use crate::identity::Role;
 use crate::name::{ClusterName, Hostname, UserName};
 use crate::secret::Secret;
+
+mod address;
+mod checks;
+mod fields;
+mod network;
+mod nodes;
+mod problem;
+mod secrets;
+mod settings;
+mod tree;
+
+pub use problem::{Problem, Problems};
+
+use fields::{Fields, Keys};
+use problem::{Collector, Place};
 
 /// A cluster file that passed every check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,4 +84,184 @@ pub struct User {
     pub authorized_keys: Vec<String>,
     /// crypt(5) hash.
     pub password_hash: Option<Secret<String>>,
+}
+
+/// Why something was refused and what to write instead. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong; a lower-case fragment.
+    pub message: String,
+    /// What to write instead.
+    pub advice: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { message: message.into(), advice: advice.into() }
+    }
+}
+
+/// What a cluster file refers to and this crate cannot read.
+pub trait Outside {
+    /// The key lines that an entry of `user.authorized_keys` stands for: a key line itself, or those of the file it names.
+    fn authorized_keys(&self, entry: &str) -> Result<Vec<String>, Refusal>;
+    /// The armored OpenPGP key in the file that `docker.key` names.
+    fn armored_key(&self, path: &str) -> Result<String, Refusal>;
+}
+
+/// Takes every reference as it is written.
+struct AsWritten;
+
+impl Outside for AsWritten {
+    fn authorized_keys(&self, entry: &str) -> Result<Vec<String>, Refusal> {
+        Ok(vec![entry.to_owned()])
+    }
+
+    fn armored_key(&self, path: &str) -> Result<String, Refusal> {
+        Ok(path.to_owned())
+    }
+}
+
+/// The only version of the cluster file so far.
+const VERSION: &str = "1";
+
+static ROOT: Keys = Keys {
+    of: "",
+    names: &[
+        "version",
+        "cluster",
+        "image",
+        "image_sha256",
+        "nodes",
+        "managers",
+        "managers_run_tasks",
+        "user",
+        "network",
+        "per_node",
+        "wifi",
+        "timezone",
+        "locale",
+        "keymap",
+        "docker",
+        "swarm",
+    ],
+};
+
+/// Every key a cluster file can have, as `user.name`, in the guide's order.
+pub fn keys() -> impl Iterator<Item = String> {
+    [
+        &ROOT,
+        &settings::USER,
+        &network::NETWORK,
+        &network::PER_NODE,
+        &settings::WIFI,
+        &settings::DOCKER,
+        &settings::SWARM,
+    ]
+    .into_iter()
+    .flat_map(|keys| {
+        keys.names.iter().map(|name| match keys.of {
+            "" => (*name).to_owned(),
+            of => format!("{of}.{name}"),
+        })
+    })
+}
+
+/// Reads a cluster file, leaving key files unread: `user.authorized_keys` and `docker.key` are as written.
+/// `file_name` is what problems call the file.
+pub fn read(text: &str, file_name: &str) -> Result<Cluster, Problems> {
+    read_with(text, file_name, &AsWritten)
+}
+
+/// Reads a cluster file and what it refers to. Every problem is reported, not only the first.
+pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<Cluster, Problems> {
+    let mut problems = Collector::new(text);
+    let cluster = document(text, outside, &mut problems);
+    match cluster {
+        Some(cluster) if problems.is_empty() => Ok(cluster),
+        // What was left out was left out for a reason that is among the problems.
+        _ => Err(problems.finish(file_name)),
+    }
+}
+
+fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<Cluster> {
+    let tree = tree::parse(text, problems);
+    if let Some(tree) = &tree {
+        secrets::hide(tree, problems);
+    }
+    if !problems.is_empty() {
+        return None;
+    }
+    let Some(tree) = tree else {
+        let advice = "run `builder init` for a starter with every key explained";
+        problems.add(Place::point(1, 1), "the file is empty", advice);
+        return None;
+    };
+    if !version_is_known(&tree, problems) {
+        return None;
+    }
+    let root = Fields::open(&ROOT, &tree, problems)?;
+    let name = settings::needed(&root, "cluster", "red", checks::cluster_name, problems);
+    let image = image(&root, problems);
+    let nodes = nodes::read(&root, problems);
+    let user = settings::user(&root, outside, problems);
+    let wifi = settings::wifi(&root, problems);
+    let timezone = settings::checked(&root, "timezone", checks::timezone, problems);
+    let locale = settings::checked(&root, "locale", checks::locale, problems);
+    let keymap = settings::checked(&root, "keymap", checks::keymap, problems);
+    let docker = settings::docker(&root, outside, problems);
+    let swarm = settings::swarm(&root, nodes.as_deref().unwrap_or_default(), problems);
+    let (wifi, wifi_psk) = wifi.map_or((None, None), |(wifi, psk)| (Some(wifi), psk));
+    Some(Cluster {
+        name: name?,
+        image: image?,
+        nodes: nodes?,
+        user: user?,
+        wifi,
+        wifi_psk,
+        timezone,
+        locale,
+        keymap,
+        docker,
+        swarm,
+    })
+}
+
+/// Looks at `version` before anything else: in another version every other key may mean something else.
+fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
+    let tree::Content::Mapping(entries) = &tree.content else {
+        return true;
+    };
+    let Some(entry) = entries.iter().find(|entry| entry.key == "version") else {
+        let place = entries.first().map_or(tree.place, |entry| entry.key_place);
+        problems.add(place, "`version` is missing", format!("write `version: {VERSION}` in the first line"));
+        return true;
+    };
+    match &entry.value.content {
+        tree::Content::Text(text) if text == VERSION => true,
+        tree::Content::Text(text) if text.parse::<u32>().is_ok() => {
+            let message = format!("this builder does not know version {text} of the cluster file");
+            problems.add(
+                entry.value.place,
+                message,
+                format!("write `version: {VERSION}`, or get a newer builder"),
+            );
+            false
+        }
+        _ => {
+            problems.add(entry.value.place, "this is not a version", format!("write `version: {VERSION}`"));
+            false
+        }
+    }
+}
+
+fn image(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ImageSource> {
+    let sha256 = settings::checked(root, "image_sha256", checks::sha256, problems);
+    let location = settings::needed(root, "image", "raspios-lite-arm64.img.xz", checks::image, problems)?;
+    if checks::is_url(&location) && !root.has("image_sha256") {
+        let advice = "write `image_sha256:` and the 64 hexadecimal digits published with the image";
+        problems.add(root.key_place("image"), "an image from a URL needs its SHA-256", advice);
+    }
+    Some(ImageSource { location, sha256 })
 }

@@ -123,3 +123,53 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// Flushes everything to disk.
     fn sync(&self);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::fake::{FakeHost, Files, Node};
+    use super::real::RealHost;
+    use super::*;
+
+    /// What every host promises; the fake is worth nothing where it promises something else.
+    fn keeps_the_contract(host: &dyn Host) {
+        let path = Path::new;
+        assert_eq!(host.read(path("/a/file")).unwrap(), None);
+        assert!(host.write(path("/a/file"), b"x", 0o644, None).is_err(), "parents are not made");
+        host.make_folder(path("/a/b"), 0o700, None).unwrap();
+        host.make_folder(path("/a/b"), 0o755, None).unwrap();
+        host.write(path("/a/file"), b"one", 0o600, None).unwrap();
+        host.write(path("/a/file"), b"three", 0o644, None).unwrap();
+        assert_eq!(host.read(path("/a/file")).unwrap().unwrap(), b"three");
+        assert!(host.overwrite(path("/a/file"), b"four").is_err(), "the length stays");
+        assert!(host.overwrite(path("/a/absent"), b"").is_err());
+        host.overwrite(path("/a/file"), b"seven").unwrap();
+        assert_eq!(host.read(path("/a/file")).unwrap().unwrap(), b"seven");
+        assert!(host.read(path("/a/b")).is_err(), "a folder is not a file");
+        host.link(path("/nowhere"), path("/a/c")).unwrap();
+        host.link(path("/nowhere/else"), path("/a/c")).unwrap();
+        assert_eq!(host.read(path("/a/c")).unwrap(), None);
+        assert_eq!(host.list(path("/a")).unwrap(), ["b", "c", "file"]);
+        assert!(host.list(path("/nowhere")).unwrap().is_empty());
+        host.remove(path("/a/file")).unwrap();
+        host.remove(path("/a/file")).unwrap();
+        assert_eq!(host.read(path("/a/file")).unwrap(), None);
+        assert!(host.run(&Program::new("no-such-program", [])).is_err());
+    }
+
+    #[test]
+    fn the_real_host_and_the_fake_keep_one_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        keeps_the_contract(&RealHost::new(folder.path().to_owned()));
+        let root = (PathBuf::from("/"), Node::Folder { mode: 0o755, owner: None });
+        keeps_the_contract(&FakeHost::new(Arc::default(), Files::from([root]), SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn a_programs_input_is_not_in_its_debug_text() {
+        let mut program = Program::new("chpasswd", ["--encrypted"]);
+        program.stdin = b"ann:secret".to_vec();
+        assert_eq!(format!("{program:?}"), "Program(chpasswd --encrypted)");
+    }
+}

@@ -51,23 +51,23 @@ struct AgentArgs {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Some(Command::Agent(args)) => run_agent(args),
-        Some(Command::Seed { root, payload }) => match card(payload) {
-            Ok(card) => run_seed(RealHost::new(root), &card),
-            Err(error) => usage(&format!("cannot use the payload's folder: {error}")),
-        },
-        None => match card(None) {
-            Ok(card) if seed::is_wanted(&card.fat, &card.folder) => {
-                run_seed(RealHost::new("/".into()), &card)
-            }
-            _ => usage("a command is needed: this binary is not beside a card.json"),
-        },
+    let (root, payload) = match Cli::parse().command {
+        Some(Command::Agent(args)) => return run_agent(args),
+        Some(Command::Seed { root, payload }) => (root, payload),
+        None => ("/".into(), None),
+    };
+    match card(payload) {
+        Ok(card) if seed::is_wanted(&card.fat, &card.folder) => run_seed(RealHost::new(root), &card),
+        Ok(card) => {
+            usage(&format!("there is no card.json in {}: which command is wanted?", card.payload.display()))
+        }
+        Err(error) => usage(&format!("cannot use the payload's folder: {error}")),
     }
 }
 
 /// The FAT partition and the payload's folder on it.
 struct Card {
+    payload: PathBuf,
     fat: RealHost,
     folder: PathBuf,
 }
@@ -80,7 +80,7 @@ fn card(payload: Option<PathBuf>) -> io::Result<Card> {
     };
     let fat = RealHost::new(payload.parent().unwrap_or(Path::new("/")).to_owned());
     let folder = Path::new("/").join(payload.file_name().unwrap_or_default());
-    Ok(Card { fat, folder })
+    Ok(Card { payload, fat, folder })
 }
 
 /// Runs the seed stage; its end is the end of this boot.
@@ -96,7 +96,10 @@ fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     }
     // Ending now would restart into the seed stage for ever. So the normal boot is started from within this one,
     // which then never ends.
-    root.run(&Program::new("systemctl", ["start", "--no-block", "multi-user.target"])).unwrap_or_default();
+    for args in [vec!["daemon-reload"], vec!["start", "--no-block", "multi-user.target"]] {
+        let args = args.into_iter().map(str::to_owned).collect();
+        root.run(&Program { args, ..Program::new("systemctl", []) }).unwrap_or_default();
+    }
     loop {
         thread::park();
     }

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, bail};
 
 /// Where Debian's packages come from on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mirror {
+pub struct Mirror {
     /// The archive, such as `http://mirror.example/debian`.
-    pub(crate) archive: String,
+    pub archive: String,
     /// Its security updates, when the machine uses them.
-    pub(crate) security: Option<String>,
+    pub security: Option<String>,
 }
 
 /// One line or stanza of apt's sources.
@@ -27,7 +27,7 @@ impl Mirror {
     ///
     /// # Errors
     /// When a file cannot be read or no Debian archive is among the sources.
-    pub(crate) fn of_machine(root: &Path) -> Result<Self> {
+    pub fn of_machine(root: &Path) -> Result<Self> {
         let mut sources = Vec::new();
         for file in source_files(root)? {
             let text =
@@ -61,7 +61,7 @@ impl Mirror {
     }
 
     /// The sources of `suite` in apt's deb822 format, signed by `keyring`.
-    pub(crate) fn sources(&self, suite: &str, keyring: &str) -> String {
+    pub fn sources(&self, suite: &str, keyring: &str) -> String {
         let stanza = |uri: &str, suites: &str| {
             format!("Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {keyring}\n")
         };

@@ -3,9 +3,9 @@
 //! A recipe is a folder of `recipes/`; what it imitates, and what it cannot, is in this crate's README. Nothing here
 //! ends up on a real Pi.
 
-mod apt;
+pub mod apt;
 mod pios;
 mod tools;
 
 pub use pios::{host_architecture, pios};
-pub use tools::{capture, require, require_root, run};
+pub use tools::{capture, install_missing, require, require_root, run};

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use anyhow::{Context as _, Result, bail};
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 25] = [
     ("apt-ftparchive", "apt-utils"),
     ("dnsmasq", "dnsmasq-base"),
     ("dpkg-deb", "dpkg"),
@@ -23,9 +23,12 @@ const PACKAGES: [(&str, &str); 22] = [
     ("mke2fs", "e2fsprogs"),
     ("mkfs.fat", "dosfstools"),
     ("mmdebstrap", "mmdebstrap"),
+    ("mkfs.xfs", "xfsprogs"),
     ("nsenter", "util-linux"),
+    ("qemu-aarch64-static", "qemu-user-static"),
     ("resize2fs", "e2fsprogs"),
     ("sfdisk", "fdisk"),
+    ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
@@ -48,6 +51,24 @@ pub fn require(programs: &[&str]) -> Result<()> {
     packages.sort_unstable();
     packages.dedup();
     bail!("not installed: {}. Type: sudo apt-get install --yes {}", missing.join(", "), packages.join(" "))
+}
+
+/// Installs everything this workspace calls and does not find, with apt.
+///
+/// # Errors
+/// Without root or apt, or when apt fails: names the packages and what to type.
+pub fn install_missing() -> Result<()> {
+    let programs = PACKAGES.map(|(program, _)| program);
+    let Err(missing) = require(&programs) else { return Ok(()) };
+    if !is_installed("apt-get") || require_root("installing packages").is_err() {
+        return Err(missing);
+    }
+    let mut packages: Vec<&str> =
+        PACKAGES.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
+    packages.dedup();
+    run("apt-get", ["-qq", "update"])?;
+    let install = ["-qq", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+    run("apt-get", install.into_iter().chain(packages)).context(missing)
 }
 
 fn is_installed(program: &str) -> bool {
@@ -97,7 +118,11 @@ where
     I::Item: AsRef<OsStr>,
 {
     let mut command = Command::new(program);
-    command.args(arguments).env("LC_ALL", "C").env("PATH", FOLDERS.join(":"));
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("PATH", FOLDERS.join(":"));
     let output = command.output().with_context(|| format!("cannot start {program}"))?;
     check(&command, &output)?;
     Ok(output.stdout)

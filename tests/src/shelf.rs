@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use builder::error::Failure;
+use builder::remote::Manager;
 use cluster::wire::{Board, BoardNode, Stage};
 
 use crate::product::Product;
@@ -19,21 +21,40 @@ pub struct Shelf {
     pub rack: Rack,
     folder: tempfile::TempDir,
     product: Product,
+    powered_on: Vec<String>,
 }
 
 impl Shelf {
-    /// Writes the cluster file, makes the operator's SSH key and the image's link beside it, and builds the cards.
-    pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
-        let shelf = Self { rack: Rack::new()?, folder: tempfile::tempdir()?, product: product.clone() };
+    /// A folder with the operator's SSH key and the image in it, and an empty rack.
+    pub fn prepare(product: &Product) -> Result<Self> {
+        let shelf = Self {
+            rack: Rack::new("shelf")?,
+            folder: tempfile::tempdir()?,
+            product: product.clone(),
+            powered_on: Vec::new(),
+        };
         let folder = shelf.folder();
-        std::fs::write(folder.join("cluster.yaml"), cluster_file)?;
         std::os::unix::fs::symlink(&product.image, folder.join("pios-like.img.xz"))?;
         std::fs::create_dir(folder.join(".ssh"))?;
         let key = folder.join(".ssh/id_ed25519");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
         ensure!(made.success(), "ssh-keygen ended with {made}");
-        let built = shelf.builder(["build", "-o", "cards"])?;
+        Ok(shelf)
+    }
+
+    /// Writes the cluster file and builds its cards.
+    pub fn make_cards(&self, cluster_file: &str) -> Result<()> {
+        std::fs::write(self.folder().join("cluster.yaml"), cluster_file)?;
+        let built = self.builder(["build", "-o", "cards"])?;
         ensure!(built.status.success(), "builder build: {}", String::from_utf8_lossy(&built.stderr));
+        Ok(())
+    }
+
+    /// [`Self::prepare`] and [`Self::make_cards`].
+    pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
+        let shelf = Self::prepare(product)?;
+        shelf.make_cards(cluster_file)?;
         Ok(shelf)
     }
 
@@ -83,28 +104,38 @@ impl Shelf {
     pub fn power_on(&mut self, node: &str) -> Result<()> {
         let card = self.card(node);
         self.rack.insert(node, &card)?;
+        self.powered_on.push(node.to_owned());
         self.rack.power_on(node)
     }
 
     /// The manager's board, found as `builder status` finds it; `None` while nobody answers.
     pub fn board(&self) -> Result<Option<Board>> {
-        let project = builder::project::load(&self.folder().join("cluster.yaml"))
-            .map_err(|failure| anyhow::anyhow!("{}", failure.render()))?;
-        match builder::remote::board(&project, None) {
+        let failed = |failure: Failure| anyhow::anyhow!("{}", failure.render());
+        let project = builder::project::load(&self.folder().join("cluster.yaml")).map_err(failed)?;
+        let identities = builder::pki::existing(&project).map_err(failed)?;
+        let mut manager = Manager::new(&project, &identities, None).map_err(failed)?;
+        match manager.board() {
             Ok(board) => Ok(Some(board)),
-            Err(failure) if failure.kind() == builder::error::Kind::Unreachable => Ok(None),
-            Err(failure) => bail!("{}", failure.render()),
+            Err(error) if error.is_transient() => Ok(None),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Waits until the swarm is formed, telling `seen` of every board.
     pub fn wait_formed(&self, timeout: Duration, mut seen: impl FnMut(&Board)) -> Result<Board> {
+        self.wait_board(timeout, |board| {
+            seen(board);
+            board.formed
+        })
+    }
+
+    /// Waits for a board that is as wanted.
+    pub fn wait_board(&self, timeout: Duration, mut wanted: impl FnMut(&Board) -> bool) -> Result<Board> {
         let deadline = Instant::now() + timeout;
         let mut last = None;
         while Instant::now() < deadline {
             if let Some(board) = self.board()? {
-                seen(&board);
-                if board.formed {
+                if wanted(&board) {
                     return Ok(board);
                 }
                 last = Some(board);
@@ -112,14 +143,14 @@ impl Shelf {
             // Between two looks at the board; the deadline above bounds it.
             std::thread::sleep(Duration::from_secs(1));
         }
-        bail!("the swarm did not form within {timeout:?}: {last:#?}\n{}", self.consoles())
+        bail!("not as wanted within {timeout:?}: {last:#?}\n{}", self.consoles())
     }
 
     /// The end of every node's console, for a failure's message.
-    pub fn consoles(&self) -> String {
+    fn consoles(&self) -> String {
         let mut text = String::new();
-        for node in self.rack.nodes() {
-            let log = std::fs::read(self.rack.console(&node)).unwrap_or_default();
+        for node in &self.powered_on {
+            let log = self.rack.console(node).and_then(|path| Ok(std::fs::read(path)?)).unwrap_or_default();
             let tail = log.get(log.len().saturating_sub(4000)..).unwrap_or_default();
             text.push_str(&format!("--- {node}\n{}\n", String::from_utf8_lossy(tail)));
         }

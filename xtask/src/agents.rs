@@ -67,7 +67,8 @@ fn place(built: &Path, folder: &Path, arch: &str) -> Result<PathBuf> {
 }
 
 fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
-    let folder = setup::target().join("agents");
+    // Kept across clones: it is mostly libraries, which do not change.
+    let folder = setup::cache()?.join("agents");
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(setup::workspace())
@@ -87,7 +88,10 @@ fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     if target.ends_with("-musl") && arch != std::env::consts::ARCH {
         // ring brings some C and assembler; the linker comes with the rustup target.
-        setup::ensure_programs(&[("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")])?;
+        ensure!(
+            Command::new("aarch64-linux-gnu-gcc").arg("--version").output().is_ok(),
+            "a C compiler for {arch} is missing. Type: sudo apt-get install gcc-aarch64-linux-gnu"
+        );
         let name = target.replace('-', "_");
         cargo
             .env(format!("CC_{name}"), "aarch64-linux-gnu-gcc")

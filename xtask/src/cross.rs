@@ -23,7 +23,7 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
     let tree = tree(debian)?;
     // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
     setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
-    let folder = setup::target().join("agents");
+    let folder = setup::cache()?.join("agents");
     std::fs::create_dir_all(&folder)?;
     let target = format!("{arch}-unknown-linux-gnu");
     let gcc = format!("{arch}-linux-gnu-gcc");
@@ -56,7 +56,7 @@ fn tree(arch: &str) -> Result<PathBuf> {
     if tree.is_dir() {
         return Ok(tree);
     }
-    setup::ensure_rack_machine()?;
+    setup::ensure_machine()?;
     setup::say("making a Debian 13 tree with Rust and a cross compiler (once, about two minutes)");
     let partial = tree.with_extension(format!("partial-{}", std::process::id()));
     make(arch, &partial)
@@ -75,7 +75,7 @@ fn make(arch: &str, tree: &Path) -> Result<()> {
         Command::new("mmdebstrap")
             .args(["--quiet", "--variant=apt", &format!("--include={packages}"), "trixie"])
             .arg(tree)
-            .arg(images::apt::mirror()?),
+            .arg(images::apt::Mirror::of_machine(Path::new("/"))?.archive),
     )?;
     let fetch = format!(
         "dpkg --add-architecture {arch} && apt-get -qq update && cd /tmp \

@@ -27,11 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Image, cards, power, swarm, status, power off.
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
-    setup::ensure_rack_machine()?;
+    setup::ensure_machine()?;
     let builder = agents::product()?;
     setup::say("making the Pi OS-like image, if it is not in the cache (some minutes the first time)");
     let cache = setup::cache()?;
-    let image = images::pios::image(&cache)?;
+    let image = images::pios(&images::host_architecture()?, &cache)?;
     let product = Product { builder, image, cache: cache.join("decompressed") };
     let file = std::fs::read_to_string(setup::workspace().join("examples/red.yaml"))?;
 

@@ -23,13 +23,13 @@ pub(crate) struct TestArgs {
 
 /// Sets up the machine, builds the product, runs every test and prints the sum alone on the last line.
 pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
-    setup::ensure_rack_machine()?;
+    setup::ensure_machine()?;
     if !args.no_lint {
         lint()?;
     }
     let builder = agents::product()?;
     setup::say("making the Pi OS-like image, if it is not in the cache");
-    let image = images::pios::image(&setup::cache()?)?;
+    let image = images::pios(&images::host_architecture()?, &setup::cache()?)?;
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(setup::workspace())

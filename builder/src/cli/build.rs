@@ -1,15 +1,81 @@
 //! `builder build`.
 
-use clap::Args;
+use std::io::{self, Write};
+use std::path::PathBuf;
 
+use clap::Args;
+use serde_json::json;
+
+use crate::build::{self, Card, Order};
+use crate::cache::Cache;
 use crate::cli::Globals;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
+use crate::fetch::Base;
+use crate::plan::{self, PlanOptions, Planner};
+use crate::project;
+use crate::report::Progress;
 
 /// Make a card image per node
+///
+/// The files hold each node's private keys, so only you can read them. They
+/// appear when they are whole.
 #[derive(Debug, Args)]
-pub struct BuildArgs {}
+pub struct BuildArgs {
+    /// Nodes or ranges such as red[00-02]; all without it
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+    /// Where the card images go
+    #[arg(short, long, value_name = "DIR", default_value = "cards")]
+    output: PathBuf,
+    /// Replace existing card images
+    #[arg(long)]
+    force: bool,
+    /// The agent's binary for the image's architecture
+    ///
+    /// Without it: firstboot-ARCH beside builder, in ../share/builder or in
+    /// ../lib/builder.
+    #[arg(long, value_name = "PATH")]
+    firstboot: Option<PathBuf>,
+}
 
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: &BuildArgs) -> Result<(), Failure> {
+pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
+    let project = project::load(&globals.file)?;
+    let cluster = &project.cluster;
+    let order = Order {
+        source: (&cluster.image, &project.folder),
+        nodes: plan::select(cluster, &args.nodes)?,
+        folder: &args.output,
+        force: args.force,
+    };
+    let progress = Progress::new(globals.quiet, globals.json);
+    let cache = Cache::open(globals.cache.as_deref())?;
+    let options = PlanOptions { firstboot: args.firstboot.clone() };
+    let (cards, base) = build::build(&order, &cache, &progress, |base| {
+        let planner = Planner::open(&project, &base.path, &options)?;
+        Ok(move |node: &_| planner.card(node).map(|card| card.writes))
+    })?;
+    let text = if globals.json { document(&cards, &base) } else { table(&cards) };
+    let printed = io::stdout().lock().write_all(text.as_bytes());
+    printed.map_err(|source| Failure::new(Kind::Failed, PrintError(source)))?;
+    progress.say("next: write each image to its SD card, power the Pis on, then: builder status --wait");
     Ok(())
 }
+
+fn table(cards: &[Card]) -> String {
+    let width = cards.iter().map(|card| card.node.as_str().len()).max().unwrap_or(0);
+    cards.iter().map(|card| format!("{:width$}  {}\n", card.node.as_str(), card.path.display())).collect()
+}
+
+fn document(cards: &[Card], base: &Base) -> String {
+    let cards: Vec<_> = cards
+        .iter()
+        .map(|card| json!({ "node": card.node, "path": card.path, "bytes": base.size }))
+        .collect();
+    let base = json!({ "path": base.path, "bytes": base.size, "sha256": base.digest });
+    format!("{:#}\n", json!({ "cards": cards, "base": base }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot print the list of cards")]
+struct PrintError(#[source] io::Error);

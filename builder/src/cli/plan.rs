@@ -1,15 +1,61 @@
 //! `builder plan`.
 
+use std::io::{self, Write};
+use std::path::PathBuf;
+
 use clap::Args;
 
+use crate::cache::Cache;
 use crate::cli::Globals;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
+use crate::plan::{self, PlanOptions, Planner, show};
+use crate::report::Progress;
+use crate::{fetch, project};
 
-/// Show what each card would get, writing nothing
+/// Show what each card would get, file by file
+///
+/// Writes nothing but the cache. Secrets are counted, not shown; those not made
+/// yet are made up for this run.
 #[derive(Debug, Args)]
-pub struct PlanArgs {}
+pub struct PlanArgs {
+    /// Nodes or ranges such as red[00-02]; all without it
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+    /// The agent's binary for the image's architecture
+    ///
+    /// Without it: firstboot-ARCH beside builder, in ../share/builder or in
+    /// ../lib/builder.
+    #[arg(long, value_name = "PATH")]
+    firstboot: Option<PathBuf>,
+}
 
 /// Runs the command.
-pub fn run(_globals: &Globals, _args: &PlanArgs) -> Result<(), Failure> {
+pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
+    let project = project::load(&globals.file)?;
+    let cluster = &project.cluster;
+    let nodes = plan::select(cluster, &args.nodes)?;
+    let progress = Progress::new(globals.quiet, globals.json);
+    let cache = Cache::open(globals.cache.as_deref())?;
+    let base = fetch::base(&cluster.image, &project.folder, &cache, &progress)?;
+    let planner = Planner::preview(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
+    let cards = nodes.iter().map(|node| Ok(planner.card(node)?.without_writes()));
+    let cards: Vec<_> = cards.collect::<Result<_, Failure>>()?;
+    let text = if globals.json {
+        format!("{:#}\n", show::document(cluster, &planner, &cards))
+    } else {
+        show::text(cluster, &planner, &cards)
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) => return Err(Failure::new(Kind::Failed, PrintError(error))),
+        Ok(()) => {}
+    }
+    let words = if args.nodes.is_empty() { String::new() } else { format!(" {}", args.nodes.join(" ")) };
+    progress.say(&format!("next: builder build{words}"));
     Ok(())
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot print the plan")]
+struct PrintError(#[source] io::Error);

@@ -31,6 +31,8 @@ pub(crate) enum PkiError {
     Absent { folder: PathBuf },
     #[error("{node} has no identity in {folder} yet")]
     NoNode { folder: PathBuf, node: String },
+    #[error("files of the nodes {node} and {node}-key would have the same name")]
+    Clash { node: String },
     #[error("cannot make {what}")]
     Make { what: &'static str, source: Box<dyn Error + Send + Sync> },
 }
@@ -65,7 +67,11 @@ impl PkiError {
                 vec![format!("{own}: cp -RL {0} {0}.real && rm {0} && mv {0}.real {0}", quoted(path))]
             }
             Self::WrongType { path, .. } => vec![format!("move it away: mv {0} {0}.old", quoted(path))],
-            Self::Exposed { folder, .. } => vec![format!("chmod -R go= {}", quoted(folder))],
+            Self::Exposed { folder, .. } => vec![
+                format!("chmod -R go= {}", quoted(folder)),
+                "if that changes nothing (FAT, NTFS): move the cluster file to a disk that keeps modes"
+                    .to_owned(),
+            ],
             Self::Missing { path, whose } | Self::Damaged { path, whose, .. } => whose.hints(path),
             Self::TooNew { .. } => vec!["use the builder that made this folder, or a newer one".to_owned()],
             Self::Foreign { folder, found, .. } => {
@@ -78,6 +84,7 @@ impl PkiError {
             Self::Absent { .. } | Self::NoNode { .. } => {
                 vec!["make the cards first: builder build".to_owned()]
             }
+            Self::Clash { node } => vec![format!("call {node}-key something else in the cluster file")],
             Self::File { .. } | Self::Make { .. } => Vec::new(),
         }
     }
@@ -98,7 +105,8 @@ impl Whose {
             Self::Node(name) => {
                 let stem = path.with_file_name(name);
                 let anew = format!(
-                    "or give {name} a new identity, after which its card must be made again: rm {0}.pem {0}-*",
+                    "or give {name} a new identity, after which its card must be made again: \
+                     rm -f {0}.pem {0}-key.pem {0}-ssh-host-key {0}-ssh-host-key.pub",
                     quoted(&stem)
                 );
                 vec![restore, anew]
@@ -130,7 +138,10 @@ mod tests {
         let path = PathBuf::from("red.secrets/nodes/red03-key.pem");
         let lost = PkiError::Missing { path, whose: Whose::Node("red03".to_owned()) };
         let text = Failure::from(lost).render();
-        assert!(text.contains("rm red.secrets/nodes/red03.pem red.secrets/nodes/red03-*"), "{text}");
+        assert!(
+            text.contains("rm -f red.secrets/nodes/red03.pem red.secrets/nodes/red03-key.pem "),
+            "{text}"
+        );
         assert!(!text.contains("red.secrets.old"), "{text}");
     }
 }

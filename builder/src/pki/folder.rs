@@ -55,6 +55,10 @@ impl Folder {
             fs::remove_dir_all(&partial).map_err(failed("remove", &partial))?;
         }
         private_folder(&partial)?;
+        if let Some(made) = look(&partial)? {
+            // A file system that keeps no modes: better found out before there are secrets on it.
+            refuse_exposed(&partial, &made, &path)?;
+        }
         let folder = Self { path: partial };
         private_folder(&folder.path.join(NODES))?;
         folder.write_all(files)?;

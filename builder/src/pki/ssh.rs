@@ -93,7 +93,7 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> Stri
              \x20   User {user}\n\
              \x20   HostKeyAlias {name}\n\
              \x20   UserKnownHostsFile {file}\n\
-             \x20   GlobalKnownHostsFile none\n\
+             \x20   GlobalKnownHostsFile /dev/null\n\
              \x20   StrictHostKeyChecking yes\n\
              \x20   IdentitiesOnly no\n"
         ));

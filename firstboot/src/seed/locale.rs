@@ -7,6 +7,8 @@ use crate::host::Program;
 
 const KEYBOARD: &str = "/etc/default/keyboard";
 const LOCALE: &str = "/etc/default/locale";
+/// systemd's name for the same. From Trixie on this is the file, and Debian's older name a link to it.
+const LOCALE_CONF: &str = "/etc/locale.conf";
 const LOCALE_GEN: &str = "/etc/locale.gen";
 
 /// Power lost here: the two files may disagree until a second run; the link is the one that counts.
@@ -32,7 +34,8 @@ pub(super) fn set_keymap(seed: &Seed<'_>) -> Result<(), SeedError> {
 pub(super) fn set_locale(seed: &Seed<'_>) -> Result<(), SeedError> {
     let Some(locale) = &seed.card.locale else { return Ok(()) };
     let locale = fit("locale", locale)?;
-    let present = seed.read_text(LOCALE)?;
+    let file = if seed.has(LOCALE_CONF)? { LOCALE_CONF } else { LOCALE };
+    let present = seed.read_text(file)?;
     let wanted = set_variable(&present, "LANG", locale);
     if present == wanted {
         return Ok(());
@@ -43,7 +46,10 @@ pub(super) fn set_locale(seed: &Seed<'_>) -> Result<(), SeedError> {
         seed.write_text(LOCALE_GEN, &list, 0o644)?;
         seed.root.run(&Program::new("locale-gen", []))?;
     }
-    seed.write_text(LOCALE, &wanted, 0o644)
+    if file == LOCALE_CONF {
+        seed.root.link(Path::new("../locale.conf"), Path::new(LOCALE))?;
+    }
+    seed.write_text(file, &wanted, 0o644)
 }
 
 /// Names that mean themselves in a path and in a shell's variable.

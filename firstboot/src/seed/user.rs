@@ -149,7 +149,7 @@ pub(super) fn allow_sudo(seed: &Seed<'_>) -> Result<(), SeedError> {
     if !seed.has("/etc/sudoers")? {
         return Err(SeedError::NotInImage("sudo".to_owned()));
     }
-    seed.root.make_folder(Path::new("/etc/sudoers.d"), 0o750, None)?;
+    seed.root.make_folder(Path::new("/etc/sudoers.d"), 0o755, None)?;
     seed.write_text(
         &format!("/etc/sudoers.d/010_{user}"),
         &format!("{user} ALL=(ALL) NOPASSWD: ALL\n"),

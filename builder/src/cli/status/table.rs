@@ -1,0 +1,124 @@
+//! The board for people.
+
+use cluster::wire::{BoardNode, Report};
+
+use super::view::{View, is_ready};
+use crate::remote::{address, printable};
+
+const TITLES: [&str; 9] =
+    ["NAME", "ROLE", "STAGE", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE", "ADDRESS", "LAST HEARD"];
+
+/// A row per node, below it what keeps it from being ready, and the sum in the last line.
+pub(super) fn render(view: &View) -> String {
+    let nodes = &view.board.nodes;
+    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(nodes.iter().map(cells)).collect();
+    let mut widths = [0; TITLES.len()];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let no_notes = Vec::new();
+    let notes = std::iter::once(no_notes).chain(nodes.iter().map(|node| notes(node, view)));
+    let mut text = String::new();
+    for (row, notes) in rows.iter().zip(notes) {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+        for note in notes {
+            text.push_str(&format!("{:indent$}  {note}\n", "", indent = widths[0]));
+        }
+    }
+    text + &summary(view) + "\n"
+}
+
+/// The board in one sentence.
+pub(super) fn summary(view: &View) -> String {
+    let (ready, all) = view.count();
+    let formed = if view.board.formed { "formed" } else { "not formed yet" };
+    format!("{} is {formed}: {ready} of {all} nodes ready", view.board.cluster)
+}
+
+/// The nodes that are not ready, each with what it is at.
+pub(super) fn missing(view: &View) -> Vec<String> {
+    let missing = view.board.nodes.iter().filter(|node| !is_ready(node));
+    missing.map(|node| format!("{} ({})", node.name, trouble(node, view))).collect()
+}
+
+fn trouble(node: &BoardNode, view: &View) -> String {
+    if view.unplanned.contains(&node.name) {
+        return "unknown to the manager".to_owned();
+    }
+    let Some(report) = &node.report else { return "never heard from".to_owned() };
+    let said = report.error.as_ref().map_or(&report.word, |error| &error.message);
+    format!("{}: {}", report.stage.as_str(), printable(said))
+}
+
+fn cells(node: &BoardNode) -> [String; TITLES.len()] {
+    let none = || "-".to_owned();
+    let report = node.report.as_ref();
+    let swarm = node.swarm.as_ref();
+    let engine = swarm.and_then(|entry| entry.engine.as_ref());
+    let engine = engine.or_else(|| report.and_then(|report| report.facts.engine.as_ref()));
+    let manager = swarm.and_then(|entry| match (entry.leader, &entry.reachability) {
+        (true, _) => Some("Leader".to_owned()),
+        (false, reachability) => reachability.as_deref().map(capitalised),
+    });
+    [
+        node.name.to_string(),
+        node.role.as_str().to_owned(),
+        report.map_or_else(none, |report| report.stage.as_str().to_owned()),
+        swarm.map_or_else(none, |entry| capitalised(&entry.state)),
+        swarm.map_or_else(none, |entry| capitalised(&entry.availability)),
+        manager.unwrap_or_else(none),
+        engine.map_or_else(none, |engine| printable(engine)),
+        address(node).map_or_else(none, |address| address.to_string()),
+        node.last_heard_ms.map_or_else(|| "never heard from".to_owned(), ago),
+    ]
+}
+
+fn notes(node: &BoardNode, view: &View) -> Vec<String> {
+    if view.unplanned.contains(&node.name) {
+        return vec![
+            "the manager does not know it: its card was made before this node was planned".to_owned(),
+        ];
+    }
+    let Some(Report { word, error, .. }) = &node.report else { return Vec::new() };
+    let mut notes = Vec::new();
+    if !is_ready(node) && !word.is_empty() {
+        notes.push(printable(word));
+    }
+    if let Some(error) = error {
+        let label = if error.permanent { "has given up" } else { "trying again" };
+        notes.push(format!("{label}: {}", printable(&error.message)));
+    }
+    notes
+}
+
+fn ago(millis: u64) -> String {
+    let seconds = millis / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// As Docker's own node list writes it.
+fn capitalised(word: &str) -> String {
+    let word = printable(word);
+    let mut chars = word.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_age_is_told_in_the_unit_a_person_would_use() {
+        let told = [999, 119_000, 121_000, 7_200_000, 200_000_000].map(ago);
+        assert_eq!(told, ["0 s ago", "119 s ago", "2 min ago", "2 h ago", "2 days ago"]);
+    }
+}

@@ -1,0 +1,119 @@
+//! The board as the laptop sees it: the manager's plan and the cluster file's, and its JSON form.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use cluster::identity::Role;
+use cluster::name::Hostname;
+use cluster::wire::{Board, BoardNode, Stage};
+use serde::Serialize;
+
+use crate::project::Project;
+use crate::remote::address;
+
+/// A board, completed by nodes that only the cluster file knows.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct View {
+    pub(super) board: Board,
+    /// Nodes of the cluster file that the manager's card does not plan.
+    pub(super) unplanned: BTreeSet<Hostname>,
+}
+
+impl View {
+    /// Nodes that the manager does not plan are shown, too, and without them nothing counts as formed.
+    pub(super) fn new(mut board: Board, project: &Project) -> Self {
+        let known: BTreeSet<_> = board.nodes.iter().map(|node| node.name.clone()).collect();
+        let mut unplanned = BTreeSet::new();
+        for node in project.cluster.nodes.iter().filter(|node| !known.contains(&node.name)) {
+            unplanned.insert(node.name.clone());
+            let (name, role) = (node.name.clone(), node.role);
+            board.nodes.push(BoardNode { name, role, report: None, last_heard_ms: None, swarm: None });
+        }
+        board.formed &= unplanned.is_empty();
+        Self { board, unplanned }
+    }
+
+    /// What is worth showing again: everything but what changes by itself.
+    pub(super) fn essence(&self) -> Self {
+        let mut essence = self.clone();
+        essence.board.unix_ms = 0;
+        for node in &mut essence.board.nodes {
+            node.last_heard_ms = None;
+            if let Some(report) = &mut node.report {
+                report.facts.temperature_millicelsius = None;
+                report.facts.memory_bytes = None;
+                report.facts.disk_free_bytes = None;
+            }
+        }
+        essence
+    }
+
+    /// The nodes that are ready, and how many there should be.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.board.nodes.iter().filter(|node| is_ready(node)).count(), self.board.nodes.len())
+    }
+
+    /// The form for programs; its keys are documented and stay.
+    pub(super) fn to_json(&self) -> serde_json::Result<String> {
+        let nodes = self.board.nodes.iter().map(JsonNode::new).collect();
+        serde_json::to_string(&Json {
+            cluster: self.board.cluster.as_str(),
+            formed: self.board.formed,
+            nodes,
+        })
+    }
+}
+
+/// Whether the manager's node list calls it ready.
+pub(super) fn is_ready(node: &BoardNode) -> bool {
+    node.swarm.as_ref().is_some_and(|entry| entry.state == "ready")
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    cluster: &'a str,
+    formed: bool,
+    nodes: Vec<JsonNode<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonNode<'a> {
+    name: &'a str,
+    role: Role,
+    stage: Option<Stage>,
+    /// Seconds.
+    last_heard: Option<f64>,
+    error: Option<&'a str>,
+    address: Option<Ipv4Addr>,
+    swarm: Option<JsonSwarm<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonSwarm<'a> {
+    id: &'a str,
+    state: &'a str,
+    availability: &'a str,
+    leader: bool,
+    engine: Option<&'a str>,
+}
+
+impl<'a> JsonNode<'a> {
+    fn new(node: &'a BoardNode) -> Self {
+        let error = node.report.as_ref().and_then(|report| report.error.as_ref());
+        Self {
+            name: node.name.as_str(),
+            role: node.role,
+            stage: node.report.as_ref().map(|report| report.stage),
+            last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),
+            error: error.map(|error| error.message.as_str()),
+            address: address(node),
+            swarm: node.swarm.as_ref().map(|entry| JsonSwarm {
+                id: &entry.id,
+                state: &entry.state,
+                availability: &entry.availability,
+                leader: entry.leader,
+                engine: entry.engine.as_deref(),
+            }),
+        }
+    }
+}

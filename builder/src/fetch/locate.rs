@@ -1,0 +1,180 @@
+//! What the cluster file's `image` means: a catalog name, a path, or a URL.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use cluster::spec::ImageSource;
+use reqwest::Url;
+use thiserror::Error;
+
+use super::digest::{Digest, DigestError};
+use super::pin::Pin;
+use crate::catalog::Catalog;
+use crate::error::{Failure, Kind};
+
+/// Where an image is, and what is promised of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Located {
+    pub(super) place: Place,
+    pub(super) pin: Pin,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Local(PathBuf),
+    Remote(Url),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local(path) => path.display().fmt(f),
+            Self::Remote(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Why `image` names nothing.
+#[derive(Debug, Error)]
+pub enum LocateError {
+    /// Neither a file nor in the catalog.
+    #[error("there is no image {}", path.display())]
+    Missing {
+        /// The path it would have.
+        path: PathBuf,
+        /// What the catalog has.
+        known: String,
+    },
+    /// A URL with errors, or of a kind nobody can fetch.
+    #[error("the image's address {0} is not an https:, http: or file: URL")]
+    Url(String),
+    /// A URL may lead to other bytes tomorrow.
+    #[error("the image {0} has no sha256")]
+    NotPinned(String),
+    /// The digest is none.
+    #[error("the image's sha256 is wrong")]
+    Digest(#[source] DigestError),
+    /// The catalog in this program is damaged: a fault of its build.
+    #[error("the built-in catalog cannot be read")]
+    Catalog(#[source] serde_json::Error),
+    /// `~` without a home folder.
+    #[error("this user has no home folder for {0}")]
+    NoHome(String),
+}
+
+impl From<LocateError> for Failure {
+    fn from(error: LocateError) -> Self {
+        let hint = match &error {
+            LocateError::Missing { known, .. } => {
+                format!(
+                    "in the cluster file, `image` takes a path, an https: URL with its sha256, or a name: {known}"
+                )
+            }
+            LocateError::NotPinned(_) => {
+                "add `sha256:` with the digest that is published beside the image".to_owned()
+            }
+            LocateError::Url(_) => "write a URL like https://example.org/os.img.xz, or a path".to_owned(),
+            LocateError::Digest(_) => "run `sha256sum` on the image".to_owned(),
+            LocateError::NoHome(_) => "write the whole path".to_owned(),
+            LocateError::Catalog(_) => return Self::new(Kind::Failed, error),
+        };
+        Self::new(Kind::Usage, error).hint(hint)
+    }
+}
+
+/// Finds out what `source` means. `folder` is where relative paths start.
+pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, LocateError> {
+    let location = source.location.as_str();
+    let given = source.sha256.as_deref().map(Digest::try_from).transpose().map_err(LocateError::Digest)?;
+    let pin = given.map_or(Pin::Nothing, Pin::Either);
+    let catalog = Catalog::built_in().map_err(LocateError::Catalog)?;
+    if let Some(entry) = catalog.find(location) {
+        let place = Place::Remote(parse(&entry.url)?);
+        return Ok(Located {
+            place,
+            pin: given.map_or(Pin::Published(entry.image_download_sha256), Pin::Either),
+        });
+    }
+    if location.starts_with("file:") || location.contains("://") {
+        if pin == Pin::Nothing {
+            return Err(LocateError::NotPinned(location.to_owned()));
+        }
+        let url = parse(location)?;
+        let place = match url.scheme() {
+            "file" => {
+                let path = url.to_file_path().map_err(|()| LocateError::Url(location.to_owned()))?;
+                Place::Local(existing(path, &catalog)?)
+            }
+            "http" | "https" => Place::Remote(url),
+            _ => return Err(LocateError::Url(location.to_owned())),
+        };
+        return Ok(Located { place, pin });
+    }
+    let path = match location.strip_prefix("~/") {
+        Some(rest) => directories::BaseDirs::new()
+            .ok_or_else(|| LocateError::NoHome(location.to_owned()))?
+            .home_dir()
+            .join(rest),
+        None => folder.join(location),
+    };
+    Ok(Located { place: Place::Local(existing(path, &catalog)?), pin })
+}
+
+fn parse(text: &str) -> Result<Url, LocateError> {
+    Url::parse(text).map_err(|_| LocateError::Url(text.to_owned()))
+}
+
+/// The path from the root, so that it means the same wherever the next run starts.
+fn existing(path: PathBuf, catalog: &Catalog) -> Result<PathBuf, LocateError> {
+    path.canonicalize().map_err(|_| LocateError::Missing { path, known: catalog.names() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUM: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn locate_in(folder: &Path, location: &str, sha256: Option<&str>) -> Result<Located, LocateError> {
+        let source = ImageSource { location: location.to_owned(), sha256: sha256.map(str::to_owned) };
+        locate(&source, folder)
+    }
+
+    #[test]
+    fn a_catalog_name_brings_its_own_digest() {
+        let located = locate_in(Path::new("/"), "raspios-lite-arm64", None).unwrap();
+        assert!(matches!(located.pin, Pin::Published(_)));
+        assert!(matches!(located.place, Place::Remote(url) if url.scheme() == "https"));
+    }
+
+    #[test]
+    fn paths_start_at_the_cluster_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my os.img");
+        std::fs::write(&path, "").unwrap();
+        let path = path.canonicalize().unwrap();
+        let relative = locate_in(folder.path(), "my os.img", None).unwrap();
+        assert_eq!(relative, Located { place: Place::Local(path.clone()), pin: Pin::Nothing });
+        let url = Url::from_file_path(&path).unwrap();
+        let by_url = locate_in(Path::new("/"), url.as_str(), Some(SUM)).unwrap();
+        assert_eq!(by_url.place, Place::Local(path));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_the_rest() {
+        let refused = |location, sum| Failure::from(locate_in(Path::new("/"), location, sum).unwrap_err());
+        for (location, sum, reason) in [
+            ("raspios-light", None, "there is no image /raspios-light"),
+            ("https://example.org/os.img.xz", None, "has no sha256"),
+            ("ftp://example.org/os.img.xz", Some(SUM), "is not an https:, http: or file: URL"),
+            ("https://", Some(SUM), "is not an https:, http: or file: URL"),
+            ("os.img", Some("abc"), "sha256 is wrong"),
+        ] {
+            let failure = refused(location, sum);
+            assert_eq!(failure.kind(), Kind::Usage, "{location}");
+            let text = failure.render();
+            assert!(text.contains(reason) && text.contains("hint: "), "{text}");
+        }
+        assert!(refused("raspios-light", None).render().contains("raspios-lite-arm64"));
+    }
+}

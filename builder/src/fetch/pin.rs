@@ -1,0 +1,105 @@
+//! What is promised of an image, and the proof that it was kept.
+
+use super::FetchError;
+use super::digest::Digest;
+
+/// What is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pin {
+    /// Nothing: a local file without `sha256`.
+    Nothing,
+    /// The digest of the file as published: the catalog says which of its two it is.
+    Published(Digest),
+    /// The digest of the file as published or of the image in it: the cluster file does not say.
+    Either(Digest),
+}
+
+/// Proof that all of an image was read and is what was promised. Made only by [`Pin::verify`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified(Digest);
+
+impl Verified {
+    /// What identifies the image: the promised digest, else that of the file as published.
+    pub const fn digest(&self) -> Digest {
+        self.0
+    }
+}
+
+impl Pin {
+    /// The promised digest.
+    pub const fn digest(self) -> Option<Digest> {
+        match self {
+            Self::Nothing => None,
+            Self::Published(digest) | Self::Either(digest) => Some(digest),
+        }
+    }
+
+    /// Whether the image's own digest is needed, which takes seconds, because that of the file does not decide.
+    pub fn wants_content(self, published: Digest) -> bool {
+        matches!(self, Self::Either(wanted) if wanted != published)
+    }
+
+    /// Refuses a file before it is unpacked if nothing in it can mend the promise.
+    pub fn refuse_early(self, what: &str, published: Digest) -> Result<(), FetchError> {
+        match self {
+            Self::Published(wanted) if wanted != published => Err(wrong(what, wanted, published)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Of a file that could not be unpacked: if it is not the promised one either, that is the reason to name.
+    pub fn blame(self, what: &str, published: Digest, error: FetchError) -> FetchError {
+        match self.digest() {
+            Some(wanted) if wanted != published => wrong(what, wanted, published),
+            _ => error,
+        }
+    }
+
+    /// Gives the proof, or says what was found instead. `content` is the digest of the unpacked image.
+    pub fn verify(
+        self,
+        what: &str,
+        published: Digest,
+        content: Option<Digest>,
+    ) -> Result<Verified, FetchError> {
+        match self {
+            Self::Nothing => Ok(Verified(published)),
+            Self::Published(wanted) | Self::Either(wanted) if wanted == published => Ok(Verified(wanted)),
+            Self::Either(wanted) if content == Some(wanted) => Ok(Verified(wanted)),
+            Self::Published(wanted) | Self::Either(wanted) => Err(wrong(what, wanted, published)),
+        }
+    }
+}
+
+fn wrong(what: &str, wanted: Digest, found: Digest) -> FetchError {
+    FetchError::WrongDigest { what: what.to_owned(), wanted, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::digest::of_bytes;
+    use super::*;
+
+    #[test]
+    fn gives_the_proof_only_for_the_promised_bytes() {
+        let (file, image, other) = (of_bytes(b"file"), of_bytes(b"image"), of_bytes(b"other"));
+        let verify = |pin: Pin| pin.verify("os.img.xz", file, Some(image)).map(|proof| proof.digest()).ok();
+        assert_eq!(verify(Pin::Nothing), Some(file));
+        assert_eq!(verify(Pin::Published(file)), Some(file));
+        assert_eq!(verify(Pin::Either(file)), Some(file));
+        assert_eq!(verify(Pin::Either(image)), Some(image));
+        assert_eq!(verify(Pin::Published(image)), None);
+        assert_eq!(verify(Pin::Published(other)), None);
+        assert_eq!(verify(Pin::Either(other)), None);
+        assert!(Pin::Either(image).verify("os.img.xz", file, None).is_err());
+    }
+
+    #[test]
+    fn hashes_the_content_only_where_it_decides() {
+        let (file, image) = (of_bytes(b"file"), of_bytes(b"image"));
+        assert!(Pin::Either(image).wants_content(file));
+        for pin in [Pin::Nothing, Pin::Published(image), Pin::Either(file)] {
+            assert!(!pin.wants_content(file));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Decompressing an OS image. The kind of archive is told by its first bytes, never by its name, and a reader made
+//! here gives its last byte only after everything the format can check has been checked: truncation, damage and
+//! bytes after the end are errors, not short images.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+
+use thiserror::Error;
+
+mod archive;
+mod gzip;
+mod xz;
+
+pub use archive::ImageInZip;
+
+/// How an image is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Not at all: sectors as on a card.
+    Raw,
+    /// One or more xz streams.
+    Xz,
+    /// One or more gzip members.
+    Gzip,
+    /// One or more zstd frames.
+    Zstd,
+    /// A zip archive.
+    Zip,
+}
+
+/// Why an image cannot be unpacked.
+#[derive(Debug, Error)]
+pub enum DecodeError {
+    /// The first bytes are none we know.
+    #[error("it is neither a disk image nor one packed as .xz, .gz, .zst or .zip")]
+    UnknownFormat,
+    /// It ends too early.
+    #[error("it is cut off: the download or copy was not complete")]
+    Truncated(#[source] io::Error),
+    /// Its content is not what its own checksums or structure say.
+    #[error("it is damaged")]
+    Corrupt(#[source] io::Error),
+    /// Something follows the end.
+    #[error("there is something after the end of the archive")]
+    TrailingGarbage,
+    /// Reading failed.
+    #[error("cannot read it")]
+    Read(#[source] io::Error),
+    /// A zip without an image.
+    #[error("the zip archive holds no .img file")]
+    NoImage,
+    /// A zip with several images.
+    #[error("the zip archive holds several .img files: {}", .0.join(", "))]
+    SeveralImages(Vec<String>),
+}
+
+impl Format {
+    /// How many bytes [`Self::detect`] wants to see.
+    pub const PEEK: usize = 520;
+
+    /// Tells the format from the first bytes of a file.
+    pub fn detect(first: &[u8]) -> Option<Self> {
+        match first {
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
+            [0x1f, 0x8b, ..] => Some(Self::Gzip),
+            // RFC 8878 §3.1: a frame, or a skippable one.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::Zstd),
+            // APPNOTE.TXT §4.3: a first entry, or the end of an empty archive.
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Some(Self::Zip),
+            _ if first.get(510..512) == Some(&[0x55, 0xaa]) || first.get(512..520) == Some(b"EFI PART") => {
+                Some(Self::Raw)
+            }
+            _ => None,
+        }
+    }
+
+    /// Tells the format of an open file and rewinds it.
+    pub fn of(mut file: &File) -> Result<Self, DecodeError> {
+        let mut first = Vec::with_capacity(Self::PEEK);
+        file.take(Self::PEEK as u64).read_to_end(&mut first).map_err(DecodeError::Read)?;
+        file.rewind().map_err(DecodeError::Read)?;
+        Self::detect(&first).ok_or(DecodeError::UnknownFormat)
+    }
+}
+
+/// Unpacks what is read one after the other. A zip archive is not: see [`ImageInZip`].
+///
+/// Errors of the reader are classified by [`DecodeError::classify`].
+pub fn stream<'a>(format: Format, input: impl Read + 'a) -> Result<Box<dyn Read + 'a>, DecodeError> {
+    let input = BufReader::with_capacity(1 << 20, input);
+    Ok(match format {
+        Format::Raw | Format::Zip => Box::new(input),
+        Format::Xz => Box::new(xz::Reader::new(input)),
+        Format::Gzip => Box::new(gzip::Reader::new(input)),
+        Format::Zstd => Box::new(zstd::Decoder::with_buffer(input).map_err(DecodeError::Read)?),
+    })
+}
+
+/// Marks an error as "something follows the end" on its way through [`io::Error`].
+#[derive(Debug, Error)]
+#[error("something follows the end")]
+struct Trailing;
+
+fn trailing() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Trailing)
+}
+
+impl DecodeError {
+    /// What an error met while reading from [`stream`] means.
+    pub fn classify(error: io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<Trailing>()) {
+            return Self::TrailingGarbage;
+        }
+        match error.kind() {
+            _ if error.raw_os_error().is_some() => Self::Read(error),
+            io::ErrorKind::UnexpectedEof => Self::Truncated(error),
+            _ if error.to_string() == ZSTD_UNKNOWN_FRAME => Self::TrailingGarbage,
+            _ => Self::Corrupt(error),
+        }
+    }
+}
+
+/// What libzstd says (`error_private.c`) where a frame should begin. The first frame was recognised before it was
+/// asked, so this is what follows the last one.
+const ZSTD_UNKNOWN_FRAME: &str = "Unknown frame descriptor";
+
+/// Whether nothing is left.
+fn at_end(input: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        match input.fill_buf() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(<[u8]>::is_empty),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_an_image_by_its_partition_table() {
+        let mut sectors = vec![0; 1024];
+        assert_eq!(Format::detect(&sectors), None);
+        sectors[510..512].copy_from_slice(&[0x55, 0xaa]);
+        assert_eq!(Format::detect(&sectors), Some(Format::Raw));
+        assert_eq!(Format::detect(&sectors[..100]), None);
+        assert_eq!(Format::detect(b""), None);
+        assert_eq!(Format::detect(b"<!DOCTYPE html>"), None);
+    }
+
+    #[test]
+    fn a_failing_disk_is_not_a_damaged_archive() {
+        let disk = io::Error::from_raw_os_error(5);
+        assert!(matches!(DecodeError::classify(disk), DecodeError::Read(_)));
+        assert!(matches!(DecodeError::classify(trailing()), DecodeError::TrailingGarbage));
+        assert!(matches!(
+            DecodeError::classify(io::ErrorKind::UnexpectedEof.into()),
+            DecodeError::Truncated(_)
+        ));
+    }
+}

@@ -1,0 +1,114 @@
+//! Finds the boot and the root partition through the partition table, MBR or GPT.
+
+use std::io;
+
+use gpt::partition_types::{self, Type};
+use thiserror::Error;
+
+use super::overlay::{Overlay, ReadAt, SECTOR, Window};
+
+/// MBR types of FAT32 (CHS and LBA addressed).
+const MBR_FAT32: [u8; 2] = [0x0b, 0x0c];
+/// MBR type of Linux file systems.
+const MBR_LINUX: u8 = 0x83;
+/// MBR type that says the table is a GPT.
+const MBR_PROTECTIVE: u8 = 0xee;
+
+/// GPT types a FAT partition has.
+const GPT_FAT: [Type; 2] = [partition_types::EFI, partition_types::BASIC];
+/// GPT types a root partition has: Linux data, and the discoverable root partitions of our architectures.
+const GPT_LINUX: [Type; 4] = [
+    partition_types::LINUX_FS,
+    partition_types::LINUX_ROOT_ARM_64,
+    partition_types::LINUX_ROOT_ARM_32,
+    partition_types::LINUX_ROOT_X64,
+];
+
+/// Where the two partitions of a Raspberry Pi image lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partitions {
+    /// What the firmware boots from: FAT.
+    pub boot: Window,
+    /// The root file system.
+    pub root: Window,
+}
+
+/// Why the two partitions were not found.
+#[derive(Debug, Error)]
+pub enum PartitionError {
+    /// No partition table.
+    #[error("it has no partition table")]
+    NoTable(#[source] mbrman::Error),
+    /// A protective MBR without a readable GPT.
+    #[error("its GPT cannot be read")]
+    Gpt(#[source] gpt::GptError),
+    /// No entry of a FAT type.
+    #[error("it has no FAT partition to boot from")]
+    NoBoot,
+    /// No entry of the Linux type.
+    #[error("it has no Linux partition for the root file system")]
+    NoRoot,
+    /// An entry that reaches beyond the image.
+    #[error("its partition table reaches beyond its end; it is cut short")]
+    Outside,
+}
+
+/// Reads the table of an image of `size` bytes.
+pub fn find(base: &impl ReadAt, size: u64) -> Result<Partitions, PartitionError> {
+    let mut disk = Overlay::new(base, Window { start: 0, length: size });
+    let mbr = mbrman::MBRHeader::read_from(&mut disk).map_err(PartitionError::NoTable)?;
+    let found = if mbr.iter().any(|(_, entry)| entry.sys == MBR_PROTECTIVE) {
+        // GPT readers look for the header right after the MBR.
+        from_gpt(disk)?
+    } else {
+        from_mbr(&mbr)
+    };
+    let boot = found.boot.ok_or(PartitionError::NoBoot)?;
+    let root = found.root.ok_or(PartitionError::NoRoot)?;
+    if [boot, root].iter().any(|part| part.start.checked_add(part.length).is_none_or(|end| end > size)) {
+        return Err(PartitionError::Outside);
+    }
+    Ok(Partitions { boot, root })
+}
+
+#[derive(Default)]
+struct Found {
+    boot: Option<Window>,
+    root: Option<Window>,
+}
+
+impl Found {
+    /// Of several partitions of a kind the first counts, as it does for the Pi's firmware.
+    fn add(&mut self, boot: bool, window: Window) {
+        let slot = if boot { &mut self.boot } else { &mut self.root };
+        slot.get_or_insert(window);
+    }
+}
+
+fn from_mbr(mbr: &mbrman::MBRHeader) -> Found {
+    let mut found = Found::default();
+    for (_, entry) in mbr.iter() {
+        let boot = MBR_FAT32.contains(&entry.sys);
+        if boot || entry.sys == MBR_LINUX {
+            let (start, length) = (u64::from(entry.starting_lba), u64::from(entry.sectors));
+            found.add(boot, Window { start: start * SECTOR, length: length * SECTOR });
+        }
+    }
+    found
+}
+
+fn from_gpt<B: ReadAt>(disk: Overlay<B>) -> Result<Found, PartitionError> {
+    let table = gpt::GptConfig::new().writable(false).open_from_device(disk).map_err(PartitionError::Gpt)?;
+    let mut found = Found::default();
+    for entry in table.partitions().values().filter(|entry| entry.is_used()) {
+        let boot = GPT_FAT.contains(&entry.part_type_guid);
+        if !boot && !GPT_LINUX.contains(&entry.part_type_guid) {
+            continue;
+        }
+        let sectors =
+            entry.sectors_len().map_err(|error| PartitionError::Gpt(io::Error::other(error).into()))?;
+        let bytes = |sectors: u64| sectors.checked_mul(SECTOR).ok_or(PartitionError::Outside);
+        found.add(boot, Window { start: bytes(entry.first_lba)?, length: bytes(sectors)? });
+    }
+    Ok(found)
+}

@@ -1,0 +1,332 @@
+//! Tells from the FAT alone which release an image is, and whether it is as published: never booted and not
+//! customised. Pure: file contents in, answer out.
+
+use std::fmt;
+
+use cluster::hook;
+use thiserror::Error;
+use time::{Date, Month};
+
+/// The releases of Raspberry Pi OS that a card can be made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release {
+    /// Debian 11.
+    Bullseye,
+    /// Debian 12.
+    Bookworm,
+    /// Debian 13 as of 2025-10.
+    Trixie,
+    /// Debian 13 since 2025-11-24, with cloud-init.
+    TrixieCloudInit,
+}
+
+impl Release {
+    /// Debian's name for it, as in os-release.
+    pub const fn codename(self) -> &'static str {
+        match self {
+            Self::Bullseye => "bullseye",
+            Self::Bookworm => "bookworm",
+            Self::Trixie | Self::TrixieCloudInit => "trixie",
+        }
+    }
+
+    /// Whether cloud-init is active in it.
+    pub const fn has_cloud_init(self) -> bool {
+        matches!(self, Self::TrixieCloudInit)
+    }
+
+    /// Where it mounts the FAT.
+    pub const fn mount(self) -> &'static str {
+        match self {
+            Self::Bullseye => "/boot",
+            Self::Bookworm | Self::Trixie | Self::TrixieCloudInit => "/boot/firmware",
+        }
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bullseye => "Bullseye",
+            Self::Bookworm => "Bookworm",
+            Self::Trixie => "Trixie",
+            Self::TrixieCloudInit => "Trixie with cloud-init",
+        })
+    }
+}
+
+/// What is on the FAT, as far as it tells something.
+#[derive(Debug, Clone, Default)]
+pub struct BootFiles {
+    /// The volume label.
+    pub label: Option<String>,
+    /// Names in the root folder.
+    pub names: Vec<String>,
+    /// `cmdline.txt`.
+    pub cmdline: Option<String>,
+    /// `config.txt`.
+    pub config: Option<String>,
+    /// `issue.txt`.
+    pub issue: Option<String>,
+    /// `user-data`, `network-config` and `meta-data`: cloud-init's seed.
+    pub seed: [Option<String>; 3],
+}
+
+/// The names of [`BootFiles::seed`].
+pub const SEED_FILES: [&str; 3] = ["user-data", "network-config", "meta-data"];
+
+/// Files that a person or a tool puts there before the first boot; no image is published with one.
+const LEFT_BY_TOOLS: [&str; 8] = [
+    "custom.toml",
+    "firstrun.sh",
+    "rpi-preseed.toml",
+    "ssh",
+    "ssh.txt",
+    "userconf",
+    "userconf.txt",
+    "wpa_supplicant.conf",
+];
+
+/// An image as published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recognised {
+    /// Its release.
+    pub release: Release,
+    /// The kernel command line, without the line's end.
+    pub cmdline: String,
+    /// The day it was made.
+    pub date: Option<Date>,
+}
+
+/// Why no card is made from an image. Reads after the image's name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// An operating system we know by name only.
+    #[error("it is {0}, which is not supported yet; Raspberry Pi OS is")]
+    OtherSystem(&'static str),
+    /// No sign of Raspberry Pi OS.
+    #[error("it is not Raspberry Pi OS: {0}")]
+    Unknown(&'static str),
+    /// It ran on a Pi.
+    #[error("it was booted before: {0}")]
+    Booted(&'static str),
+    /// Another tool, or this one, prepared it.
+    #[error("it was customised before: {0}")]
+    Customised(String),
+    /// FAT and root partition say different things.
+    #[error("its boot partition is that of {release}, but its root partition {root}")]
+    Contradiction {
+        /// What the FAT says.
+        release: Release,
+        /// What the root partition does or has.
+        root: String,
+    },
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::OtherSystem(_) | Self::Unknown(_) => {
+                "set `image: raspios-lite-arm64` in the cluster file, or the path of another Raspberry Pi OS image"
+            }
+            Self::Booted(_) | Self::Customised(_) => {
+                "take the image as it was published: a copy of a used or prepared card would give every node the same identity"
+            }
+            Self::Contradiction { .. } => "download the image again",
+        }
+    }
+}
+
+/// Tells release and state. Checks go from cheap to certain; the root partition has the last word.
+pub fn recognise(files: &BootFiles) -> Result<Recognised, Refusal> {
+    if let Some(name) = other_system(files) {
+        return Err(Refusal::OtherSystem(name));
+    }
+    let issue = files.issue.as_deref().unwrap_or_default();
+    if !issue.contains("pi-gen") {
+        return Err(Refusal::Unknown("no issue.txt of pi-gen is on its boot partition"));
+    }
+    let Some(cmdline) = &files.cmdline else {
+        return Err(Refusal::Unknown("no cmdline.txt is on its boot partition"));
+    };
+    let cmdline = cmdline.trim_end().to_owned();
+    let release = first_boot_release(&cmdline, files)?;
+    if let Some(what) = customisation(&cmdline, files) {
+        return Err(Refusal::Customised(what));
+    }
+    Ok(Recognised { release, cmdline, date: issue_date(issue) })
+}
+
+fn other_system(files: &BootFiles) -> Option<&'static str> {
+    match files.label.as_deref() {
+        Some("system-boot") => return Some("Ubuntu"),
+        Some("RPICFG" | "armbi_boot") => return Some("Armbian"),
+        _ => {}
+    }
+    if has(files, "dietpi.txt") {
+        return Some("DietPi");
+    }
+    (has(files, "user-data") && !has(files, "issue.txt")).then_some("Ubuntu")
+}
+
+/// The word that makes a fresh image grow its root partition tells the generation; it is gone after the first boot.
+fn first_boot_release(cmdline: &str, files: &BootFiles) -> Result<Release, Refusal> {
+    let words = || cmdline.split_whitespace();
+    if words().any(|word| word == "resize") {
+        let cloud_init = SEED_FILES.iter().all(|name| has(files, name));
+        return Ok(if cloud_init { Release::TrixieCloudInit } else { Release::Trixie });
+    }
+    // 2022-09 and later, and before.
+    let resizers =
+        ["init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh"];
+    if !words().any(|word| resizers.contains(&word)) {
+        return Err(Refusal::Booted("the word that grows a fresh image is gone from its cmdline.txt"));
+    }
+    let config = files.config.as_deref().unwrap_or_default();
+    let initramfs = config.lines().any(|line| line.trim() == "auto_initramfs=1")
+        || files.names.iter().any(|name| name.to_ascii_lowercase().starts_with("initramfs"));
+    Ok(if initramfs { Release::Bookworm } else { Release::Bullseye })
+}
+
+fn customisation(cmdline: &str, files: &BootFiles) -> Option<String> {
+    let by_builder = has(files, cluster::card::FOLDER);
+    if by_builder {
+        return Some(format!("it has a folder {}, as the cards made here have", cluster::card::FOLDER));
+    }
+    let foreign = |word: &&str| hook::is_hook_token(word) || word.starts_with("ds=nocloud");
+    if let Some(word) = cmdline.split_whitespace().find(foreign) {
+        return Some(format!("its cmdline.txt has {word}"));
+    }
+    if cmdline.lines().count() > 1 {
+        return Some("its cmdline.txt has more than one line".to_owned());
+    }
+    if let Some(name) = LEFT_BY_TOOLS.iter().find(|name| has(files, name)) {
+        return Some(format!("it has {name}"));
+    }
+    let filled_in = |content: &&Option<String>| content.as_deref().is_some_and(|text| !is_template(text));
+    let index = files.seed.iter().position(|content| filled_in(&content))?;
+    Some(format!("its {} is filled in", SEED_FILES.get(index)?))
+}
+
+/// Cloud-init's seed as published: comments only, apart from two keys of `meta-data`.
+fn is_template(text: &str) -> bool {
+    text.lines().map(str::trim).all(|line| {
+        line.is_empty()
+            || line.starts_with('#')
+            || matches!(line.split_once(':'), Some(("dsmode", _)))
+            || matches!(line.split_once(':'), Some(("instance_id" | "instance-id", id)) if id.trim() == "rpios-image")
+    })
+}
+
+/// `Raspberry Pi reference 2025-12-04`.
+fn issue_date(issue: &str) -> Option<Date> {
+    let mut parts = issue.lines().next()?.split_whitespace().next_back()?.splitn(3, '-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+    Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()
+}
+
+fn has(files: &BootFiles, name: &str) -> bool {
+    files.names.iter().any(|present| present.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "console=serial0,115200 console=tty1 root=PARTUUID=4f2c9ea0-02 rootfstype=ext4 fsck.repair=yes rootwait";
+    const FIRSTBOOT: &str = "quiet init=/usr/lib/raspberrypi-sys-mods/firstboot";
+
+    fn files(words: &str, names: &[&str]) -> BootFiles {
+        let mut names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        names.push("issue.txt".to_owned());
+        BootFiles {
+            label: Some("bootfs".to_owned()),
+            names,
+            cmdline: Some(format!("{BASE} {words}\n")),
+            config: Some("arm_64bit=1\n".to_owned()),
+            issue: Some(
+                "Raspberry Pi reference 2025-12-04\nGenerated using pi-gen, https://github.com/RPi-Distro/pi-gen, 0, stage2\n"
+                    .to_owned(),
+            ),
+            seed: [None, None, None],
+        }
+    }
+
+    fn release(files: &BootFiles) -> Release {
+        recognise(files).unwrap().release
+    }
+
+    #[test]
+    fn tells_the_four_releases_apart() {
+        assert_eq!(
+            release(&files("quiet init=/usr/lib/raspi-config/init_resize.sh", &[])),
+            Release::Bullseye
+        );
+        assert_eq!(release(&files(FIRSTBOOT, &["kernel8.img"])), Release::Bullseye);
+        assert_eq!(release(&files(FIRSTBOOT, &["INITRAMFS8"])), Release::Bookworm);
+        let mut by_config = files(FIRSTBOOT, &[]);
+        by_config.config = Some("auto_initramfs=1\n".to_owned());
+        assert_eq!(release(&by_config), Release::Bookworm);
+        assert_eq!(release(&files("resize", &[])), Release::Trixie);
+        assert_eq!(release(&files("resize", &SEED_FILES)), Release::TrixieCloudInit);
+    }
+
+    #[test]
+    fn reads_the_day_it_was_made() {
+        let recognised = recognise(&files("resize", &[])).unwrap();
+        assert_eq!(recognised.date, Date::from_calendar_date(2025, Month::December, 4).ok());
+        let mut odd = files("resize", &[]);
+        odd.issue = Some("made with pi-gen by hand".to_owned());
+        assert_eq!(recognise(&odd).unwrap().date, None);
+    }
+
+    #[test]
+    fn refuses_what_was_booted() {
+        assert!(matches!(recognise(&files("quiet", &[])), Err(Refusal::Booted(_))));
+    }
+
+    #[test]
+    fn refuses_other_systems_by_name() {
+        let system = |label: &str, name: &str| {
+            let files = BootFiles {
+                label: Some(label.to_owned()),
+                names: vec![name.to_owned()],
+                ..BootFiles::default()
+            };
+            recognise(&files).unwrap_err()
+        };
+        assert_eq!(system("system-boot", "cmdline.txt"), Refusal::OtherSystem("Ubuntu"));
+        assert_eq!(system("whatever", "user-data"), Refusal::OtherSystem("Ubuntu"));
+        assert_eq!(system("bootfs", "dietpi.txt"), Refusal::OtherSystem("DietPi"));
+        assert_eq!(system("RPICFG", ""), Refusal::OtherSystem("Armbian"));
+        assert_eq!(system("armbi_boot", ""), Refusal::OtherSystem("Armbian"));
+        assert!(matches!(system("bootfs", "cmdline.txt"), Refusal::Unknown(_)));
+    }
+
+    #[test]
+    fn refuses_what_another_tool_prepared() {
+        let customised = |files: &BootFiles| match recognise(files) {
+            Err(Refusal::Customised(what)) => what,
+            other => panic!("{other:?}"),
+        };
+        for name in LEFT_BY_TOOLS.into_iter().chain(["SWARM"]) {
+            assert!(customised(&files("resize", &[name])).contains(&name.to_lowercase()));
+        }
+        for word in
+            ["systemd.run=/boot/firstrun.sh", "systemd.unit=kernel-command-line.target", "ds=nocloud;i=x"]
+        {
+            assert!(customised(&files(&format!("resize {word}"), &[])).contains(word));
+        }
+        let mut filled = files("resize", &SEED_FILES);
+        filled.seed[0] = Some("#cloud-config\n# hostname: x\n".to_owned());
+        filled.seed[2] = Some("# NoCloud\ndsmode: local\ninstance_id: rpios-image\n".to_owned());
+        assert_eq!(release(&filled), Release::TrixieCloudInit);
+        filled.seed[0] = Some("#cloud-config\nhostname: mine\n".to_owned());
+        assert_eq!(customised(&filled), "its user-data is filled in");
+        filled.seed[0] = None;
+        filled.seed[2] = Some("instance-id: rpi-imager-1700000000\n".to_owned());
+        assert_eq!(customised(&filled), "its meta-data is filled in");
+    }
+}

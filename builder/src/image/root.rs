@@ -1,0 +1,162 @@
+//! Reads the root partition, ext4, without mounting it: which system it is, where it mounts the FAT, and for
+//! which processor its programs are. Read-only by construction.
+
+use std::error::Error;
+use std::fs::File;
+use std::io;
+
+use ext4_view::{Ext4, Ext4Error, Ext4Read};
+use thiserror::Error;
+
+use super::overlay::{ReadAt, Window};
+use crate::elf::{self, Arch, ElfError};
+
+/// Programs every Debian has, best first; links are followed, so a merged /usr is no matter.
+const PROGRAMS: [&str; 3] = ["/usr/bin/dpkg", "/bin/sh", "/bin/ls"];
+
+/// What the root partition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// `VERSION_CODENAME` of os-release.
+    pub codename: String,
+    /// Where fstab mounts the FAT.
+    pub mount: String,
+    /// For which processor its programs are. The kernel may be for another: 32-bit systems run on 64-bit kernels.
+    pub arch: Arch,
+    /// Whether it already drew its machine id, which it does when it boots first.
+    pub has_machine_id: bool,
+}
+
+/// Why the root partition could not be read.
+#[derive(Debug, Error)]
+pub enum RootError {
+    /// The image file itself.
+    #[error("cannot open it a second time")]
+    Reopen(#[source] io::Error),
+    /// No ext4.
+    #[error("its root partition is no ext4")]
+    NotExt4(#[source] Ext4Error),
+    /// A file that every Debian has.
+    #[error("cannot read {path} on its root partition")]
+    Read {
+        /// Which file.
+        path: &'static str,
+        /// Why not.
+        #[source]
+        source: Ext4Error,
+    },
+    /// os-release without a code name.
+    #[error("its /etc/os-release names no release")]
+    NoCodename,
+    /// fstab without a FAT.
+    #[error("its /etc/fstab mounts no FAT")]
+    NoMount,
+    /// None of the programs is there.
+    #[error("its root partition has no programs")]
+    NoPrograms,
+    /// Programs for an unknown processor.
+    #[error("cannot tell for which processor it is from its {path}")]
+    Program {
+        /// The program looked at.
+        path: &'static str,
+        /// Why not.
+        #[source]
+        source: ElfError,
+    },
+}
+
+/// The window of the image that holds the file system.
+struct Reader {
+    file: File,
+    window: Window,
+}
+
+impl Ext4Read for Reader {
+    fn read(&mut self, start: u64, target: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let end = start.checked_add(target.len() as u64);
+        if end.is_none_or(|end| end > self.window.length) {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(self.file.read_exact_at(target, self.window.start + start)?)
+    }
+}
+
+/// Reads the root partition of an image.
+pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
+    let file = image.try_clone().map_err(RootError::Reopen)?;
+    let fs = Ext4::load(Box::new(Reader { file, window })).map_err(RootError::NotExt4)?;
+    let text = |path: &'static str| {
+        let bytes = fs.read(path).map_err(|source| RootError::Read { path, source })?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    Ok(Root {
+        codename: codename(&text("/etc/os-release")?).ok_or(RootError::NoCodename)?,
+        mount: fat_mount(&text("/etc/fstab")?).ok_or(RootError::NoMount)?,
+        arch: arch(&fs)?,
+        has_machine_id: fs.read("/etc/machine-id").is_ok_and(|id| is_machine_id(&id)),
+    })
+}
+
+fn codename(os_release: &str) -> Option<String> {
+    let value = os_release.lines().find_map(|line| line.trim().strip_prefix("VERSION_CODENAME="))?;
+    Some(value.trim_matches(['"', '\'']).to_owned())
+}
+
+/// The second field of the line whose third is `vfat`.
+fn fat_mount(fstab: &str) -> Option<String> {
+    let lines = fstab.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let mut mounts = lines.filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (mount, kind) = (fields.next()?, fields.next()?);
+        (kind == "vfat" && mount.starts_with("/boot")).then(|| mount.to_owned())
+    });
+    mounts.next()
+}
+
+fn arch(fs: &Ext4) -> Result<Arch, RootError> {
+    for path in PROGRAMS {
+        let Ok(mut file) = fs.open(path) else { continue };
+        let mut header = vec![0; usize::try_from(elf::HEADER_BYTES).unwrap_or(64)];
+        let mut length = 0;
+        while let Some(rest) = header.get_mut(length..).filter(|rest| !rest.is_empty()) {
+            match file.read_bytes(rest).map_err(|source| RootError::Read { path, source })? {
+                0 => break,
+                count => length += count,
+            }
+        }
+        header.truncate(length);
+        return elf::arch(&header).map_err(|source| RootError::Program { path, source });
+    }
+    Err(RootError::NoPrograms)
+}
+
+/// Empty and `uninitialized` both stand for "draw one at the first boot" (machine-id(5)).
+fn is_machine_id(content: &[u8]) -> bool {
+    let id = content.trim_ascii();
+    id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_with_and_without_quotes() {
+        assert_eq!(codename("ID=debian\nVERSION_CODENAME=trixie\n").as_deref(), Some("trixie"));
+        assert_eq!(codename("VERSION_CODENAME=\"bookworm\"\n").as_deref(), Some("bookworm"));
+        assert_eq!(codename("ID=debian\n"), None);
+    }
+
+    #[test]
+    fn finds_where_the_fat_is_mounted() {
+        let fstab = "# UUID /boot vfat\nproc /proc proc defaults 0 0\nPARTUUID=1-01  /boot/firmware  vfat  defaults  0 2\n";
+        assert_eq!(fat_mount(fstab).as_deref(), Some("/boot/firmware"));
+        assert_eq!(fat_mount("PARTUUID=1-02 / ext4 defaults 0 1\n"), None);
+    }
+
+    #[test]
+    fn an_unset_machine_id_is_none() {
+        assert!(!is_machine_id(b"") && !is_machine_id(b"uninitialized\n"));
+        assert!(is_machine_id(b"0123456789abcdef0123456789abcdef\n"));
+    }
+}

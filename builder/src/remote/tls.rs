@@ -1,0 +1,22 @@
+//! TLS as the operator speaks it: 1.3 only, the cluster's CA and nobody else, always with a certificate.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, Error, RootCertStore};
+
+use crate::pki::OperatorMaterial;
+
+/// The configuration for a connection to the manager.
+pub(super) fn config(operator: &OperatorMaterial) -> Result<ClientConfig, Error> {
+    let pem = |error: PemError| Error::General(error.to_string());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(operator.ca_pem.as_bytes()).map_err(pem)?)?;
+    let certificate = CertificateDer::from_pem_slice(operator.cert_pem.as_bytes()).map_err(pem)?;
+    let key = PrivateKeyDer::from_pem_slice(operator.key_pem.expose().as_bytes()).map_err(pem)?;
+    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![certificate], key)
+}

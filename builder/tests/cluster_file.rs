@@ -1,0 +1,235 @@
+//! `builder init` and `builder check` as a person runs them: the real binary, no environment but a home of its own.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti anna@laptop";
+
+/// A home folder with a public key, in which the command runs.
+fn home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    fs::create_dir(home.path().join(".ssh")).unwrap();
+    fs::write(home.path().join(".ssh/id_ecdsa.pub"), "not looked at by init").unwrap();
+    fs::write(home.path().join(".ssh/id_ed25519.pub"), KEY).unwrap();
+    home
+}
+
+fn builder(home: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_builder"))
+        .args(args)
+        .current_dir(home)
+        .env_clear()
+        .env("HOME", home)
+        .output()
+        .unwrap()
+}
+
+fn write(home: &Path, lines: &str) {
+    let smallest = "version: 1\ncluster: red\nimage: os.img\nnodes: red[00-01]\n";
+    fs::write(home.join("cluster.yaml"), format!("{smallest}{lines}")).unwrap();
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn init_writes_a_file_that_check_accepts() {
+    let home = home();
+    let init = builder(home.path(), &["init"]);
+    assert!(init.status.success(), "{}", text(&init.stderr));
+    assert_eq!(text(&init.stdout), "");
+    let mode = fs::metadata(home.path().join("cluster.yaml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "a file that will hold pass phrases");
+    insta::assert_snapshot!(text(&init.stderr), @r"
+    wrote cluster.yaml
+    your public key: ~/.ssh/id_ed25519.pub
+    next: edit the file, then run `builder check`
+    ");
+
+    let check = builder(home.path(), &["check"]);
+    assert!(check.status.success(), "{}", text(&check.stderr));
+    insta::assert_snapshot!(text(&check.stdout), @r"
+    NODE   ROLE     ADDRESS
+    red00  manager  DHCP
+    red01  worker   DHCP
+    red02  worker   DHCP
+    red03  worker   DHCP
+    red04  worker   DHCP
+    ");
+    insta::assert_snapshot!(text(&check.stderr), @r"cluster.yaml is a good cluster file");
+}
+
+#[test]
+fn init_names_the_key_that_is_there() {
+    let home = home();
+    fs::rename(home.path().join(".ssh/id_ed25519.pub"), home.path().join(".ssh/id_rsa.pub")).unwrap();
+    fs::remove_file(home.path().join(".ssh/id_ecdsa.pub")).unwrap();
+    assert!(builder(home.path(), &["init", "-f", "blue.yaml"]).status.success());
+    let written = fs::read_to_string(home.path().join("blue.yaml")).unwrap();
+    assert!(written.contains("authorized_keys: [~/.ssh/id_rsa.pub]"), "{written}");
+
+    let empty = tempfile::tempdir().unwrap();
+    let init = builder(empty.path(), &["init"]);
+    assert!(init.status.success());
+    assert!(text(&init.stderr).contains("ssh-keygen -t ed25519"), "{}", text(&init.stderr));
+}
+
+#[test]
+fn init_overwrites_nothing() {
+    let home = home();
+    fs::write(home.path().join("cluster.yaml"), "mine").unwrap();
+    let init = builder(home.path(), &["init"]);
+    assert_eq!(init.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(home.path().join("cluster.yaml")).unwrap(), "mine");
+    insta::assert_snapshot!(text(&init.stderr), @r"
+    error: cluster.yaml is there already and is not overwritten
+    hint: name another file with `-f FILE`, or check this one with `builder check`
+    ");
+}
+
+#[test]
+fn a_missing_file_leads_to_init() {
+    let home = home();
+    let check = builder(home.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    insta::assert_snapshot!(text(&check.stderr), @r"
+    error: there is no cluster file cluster.yaml
+    hint: run `builder init` for a starter, or name a file with `-f FILE`
+    ");
+    let check = builder(home.path(), &["-f", "blue.yaml", "check"]);
+    assert!(text(&check.stderr).contains("`builder init -f blue.yaml`"), "{}", text(&check.stderr));
+}
+
+#[test]
+fn problems_of_the_text_and_of_key_files_come_together() {
+    let home = home();
+    fs::write(home.path().join(".ssh/id_ed25519"), "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNz\n")
+        .unwrap();
+    write(
+        home.path(),
+        "managers: [red02]\nuser:\n  name: pi\n  authorized_keys:\n    - ~/.ssh/id_ed25519\n    - anna.pub\n    - ssh-ed25519 AAAA\ndocker: {url: https://mirror.example/debian, key: mirror.asc}\n",
+    );
+    let check = builder(home.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert_eq!(text(&check.stdout), "");
+    let home_text = home.path().display().to_string();
+    insta::assert_snapshot!(text(&check.stderr).replace(&home_text, "HOME"), @r"
+    error: 5 problems in cluster.yaml
+
+    cluster.yaml:5:12: the manager `red02` is not a node
+      | managers: [red02]
+      |            ^^^^^
+      = did you mean `red00`?
+
+    cluster.yaml:9:7: ~/.ssh/id_ed25519 is a private key
+      |     - ~/.ssh/id_ed25519
+      |       ^^^^^^^^^^^^^^^^^
+      = write `~/.ssh/id_ed25519.pub`, the public half
+
+    cluster.yaml:10:7: there is no file anna.pub
+      |     - anna.pub
+      |       ^^^^^^^^
+      = write `~/.ssh/id_ed25519.pub`, which is there, or a key line itself
+
+    cluster.yaml:11:7: this is not a whole OpenSSH public key
+      |     - ssh-ed25519 AAAA
+      |       ^^^^^^^^^^^^^^^^
+      = copy the one line of a .pub file, without line breaks, in quotes
+
+    cluster.yaml:12:51: there is no file mirror.asc
+      | docker: {url: https://mirror.example/debian, key: mirror.asc}
+      |                                                   ^^^^^^^^^^
+      = write the path of a file that is there, seen from the cluster file
+    ");
+}
+
+#[test]
+fn key_files_are_found_beside_the_cluster_file() {
+    let home = home();
+    let folder = home.path().join("lab");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("anna.pub"), KEY).unwrap();
+    write(&folder, "user: {name: pi, authorized_keys: anna.pub}\n");
+    let check = builder(home.path(), &["check", "-f", "lab/cluster.yaml", "--quiet"]);
+    assert!(check.status.success(), "{}", text(&check.stderr));
+    assert_eq!(text(&check.stderr), "");
+}
+
+#[test]
+fn json_tells_programs_the_same() {
+    let home = home();
+    write(
+        home.path(),
+        "user: {name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}\nnetwork: {addresses: \"10.0.0.[1-2]/24\"}\n",
+    );
+    let check = builder(home.path(), &["check", "--json"]);
+    assert!(check.status.success(), "{}", text(&check.stderr));
+    insta::assert_snapshot!(text(&check.stdout), @r#"
+    {
+      "valid": true,
+      "cluster": "red",
+      "image": "os.img",
+      "nodes": [
+        {
+          "name": "red00",
+          "role": "manager",
+          "address": "10.0.0.1/24",
+          "labels": {}
+        },
+        {
+          "name": "red01",
+          "role": "worker",
+          "address": "10.0.0.2/24",
+          "labels": {}
+        }
+      ],
+      "problems": []
+    }
+    "#);
+
+    write(home.path(), "user: {name: pi, password_hash: hunter2}\n");
+    let check = builder(home.path(), &["check", "--json"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(!text(&check.stderr).contains("hunter2"));
+    insta::assert_snapshot!(text(&check.stdout), @r#"
+    {
+      "valid": false,
+      "cluster": null,
+      "image": null,
+      "nodes": [],
+      "problems": [
+        {
+          "line": 5,
+          "column": 33,
+          "message": "this looks like a password, not like its hash",
+          "advice": "run `openssl passwd -6` and write what it prints in single quotes",
+          "text": "user: {name: pi, password_hash: (hidden)}"
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn files_that_are_no_text_are_refused() {
+    let home = home();
+    fs::write(home.path().join("cluster.yaml"), b"version: 1\n\xff\xfe").unwrap();
+    let check = builder(home.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(text(&check.stderr).contains("is not a text"), "{}", text(&check.stderr));
+    let check = builder(home.path(), &["check", "-f", ".ssh"]);
+    assert_eq!(check.status.code(), Some(2));
+    assert!(
+        text(&check.stderr).starts_with("error: cannot read the cluster file .ssh\ncaused by: "),
+        "{}",
+        text(&check.stderr)
+    );
+}

@@ -1,0 +1,131 @@
+//! What no card is made from.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use builder::plan::Planner;
+
+use crate::bench::{agent_of, bench, copy};
+use crate::fixture::{ARM, Recipe, X86_64, at, run};
+
+#[test]
+fn refuses_images_that_are_not_as_published() {
+    let with = |change: fn(&mut Recipe)| {
+        let mut recipe = Recipe::trixie_cloud_init();
+        change(&mut recipe);
+        bench(&recipe).refusal()
+    };
+    type Change = fn(&mut Recipe);
+    let cases: [(Change, &str); 13] = [
+        (|r| r.put("cmdline.txt", "console=tty1 rootwait\n"), "it was booted before"),
+        (|r| r.machine_id = "0123456789abcdef0123456789abcdef\n", "its /etc/machine-id is drawn"),
+        (
+            |r| r.put("cmdline.txt", "rootwait resize systemd.run=/boot/firstrun.sh\n"),
+            "has systemd.run=/boot/firstrun.sh",
+        ),
+        (|r| r.put("swarm/card.json", "{}"), "it has a folder swarm"),
+        (|r| r.put("custom.toml", "config_version = 1"), "it has custom.toml"),
+        (|r| r.put("firstrun.sh", "#!/bin/sh"), "it has firstrun.sh"),
+        (|r| r.put("userconf.txt", "pi:x"), "it has userconf.txt"),
+        (|r| r.put("user-data", "#cloud-config\nhostname: mine\n"), "its user-data is filled in"),
+        (|r| r.label = "system-boot", "it is Ubuntu, which is not supported yet"),
+        (|r| r.put("dietpi.txt", ""), "it is DietPi"),
+        (|r| r.label = "armbi_boot", "it is Armbian"),
+        (
+            |r| r.codename = "bookworm",
+            "is that of Trixie with cloud-init, but its root partition holds bookworm",
+        ),
+        (|r| r.mount = "/boot", "mounts it at /boot"),
+    ];
+    for (change, reason) in cases {
+        let said = with(change);
+        assert!(said.contains(reason), "{reason}: {said}");
+        assert!(
+            said.starts_with("error: no card can be made from pios.img\ncaused by: ")
+                && said.contains("\nhint: "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn refuses_an_architecture_without_an_agent() {
+    let mut recipe = Recipe::bookworm();
+    recipe.machine = ARM;
+    let said = bench(&recipe).refusal();
+    assert!(said.contains("32-bit") && said.contains("ARMv6"), "{said}");
+    recipe.machine = 243;
+    let said = bench(&recipe).refusal();
+    assert!(said.contains("ELF machine 243"), "{said}");
+}
+
+#[test]
+fn refuses_an_agent_for_another_architecture() {
+    let mut recipe = Recipe::trixie();
+    recipe.machine = X86_64;
+    recipe.without_dpkg = true;
+    let said = bench(&recipe).refusal();
+    assert!(
+        said.contains("is for aarch64, but the image is for x86_64\nhint: run `cargo xtask agent`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn refuses_a_boot_partition_without_room_and_says_how_much_is_missing() {
+    let mut bench = bench(&Recipe::trixie());
+    let room = 160 * 1024 * 1024;
+    let fill = bench.folder.path().join("fill");
+    File::create(&fill).unwrap().set_len(Recipe::trixie().boot_bytes() - 8 * 1024 * 1024).unwrap();
+    run(Command::new("mcopy")
+        .args(["-i", &at(&bench.image, Recipe::boot_offset())])
+        .arg(&fill)
+        .arg("::/fill"));
+    let agent = bench.folder.path().join("big");
+    fs::write(&agent, agent_of(12_000_000)).unwrap();
+    bench.options.firstboot = Some(agent);
+    let said = bench.refusal();
+    assert!(said.contains("its boot partition is too full: "), "{said}");
+    let missing: u64 = said.split("too full: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(missing > 3_000_000 && missing < room, "{said}");
+}
+
+#[test]
+fn refuses_what_is_no_image() {
+    let whole = bench(&Recipe::trixie_cloud_init());
+    let refused = |name: &str, change: fn(&File)| {
+        let image = whole.folder.path().join(name);
+        copy(&whole.image, &image);
+        change(&File::options().read(true).write(true).open(&image).unwrap());
+        Planner::open(&whole.project, &image, &whole.options).expect_err(name).render()
+    };
+    type Change = fn(&File);
+    let cases: [(&str, Change, &str); 6] = [
+        ("no-table", |f| f.write_all_at(&[0; 512], 0).unwrap(), "it has no partition table"),
+        ("no-fat-entry", |f| f.write_all_at(&[0x83], 450).unwrap(), "it has no FAT partition"),
+        ("no-linux-entry", |f| f.write_all_at(&[0x0c], 466).unwrap(), "it has no Linux partition"),
+        (
+            "no-fat",
+            |f| f.write_all_at(&[0; 512], Recipe::boot_offset()).unwrap(),
+            "its boot partition is no FAT32",
+        ),
+        (
+            "no-ext4",
+            |f| {
+                f.write_all_at(&[0; 2048], Recipe::boot_offset() + Recipe::trixie_cloud_init().boot_bytes())
+                    .unwrap()
+            },
+            "its root partition is no ext4",
+        ),
+        ("cut", |f| f.set_len(Recipe::boot_offset() + 512).unwrap(), "it is cut short"),
+    ];
+    for (name, change, reason) in cases {
+        let said = refused(name, change);
+        assert!(said.contains(reason), "{name}: {said}");
+    }
+    let missing =
+        Planner::open(&whole.project, Path::new("/nowhere.img"), &whole.options).unwrap_err().render();
+    assert!(missing.contains("cannot open /nowhere.img"), "{missing}");
+}

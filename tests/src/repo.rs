@@ -1,0 +1,276 @@
+//! A signed apt repository of Docker's layout, with a key made for the occasion.
+//!
+//! Its packages have Docker's names and versions; what they bring is the engine of Debian, on which they depend. So
+//! a node that installs from here needs Debian's mirror, too, as it does for the real packages' dependencies.
+
+mod serve;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use sha2::{Digest as _, Sha256};
+
+pub use self::serve::Server;
+
+/// Programs a repository is made with.
+pub const PROGRAMS: [&str; 4] = ["dpkg-deb", "gpg", "gpgconf", "gzip"];
+
+/// Name, what it depends on, version without Docker's suffix for the distribution.
+const PACKAGES: [(&str, &str, &str); 3] = [
+    ("docker-ce", "docker-ce-cli, containerd.io, docker.io", "5:29.0.0-1"),
+    ("docker-ce-cli", "docker-cli", "5:29.0.0-1"),
+    ("containerd.io", "containerd", "2.1.5-1"),
+];
+
+/// A repository in a folder.
+#[derive(Debug)]
+pub struct Repo {
+    folder: PathBuf,
+    codename: String,
+    architecture: String,
+    key: String,
+}
+
+impl Repo {
+    /// Makes a repository in the new folder `folder` for one release of Debian and one architecture.
+    ///
+    /// # Errors
+    /// When the folder exists, a program is missing (saying what to type) or fails.
+    pub fn new(folder: &Path, codename: &str, architecture: &str) -> Result<Self> {
+        images::require(&PROGRAMS)?;
+        fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut repo = Self {
+            folder: folder.to_owned(),
+            codename: codename.to_owned(),
+            architecture: architecture.to_owned(),
+            key: String::new(),
+        };
+        for (name, depends, version) in PACKAGES {
+            repo.pack(name, depends, &repo.full_version(version))?;
+        }
+        repo.index()?;
+        repo.key = repo.sign("signer")?;
+        Ok(repo)
+    }
+
+    /// The armored public key a client is to trust.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The version of `docker-ce`.
+    pub fn version(&self) -> String {
+        self.full_version("5:29.0.0-1")
+    }
+
+    /// Signs everything anew with a key that is not [`Repo::key`]: a client must refuse the repository.
+    ///
+    /// # Errors
+    /// When a program fails.
+    pub fn sign_with_another_key(&self) -> Result<()> {
+        self.sign("stranger").map(drop)
+    }
+
+    /// Changes a byte of every package after signing: a client must refuse to install.
+    ///
+    /// # Errors
+    /// When a package cannot be read or written.
+    pub fn tamper(&self) -> Result<()> {
+        for path in self.packages()? {
+            let mut bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+            write(&path, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Serves the repository at an address of this host until the server is dropped.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub fn serve(&self, address: Ipv4Addr) -> Result<Server> {
+        Server::start(&self.public(), address)
+    }
+
+    /// What is served; keys lie beside it.
+    fn public(&self) -> PathBuf {
+        self.folder.join("public")
+    }
+
+    fn release(&self) -> PathBuf {
+        self.public().join("dists").join(&self.codename)
+    }
+
+    fn pool(&self) -> String {
+        format!("dists/{}/pool/stable/{}", self.codename, self.architecture)
+    }
+
+    fn full_version(&self, version: &str) -> String {
+        let number = if self.codename == "bookworm" { 12 } else { 13 };
+        format!("{version}~debian.{number}~{}", self.codename)
+    }
+
+    fn packages(&self) -> Result<Vec<PathBuf>> {
+        let pool = self.public().join(self.pool());
+        let list = fs::read_dir(&pool).with_context(|| format!("cannot list {}", pool.display()))?;
+        let mut paths: Vec<PathBuf> = list.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn pack(&self, name: &str, depends: &str, version: &str) -> Result<()> {
+        let tree = self.folder.join("trees").join(name);
+        let control = format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: {}\nMaintainer: Rack <rack@example.invalid>\n\
+             Section: admin\nPriority: optional\nDepends: {depends}\nDescription: stands for {name} of Docker\n",
+            self.architecture
+        );
+        write(&tree.join("DEBIAN/control"), control.as_bytes())?;
+        // An epoch is no part of a file's name.
+        let version = version.split_once(':').map_or(version, |(_, version)| version);
+        let file =
+            self.public().join(self.pool()).join(format!("{name}_{version}_{}.deb", self.architecture));
+        make_folder_of(&file)?;
+        let names = [tree, file].map(|path| path.to_string_lossy().into_owned());
+        images::run("dpkg-deb", ["--root-owner-group", "--build"].map(str::to_owned).into_iter().chain(names))
+    }
+
+    /// Writes `Packages.gz` and `Release`.
+    fn index(&self) -> Result<()> {
+        let mut index = String::new();
+        for path in self.packages()? {
+            let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let control = images::capture("dpkg-deb", ["--field", &path.to_string_lossy()])?;
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            index.push_str(String::from_utf8_lossy(&control).trim_end());
+            index.push_str(&format!(
+                "\nFilename: {}/{name}\nSize: {}\nSHA256: {}\n\n",
+                self.pool(),
+                bytes.len(),
+                digest(&bytes)
+            ));
+        }
+        let plain = format!("stable/binary-{}/Packages", self.architecture);
+        let path = self.release().join(&plain);
+        write(&path, index.as_bytes())?;
+        let packed = images::capture("gzip", ["--stdout", "-n", &path.to_string_lossy()])?;
+        write(&path.with_extension("gz"), &packed)?;
+        let date = images::capture("date", ["--utc", "--rfc-email"])?;
+        let release = format!(
+            "Origin: Docker\nLabel: Docker CE\nSuite: {0}\nCodename: {0}\nDate: {1}\nArchitectures: {2}\nComponents: stable\n\
+             SHA256:\n {3} {4} {plain}\n {5} {6} {plain}.gz\n",
+            self.codename,
+            String::from_utf8_lossy(&date).trim(),
+            self.architecture,
+            digest(index.as_bytes()),
+            index.len(),
+            digest(&packed),
+            packed.len(),
+        );
+        write(&self.release().join("Release"), release.as_bytes())
+    }
+
+    /// Makes a key called `name`, signs the release with it and returns its public half.
+    fn sign(&self, name: &str) -> Result<String> {
+        let home = self.folder.join(name);
+        fs::create_dir(&home).with_context(|| format!("cannot create {}", home.display()))?;
+        let home = home.to_string_lossy().into_owned();
+        let gpg = |words: &[&str]| {
+            let options =
+                ["--homedir", &home, "--batch", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""];
+            images::capture("gpg", options.iter().chain(words))
+        };
+        let release = self.release().join("Release").to_string_lossy().into_owned();
+        let signed = self.release().join("InRelease").to_string_lossy().into_owned();
+        let key = gpg(&["--quick-generate-key", name, "rsa3072", "sign", "never"])
+            .and_then(|_| gpg(&["--output", &signed, "--clear-sign", &release]))
+            .and_then(|_| gpg(&["--armor", "--export"]));
+        images::run("gpgconf", ["--homedir", &home, "--kill", "all"])?;
+        String::from_utf8(key?).context("gpg prints no text")
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn make_folder_of(path: &Path) -> Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    make_folder_of(path)?;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Updates from the repository with an apt whose every file is in `folder`, then downloads docker-ce.
+    fn fetch(folder: &Path, repo: &Repo) -> Result<()> {
+        let server = repo.serve(Ipv4Addr::LOCALHOST)?;
+        let key = folder.join("key.asc");
+        write(&key, repo.key().as_bytes())?;
+        fs::create_dir_all(folder.join("lists/partial"))?;
+        fs::create_dir_all(folder.join("cache/archives/partial"))?;
+        fs::create_dir_all(folder.join("parts"))?;
+        write(&folder.join("status"), b"")?;
+        let line = format!("deb [signed-by={}] {} trixie stable\n", key.display(), server.url());
+        write(&folder.join("sources.list"), line.as_bytes())?;
+        let at = |key: &str, name: &str| format!("-o{key}={}", folder.join(name).display());
+        let options = [
+            at("Dir::Etc::sourcelist", "sources.list"),
+            at("Dir::Etc::sourceparts", "parts"),
+            at("Dir::State::lists", "lists"),
+            at("Dir::State::status", "status"),
+            at("Dir::Cache", "cache"),
+            "-oAPT::Sandbox::User=root".to_owned(),
+            "-oAPT::Update::Error-Mode=any".to_owned(),
+            format!("-oAPT::Architecture={}", repo.architecture),
+        ];
+        let apt = |words: &[&str]| {
+            images::run("apt-get", options.iter().map(String::as_str).chain(words.iter().copied()))
+        };
+        apt(&["update"])?;
+        let download = format!(
+            "cd '{}' && exec apt-get {} download docker-ce",
+            folder.display(),
+            options.map(|option| format!("'{option}'")).join(" ")
+        );
+        images::run("sh", ["-ec", &download])
+    }
+
+    fn new(lab: &Path) -> Repo {
+        Repo::new(&lab.join("repo"), "trixie", &images::host_architecture().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn apt_takes_what_the_key_signed() {
+        let lab = tempfile::tempdir().unwrap();
+        fetch(&lab.path().join("apt"), &new(lab.path())).unwrap();
+    }
+
+    #[test]
+    fn apt_refuses_another_key() {
+        let lab = tempfile::tempdir().unwrap();
+        let repo = new(lab.path());
+        repo.sign_with_another_key().unwrap();
+        let error = fetch(&lab.path().join("apt"), &repo).unwrap_err().to_string();
+        assert!(error.contains("NO_PUBKEY") || error.contains("not signed"), "{error}");
+    }
+
+    #[test]
+    fn apt_refuses_a_changed_package() {
+        let lab = tempfile::tempdir().unwrap();
+        let repo = new(lab.path());
+        repo.tamper().unwrap();
+        let error = fetch(&lab.path().join("apt"), &repo).unwrap_err().to_string();
+        assert!(error.contains("Hash Sum mismatch"), "{error}");
+    }
+}

@@ -1,0 +1,180 @@
+//! The main claim: cards made by `builder` from one file become a swarm with nobody touching anything.
+//!
+//! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use cluster::identity::Role;
+use cluster::wire::Board;
+use serde_json::Value;
+use tests::product::Product;
+use tests::repo::Repo;
+use tests::shelf::Shelf;
+
+/// Several installations of Docker share two cores and one network; a formed swarm ends the wait.
+const PATIENCE: Duration = Duration::from_secs(12 * 60);
+const NODES: [&str; 5] = ["red00", "red01", "red02", "red03", "red04"];
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Names of every file on a card's FAT, as mtools sees them, and the command line.
+fn fat_of(shelf: &Shelf, node: &str) -> Result<(String, String)> {
+    let card = shelf.rack.card(node)?;
+    let drive = format!("{}@@{}", card.display(), 16384 * 512);
+    let files = Command::new("mdir").args(["-/", "-b", "-i", &drive, "::"]).output()?;
+    ensure!(files.status.success(), "mdir: {}", text(&files.stderr));
+    let cmdline = Command::new("mtype").args(["-i", &drive, "::cmdline.txt"]).output()?;
+    Ok((text(&files.stdout), text(&cmdline.stdout)))
+}
+
+fn assert_formed(board: &Board, nodes: &[&str]) {
+    assert!(board.formed);
+    let names: Vec<String> = board.nodes.iter().map(|node| node.name.to_string()).collect();
+    assert_eq!(names, nodes);
+    for node in &board.nodes {
+        let entry = node.swarm.as_ref().unwrap_or_else(|| panic!("{} is not in the node list", node.name));
+        assert_eq!(entry.state, "ready", "{}", node.name);
+        let manages = node.role == Role::Manager;
+        assert_eq!(entry.leader, manages, "{}", node.name);
+        assert_eq!(entry.availability, if manages { "drain" } else { "active" }, "{}", node.name);
+    }
+}
+
+#[test]
+fn five_cards_become_a_swarm() {
+    let product = Product::from_env().unwrap();
+    let file = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/red.yaml")).unwrap();
+    let mut shelf = Shelf::build(&product, &file).unwrap();
+
+    // Nobody is there yet.
+    let unreachable = shelf.builder(["status", "--json"]).unwrap();
+    assert_eq!(unreachable.status.code(), Some(5), "{}", text(&unreachable.stderr));
+    assert!(text(&unreachable.stderr).contains("hint:"), "{}", text(&unreachable.stderr));
+
+    for node in NODES {
+        shelf.power_on(node).unwrap();
+    }
+    let waited = shelf.builder(["status", "--wait", "--timeout", "1s"]).unwrap();
+    assert_eq!(waited.status.code(), Some(6), "{}", text(&waited.stderr));
+
+    let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_formed(&board, &NODES);
+
+    let status = shelf.builder(["status", "--json"]).unwrap();
+    assert_eq!(status.status.code(), Some(0), "{}", text(&status.stderr));
+    let json: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(json["formed"], Value::Bool(true));
+    assert_eq!(json["nodes"].as_array().map(Vec::len), Some(5));
+    assert_eq!(json["nodes"][0]["swarm"]["leader"], Value::Bool(true));
+    assert_eq!(json["nodes"][0]["swarm"]["availability"], "drain");
+    let waited = shelf.builder(["status", "--wait"]).unwrap();
+    assert_eq!(waited.status.code(), Some(0), "{}", text(&waited.stderr));
+
+    for node in NODES {
+        // The very first DHCP request, in the seed-staged system's first boot with a network, carried the final name.
+        let told = shelf.rack.dhcp_names(node).unwrap();
+        assert!(!told.is_empty() && told.iter().all(|name| name == node), "{node} told DHCP {told:?}");
+
+        let who = shelf.ssh(node, "hostname; id -un; sudo -n id -u; sudo -n ls /var/lib/firstboot").unwrap();
+        assert!(who.status.success(), "{node}: {}", text(&who.stderr));
+        let said = text(&who.stdout);
+        assert!(said.starts_with(&format!("{node}\npi\n0\n")), "{node}: {said}");
+        let modes =
+            shelf.ssh(node, "sudo -n stat -c %a /var/lib/firstboot /var/lib/firstboot/node-key.pem").unwrap();
+        assert_eq!(text(&modes.stdout), "700\n600\n", "{node}");
+
+        // The token is a bearer secret: it is in no log and no state of ours.
+        let leak = "sudo -n sh -c 'journalctl -q --no-pager; cat /var/lib/firstboot/*' | grep -c SWMTKN";
+        assert_eq!(text(&shelf.ssh(node, leak).unwrap().stdout), "0\n", "{node} has the token written down");
+    }
+    // Password logins are off, and another key is nobody.
+    let stranger = Command::new("ssh")
+        .arg("-F")
+        .arg(shelf.secrets().unwrap().join("ssh_config"))
+        .args([
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "IdentityFile=/dev/null",
+            "-o",
+            "IdentitiesOnly=yes",
+            "red01",
+            "true",
+        ])
+        .env_remove("SSH_AUTH_SOCK")
+        .output()
+        .unwrap();
+    assert_eq!(stranger.status.code(), Some(255), "{}", text(&stranger.stderr));
+    assert!(text(&stranger.stderr).contains("Permission denied (publickey)"), "{}", text(&stranger.stderr));
+
+    for node in NODES {
+        shelf.rack.power_off(node).unwrap();
+        let (files, cmdline) = fat_of(&shelf, node).unwrap();
+        for secret in ["node-key.pem", "ssh-host-key\n", "secrets.json", "userconf.txt"] {
+            assert!(!files.contains(secret), "{node} still has {secret}:\n{files}");
+        }
+        assert!(files.contains("status.txt"), "{node}:\n{files}");
+        assert!(cmdline.split_whitespace().any(|word| word == "cgroup_enable=memory"), "{node}: {cmdline}");
+        assert!(!cmdline.split_whitespace().any(cluster::hook::is_hook_token), "{node}: {cmdline}");
+    }
+}
+
+#[test]
+fn workers_wait_for_a_manager_that_comes_two_minutes_late() {
+    let product = Product::from_env().unwrap();
+    let mut shelf = Shelf::build(&product, &small_cluster("{source: debian}", "red[00-02]")).unwrap();
+    shelf.power_on("red02").unwrap();
+    shelf.power_on("red01").unwrap();
+    // The scenario itself, not a wait for something to become true.
+    std::thread::sleep(Duration::from_secs(120));
+    shelf.power_on("red00").unwrap();
+    let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_formed(&board, &["red00", "red01", "red02"]);
+}
+
+#[test]
+fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
+    let product = Product::from_env().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let repo = Repo::new(folder.path(), "trixie", &images::host_architecture().unwrap()).unwrap();
+    let serving = repo.serve("0.0.0.0:0".parse().unwrap()).unwrap();
+
+    let mut shelf = Shelf::prepare(&product).unwrap();
+    let url = serving.url(shelf.rack.gateway());
+    std::fs::write(shelf.folder().join("right.asc"), repo.key()).unwrap();
+    let docker = format!("{{source: docker, url: \"{url}\", key: right.asc}}");
+    shelf.make_cards(&small_cluster(&docker, "red00")).unwrap();
+    shelf.power_on("red00").unwrap();
+    let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_formed(&board, &["red00"]);
+    let installed = shelf.rack.exec("red00", &["dpkg-query", "-W", "-f=${Version}", "docker-ce"]).unwrap();
+    assert!(text(&installed.stdout).starts_with("5:"), "{}", text(&installed.stdout));
+    drop(shelf);
+
+    // The same repository, but the card knows Docker's own key only: nothing of it may be installed.
+    let mut shelf = Shelf::prepare(&product).unwrap();
+    let url = serving.url(shelf.rack.gateway());
+    shelf.make_cards(&small_cluster(&format!("{{source: docker, url: \"{url}\"}}"), "red00")).unwrap();
+    shelf.power_on("red00").unwrap();
+    let board = shelf
+        .wait_board(PATIENCE, |board| {
+            board.nodes.iter().any(|n| n.report.as_ref().is_some_and(|r| r.error.is_some()))
+        })
+        .unwrap();
+    let report = board.nodes[0].report.as_ref().unwrap();
+    let error = &report.error.as_ref().unwrap().message;
+    assert!(error.contains("sign") || error.contains("NO_PUBKEY"), "{error}");
+    let installed = shelf.rack.exec("red00", &["dpkg-query", "-W", "docker-ce"]).unwrap();
+    assert!(!installed.status.success(), "{}", text(&installed.stdout));
+}
+
+fn small_cluster(docker: &str, nodes: &str) -> String {
+    format!(
+        "version: 1\ncluster: red\nimage: pios-like.img.xz\nnodes: {nodes}\n\
+         user: {{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}}\ndocker: {docker}\n"
+    )
+}
