@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use cluster::card::{self, Card, CardError};
 use cluster::identity::Role;
-use cluster::wire::{Mark, Stage, Want};
+use cluster::wire::{Facts, Mark, Report, Stage, Want};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -132,6 +132,13 @@ impl Pi {
         {
             tracing::warn!("{}", chain(&error));
         }
+    }
+
+    /// The report, with the facts of this moment.
+    pub(crate) fn report(&self) -> Report {
+        let facts = facts::read(self.host.as_ref());
+        self.status.change(|report| report.facts = Facts { engine: report.facts.engine.take(), ..facts });
+        self.status.report()
     }
 
     pub(crate) fn may_adopt_clock(&self) -> bool {

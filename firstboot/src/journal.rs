@@ -165,3 +165,65 @@ impl JournalFile {
         if after == before { Ok(()) } else { self.update(|journal| *journal = after) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+    use crate::host::fake::{FakeHost, Fault, Files, Node, Power};
+
+    const STATE: &str = "/state";
+
+    fn machine(journal: Option<&str>, power: Arc<Power>) -> Arc<FakeHost> {
+        let mut files = Files::from([(STATE.into(), Node::Folder { mode: 0o700, owner: None })]);
+        if let Some(text) = journal {
+            let node = Node::File { bytes: text.as_bytes().to_vec(), mode: 0o600, owner: None };
+            files.insert(Path::new(STATE).join(FILE), node);
+        }
+        Arc::new(FakeHost::new(power, files, UNIX_EPOCH))
+    }
+
+    fn open(host: &Arc<FakeHost>) -> JournalFile {
+        let host: Arc<FakeHost> = Arc::clone(host);
+        JournalFile::open(host, Path::new(STATE)).unwrap()
+    }
+
+    #[test]
+    fn absent_valid_and_damaged_are_three_answers() {
+        let stored = |text| read(machine(text, Arc::default()).as_ref(), &Path::new(STATE).join(FILE));
+        assert!(matches!(stored(None), Stored::Absent));
+        assert!(matches!(stored(Some(r#"{"version": 1}"#)), Stored::Valid(_)));
+        for text in ["", "{", "[]", r#"{"version": 1, "init": "perhaps"}"#] {
+            assert!(matches!(stored(Some(text)), Stored::Damaged(JournalError::Parse(_))), "{text:?}");
+        }
+        assert!(matches!(stored(Some(r#"{"version": 2}"#)), Stored::Damaged(JournalError::TooNew(2))));
+    }
+
+    #[test]
+    fn a_damaged_journal_is_kept_and_never_reads_as_never() {
+        let host = machine(Some("{\"version\": 1, \"ini"), Arc::default());
+        assert_eq!(open(&host).get().init, Progress::Unknown);
+        // And not after the next restart, either.
+        assert_eq!(open(&host).get().init, Progress::Unknown);
+        assert!(host.files().contains_key(&Path::new(STATE).join("journal.json.damaged")));
+    }
+
+    #[test]
+    fn what_did_not_reach_the_disk_is_not_believed() {
+        let host = machine(None, Power::with(Fault::FailAt(1)));
+        let journal = open(&host);
+        assert!(journal.update(|journal| journal.init = Progress::Started).is_err());
+        assert_eq!(journal.get().init, Progress::Never);
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_written() {
+        let power = Arc::<Power>::default();
+        let host = machine(None, Arc::clone(&power));
+        let journal = open(&host);
+        let written = power.log().len();
+        journal.settle(|journal| journal.left = false).unwrap();
+        assert_eq!(power.log().len(), written);
+    }
+}

@@ -34,8 +34,9 @@ impl Source {
 }
 
 const AVAHI_SOCKET: &str = "/run/avahi-daemon/socket";
-/// avahi itself gives up on a name after five seconds.
-const AVAHI_PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer may take. avahi gives up on a name after five seconds, a resolver without a server after ten:
+/// too long for somebody who asks again soon anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks avahi for `<name>.local` the way nss-mdns does: one line each way on its simple socket.
 pub async fn avahi(name: &Hostname) -> Option<Ipv4Addr> {
@@ -56,7 +57,7 @@ async fn avahi_at(socket: &Path, name: &Hostname) -> Option<Ipv4Addr> {
         }
         avahi_answer(std::str::from_utf8(&answer).ok()?)
     };
-    timeout(AVAHI_PATIENCE, ask).await.ok().flatten()
+    timeout(PATIENCE, ask).await.ok().flatten()
 }
 
 /// Reads `+ <interface> <protocol> <name> <address>`; anything else is no answer.
@@ -69,7 +70,8 @@ fn avahi_answer(line: &str) -> Option<Ipv4Addr> {
 pub async fn dns(host: &Arc<dyn Host>, name: &Hostname) -> Option<Ipv4Addr> {
     let host = Arc::clone(host);
     let program = Program::new("getent", ["ahostsv4", name.as_str()]);
-    let output = tokio::task::spawn_blocking(move || host.run(&program)).await.ok()?.ok()?;
+    let asked = tokio::task::spawn_blocking(move || host.run(&program));
+    let output = timeout(PATIENCE, asked).await.ok()?.ok()?.ok()?;
     dns_answer(std::str::from_utf8(&output).ok()?)
 }
 

@@ -15,15 +15,18 @@ pub struct Policy {
 /// The machine itself has to settle: an address, a socket. Cheap to ask.
 pub const LOCAL: Policy =
     Policy { first: Duration::from_millis(250), ceiling: Duration::from_secs(2), quiet: 20 };
-/// The manager may be switched on minutes later; there is no giving up.
+/// A member whose manager does not answer: it may be away for days.
 pub const MANAGER: Policy =
     Policy { first: Duration::from_secs(1), ceiling: Duration::from_secs(15), quiet: 5 };
+/// A node that is not a member yet: the manager may be switched on minutes later, and then somebody waits for it.
+pub const FORMING: Policy =
+    Policy { first: Duration::from_millis(500), ceiling: Duration::from_secs(3), quiet: 20 };
 /// A package mirror or dpkg's lock: each attempt is expensive for both sides.
 pub const PACKAGES: Policy =
     Policy { first: Duration::from_secs(3), ceiling: Duration::from_secs(60), quiet: 1 };
 /// The engine refused something about the swarm: its own timeouts are 10 to 20 s, so a refusal is rare and worth a line.
 pub const SWARM: Policy =
-    Policy { first: Duration::from_millis(500), ceiling: Duration::from_secs(10), quiet: 2 };
+    Policy { first: Duration::from_millis(500), ceiling: Duration::from_secs(3), quiet: 2 };
 
 /// One series of attempts under a [`Policy`].
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::watch;
 
 use crate::host::Host;
 use crate::journal::JournalFile;
@@ -79,7 +79,8 @@ pub struct Link {
     journal: Arc<JournalFile>,
     tls: ClientConfig,
     port: u16,
-    found: AsyncMutex<Option<Found>>,
+    /// Whoever finds the manager finds it for all who look for it.
+    found: watch::Sender<Option<Found>>,
     heard: Mutex<Option<Heard>>,
 }
 
@@ -92,7 +93,7 @@ impl Link {
         tls: ClientConfig,
         port: u16,
     ) -> Self {
-        Self { card, host, journal, tls, port, found: AsyncMutex::new(None), heard: Mutex::new(None) }
+        Self { card, host, journal, tls, port, found: watch::Sender::new(None), heard: Mutex::new(None) }
     }
 
     /// The last answer to a report.
@@ -121,15 +122,34 @@ impl Link {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<(T, Ipv4Addr), LinkError> {
-        let known = self.found.lock().await.clone();
-        if let Some(found) = known {
-            let answer = found.ask(method, path, body).await;
-            if matches!(answer, Err(LinkError::Unreachable { .. })) {
-                *self.found.lock().await = None;
-            }
-            return answer.map(|reply| (reply, found.address));
+        let known = self.found.borrow().clone();
+        let found = match known {
+            Some(found) => found,
+            None => tokio::select! {
+                answer = self.search(method.clone(), path, body) => return answer,
+                found = self.found() => found,
+            },
+        };
+        let answer = found.ask(method, path, body).await;
+        if matches!(answer, Err(LinkError::Unreachable { .. })) {
+            self.found.send_replace(None);
         }
-        self.search(method, path, body).await
+        answer.map(|reply| (reply, found.address))
+    }
+
+    /// Waits until a manager has answered.
+    async fn found(&self) -> Found {
+        let mut watch = self.found.subscribe();
+        match watch.wait_for(Option::is_some).await.map(|found| found.clone()) {
+            Ok(Some(found)) => found,
+            // The sender lives as long as this.
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Waits until a manager has answered, but not for ever; says whether one has.
+    pub async fn is_found(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.found()).await.is_ok()
     }
 
     /// Asks at every address every source gives until one answers; whoever answers proved to be the manager.
@@ -161,7 +181,7 @@ impl Link {
                     failure = Some(error);
                     continue;
                 }
-                self.remember(found).await;
+                self.remember(found);
                 return answer.map(|reply| (reply, address));
             }
         }
@@ -181,10 +201,10 @@ impl Link {
         }
     }
 
-    async fn remember(&self, found: Found) {
+    fn remember(&self, found: Found) {
         let address = found.address;
         tracing::info!("manager {} answers at {address}", found.name);
-        *self.found.lock().await = Some(found);
+        self.found.send_replace(Some(found));
         if let Err(error) = self.journal.settle(|journal| journal.manager = Some(address)) {
             tracing::warn!("{}", super::status::chain(&error));
         }

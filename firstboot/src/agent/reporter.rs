@@ -7,7 +7,7 @@ use cluster::wire::{ReportReply, Stage};
 use tokio::time::{sleep, timeout};
 
 use super::{Pi, facts, status};
-use crate::retry::{Backoff, MANAGER};
+use crate::retry::{Backoff, FORMING, MANAGER};
 
 /// While the board changes.
 const BUSY: Duration = Duration::from_secs(1);
@@ -20,15 +20,13 @@ const TOLERANCE_MS: u64 = 5_000;
 
 /// Reports for ever.
 pub(super) async fn run(pi: Arc<Pi>) {
-    let mut backoff = Backoff::new(MANAGER);
+    let (mut forming, mut member) = (Backoff::new(FORMING), Backoff::new(MANAGER));
     loop {
-        let engine = pi.status.report().facts.engine;
-        let facts = facts::read(pi.host.as_ref());
-        pi.status.change(|report| report.facts = cluster::wire::Facts { engine, ..facts });
-        let report = pi.status.report();
+        let report = pi.report();
         let pause = match pi.link.report(&report).await {
             Ok(reply) => {
-                backoff.succeeded();
+                forming.succeeded();
+                member.succeeded();
                 adopt_clock(&pi, &reply);
                 // Whoever waits for it has to know that what was said is what there is to say.
                 if pi.status.report() == report {
@@ -37,6 +35,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 pace(report.stage, report.swarm_node.is_some()).mul_f64(rand::random_range(0.8..1.2))
             }
             Err(error) => {
+                let backoff = if report.stage == Stage::Ready { &mut member } else { &mut forming };
                 let pause = backoff.failed();
                 let line = status::chain(&error);
                 if backoff.is_loud() {

@@ -55,7 +55,7 @@ pub(super) async fn board(api: &Api) -> Board {
     let nodes = api.nodes.read(&api.pi.engine).await;
     let mut heard = api.lock_reports().clone();
     // The manager's own report needs no network.
-    let own = Heard { report: api.pi.status.report(), at: Instant::now() };
+    let own = Heard { report: api.pi.report(), at: Instant::now() };
     heard.insert(api.pi.card.node.clone(), own);
     let rows =
         api.pi.card.nodes.iter().map(|planned| (row(planned, heard.remove(&planned.name), &nodes), planned));

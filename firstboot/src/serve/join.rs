@@ -1,7 +1,7 @@
 //! `POST /v1/join`: the token, for planned nodes only, while there is reason to give it.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -40,7 +40,12 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         seconds: api.pi.card.swarm.join_window_seconds,
     };
     if let Err((status, why)) = judge(name, &nodes, window, &journal.joined) {
-        tracing::info!("{name} at {} is not let in: {why}", peer.address);
+        // A conflict passes by itself and is asked about every second.
+        if status == StatusCode::CONFLICT {
+            tracing::debug!("{name} at {} has to wait: {why}", peer.address);
+        } else {
+            tracing::warn!("{name} at {} is not let in: {why}", peer.address);
+        }
         return problem(status, why);
     }
     let swarm = match api.pi.engine.swarm().await {
@@ -52,7 +57,9 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         Role::Manager => swarm.join_tokens.manager,
     };
     tracing::info!("{name} at {} gets the {} token", peer.address, role.as_str());
-    Json(JoinReply { token, managers: managers(&api, &nodes) }).into_response()
+    let own = api.pi.status.report();
+    let managers = managers(own.address, own.swarm_node.as_deref(), &nodes);
+    Json(JoinReply { token, managers }).into_response()
 }
 
 /// When nodes that never joined may.
@@ -89,20 +96,16 @@ fn judge(
     }
 }
 
-/// Where to join: the leader, then other managers that are reachable, then this one.
-fn managers(api: &Api, nodes: &[Node]) -> Vec<SocketAddrV4> {
-    let mut managers: Vec<_> = nodes
+/// Where to join: here, where the asker has just got an answer, then at other managers that are reachable. What the
+/// node list says of this manager does not count: it keeps an address that was lost.
+fn managers(own: Option<Ipv4Addr>, own_id: Option<&str>, nodes: &[Node]) -> Vec<SocketAddrV4> {
+    let others = nodes
         .iter()
+        .filter(|node| own_id != Some(&node.id))
         .filter_map(|node| node.manager_status.as_ref())
         .filter(|manager| manager.reachability == "reachable")
-        .filter_map(|manager| Some((!manager.leader, manager.addr.parse::<SocketAddrV4>().ok()?)))
-        .collect();
-    managers.sort_unstable();
-    let mut managers: Vec<_> = managers.into_iter().map(|(_, address)| address).collect();
-    if let (true, Some(own)) = (managers.is_empty(), api.pi.status.address()) {
-        managers.push(SocketAddrV4::new(own, SWARM_PORT));
-    }
-    managers
+        .filter_map(|manager| manager.addr.parse().ok());
+    own.map(|own| SocketAddrV4::new(own, SWARM_PORT)).into_iter().chain(others).collect()
 }
 
 #[cfg(test)]
@@ -152,5 +155,16 @@ mod tests {
     fn a_clock_that_was_set_back_does_not_close_the_window() {
         assert!(Window { opened: Some(1000), now: 10, seconds: 600 }.is_open());
         assert!(Window { opened: None, now: 10, seconds: 600 }.is_open());
+    }
+
+    #[test]
+    fn a_manager_that_moved_names_its_new_address_and_not_the_one_in_the_list() {
+        let manager = |id: &str, addr: &str| -> Node {
+            let json = json!({"ID": id, "ManagerStatus": {"Reachability": "reachable", "Addr": addr}});
+            serde_json::from_value(json).unwrap()
+        };
+        let nodes = [manager("me", "10.0.0.10:2377"), manager("other", "10.0.0.11:2377")];
+        let named = managers(Some(Ipv4Addr::new(10, 0, 0, 20)), Some("me"), &nodes);
+        assert_eq!(named, ["10.0.0.20:2377".parse().unwrap(), "10.0.0.11:2377".parse().unwrap()]);
     }
 }

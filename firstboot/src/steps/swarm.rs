@@ -28,6 +28,8 @@ use table::{Condition, Move, Outlook, condition, decide};
 
 /// Between two looks while something is on its way.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long to wait for the manager before looking again what there is to do.
+const FIND: Duration = Duration::from_secs(5);
 /// Between two requests for the token while there is no swarm yet.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -116,6 +118,11 @@ impl Member {
 
     /// Asks for a token; `None` while the manager is not ready to give one.
     async fn ask(&self) -> Result<Option<JoinReply>, StepError> {
+        // The reporter looks for the manager, too: two searches find it no sooner.
+        if !self.pi.link.is_found(FIND).await {
+            self.pi.status.say("waiting for the manager to answer");
+            return Ok(None);
+        }
         match self.pi.link.join().await {
             Ok(reply) => Ok(Some(reply)),
             Err(LinkError::Refused { status: 409 | 429 | 503, message, .. }) => {

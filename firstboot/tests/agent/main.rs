@@ -1,9 +1,15 @@
 //! The agent as a whole: real TLS on loopback, the real loops, and beside it a machine in memory and an engine that
 //! answers as Docker was measured to answer.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests and their helpers")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "these are tests and their helpers"
+)]
 
 mod api;
 mod engine;
 mod forming;
 mod identity;
+mod installing;
 mod world;

@@ -111,7 +111,7 @@ impl World {
         Pi { host, power, engine, task }
     }
 
-    fn files(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Files {
+    pub(crate) fn files(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Files {
         let state = PathBuf::from(agent::STATE);
         let file = |text: String| Node::File { bytes: text.into_bytes(), mode: 0o600, owner: None };
         let mut files = Files::from([
@@ -204,7 +204,7 @@ pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) {
 }
 
 /// The programs of a machine whose only network is loopback.
-fn play(program: &firstboot::host::Program, _: &mut Files) -> Result<Vec<u8>, String> {
+pub(crate) fn play(program: &firstboot::host::Program, _: &mut Files) -> Result<Vec<u8>, String> {
     match program.line().as_str() {
         "ip -j -4 address show up" => Ok(
             br#"[{"ifname":"eth0","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8,"scope":"global"}]}]"#

@@ -17,6 +17,8 @@ use crate::steps::network::Local;
 
 /// While this file is there, installing a package rebuilds the index of man pages.
 const MAN_DB: &str = "/var/lib/man-db/auto-update";
+/// There if man-db is installed.
+const MAN_DB_INSTALLED: &str = "/var/lib/dpkg/info/man-db.list";
 
 /// Brings settings, repository and packages to the machine.
 pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
@@ -45,7 +47,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let packages = packages(host, &plan);
     pi.status.say(&format!("installing {}", packages.join(" ")));
     pi.journal.settle(|journal| journal.install = Progress::Started).map_err(StepError::Journal)?;
-    let quiet = without_man_index(host)?;
+    let quiet = without_man_index(host, again)?;
     let installed = apt(host, "install Docker", install(&packages, again));
     with_man_index(host, quiet)?;
     installed?;
@@ -155,14 +157,19 @@ fn apt(host: &dyn Host, doing: &'static str, mut program: Program) -> Result<(),
     host.run(&program).map(|_| ()).map_err(|source| failed(doing, source))
 }
 
-/// Switches the rebuilding of the man page index off; says whether it was on.
-fn without_man_index(host: &dyn Host) -> Result<bool, StepError> {
-    let path = Path::new(MAN_DB);
-    let on = host.read(path).map_err(|source| failed("look at the man page index", source))?.is_some();
-    if on {
-        host.remove(path).map_err(|source| failed("switch the man page index off", source))?;
+/// Switches the rebuilding of the man page index off; says whether it is to be switched on again. An installation that
+/// was cut short had switched it off, too.
+fn without_man_index(host: &dyn Host, again: bool) -> Result<bool, StepError> {
+    let is_there = |path: &str| {
+        host.read(Path::new(path))
+            .map(|bytes| bytes.is_some())
+            .map_err(|source| failed("look at the man page index", source))
+    };
+    if is_there(MAN_DB)? {
+        host.remove(Path::new(MAN_DB)).map_err(|source| failed("switch the man page index off", source))?;
+        return Ok(true);
     }
-    Ok(on)
+    Ok(again && is_there(MAN_DB_INSTALLED)?)
 }
 
 fn with_man_index(host: &dyn Host, on: bool) -> Result<(), StepError> {

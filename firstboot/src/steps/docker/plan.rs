@@ -188,4 +188,35 @@ mod tests {
     fn a_system_without_a_code_name_cannot_be_planned_for() {
         assert_eq!(System::read("ID=debian\n", "arm64", ""), None);
     }
+
+    /// RFC 4880, 12.2: SHA-1 over 0x99, the length, and the public key packet, which is the first of the key block.
+    #[test]
+    fn the_pinned_key_is_dockers() {
+        let body: String = DOCKER_KEY
+            .lines()
+            .skip_while(|line| !line.is_empty())
+            .take_while(|line| !line.starts_with(['=', '-']))
+            .collect();
+        let bytes = decode_base64(&body);
+        // An old-format packet, tag 6, with a length of two bytes.
+        assert_eq!(bytes[0], 0x99);
+        let length = usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
+        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes[..3 + length]);
+        let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        assert_eq!(fingerprint, "9DC858229FC7DD38854AE2D88D81803C0EBFCD88");
+    }
+
+    fn decode_base64(text: &str) -> Vec<u8> {
+        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let (mut bytes, mut bits, mut held) = (Vec::new(), 0, 0_u32);
+        for digit in text.chars().filter_map(|c| ALPHABET.find(c)) {
+            held = held << 6 | u32::try_from(digit).unwrap();
+            bits += 6;
+            if bits >= 8 {
+                bits -= 8;
+                bytes.push(u8::try_from(held >> bits & 0xff).unwrap());
+            }
+        }
+        bytes
+    }
 }

@@ -1,0 +1,125 @@
+//! The installation of Docker on a machine in memory: what is run, in which order, and what a power cut leaves.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use cluster::card::DockerSource;
+use firstboot::agent::{self, Options};
+use firstboot::host::Program;
+use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
+use firstboot::journal::Progress;
+
+use crate::engine::Engine;
+use crate::world::{Pi, World, eventually};
+
+/// A machine with apt. Installing Docker leaves a mark in the files.
+fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
+    let line = program.line();
+    if line == "dpkg --print-architecture" {
+        return Ok(b"arm64\n".to_vec());
+    }
+    if line.starts_with("apt-get install") {
+        let file = Node::File { bytes: Vec::new(), mode: 0o755, owner: None };
+        files.insert("/usr/sbin/dockerd".into(), file);
+    }
+    if ["apt-get", "apt-cache", "dpkg", "systemctl start", "systemctl reset-failed"]
+        .iter()
+        .any(|start| line.starts_with(start))
+    {
+        return Ok(Vec::new());
+    }
+    crate::world::play(program, files)
+}
+
+fn file(text: &str) -> Node {
+    Node::File { bytes: text.as_bytes().to_vec(), mode: 0o644, owner: None }
+}
+
+/// A machine that waits to be installed by the agent, before its power is switched on.
+fn files(world: &World) -> Files {
+    let mut card = world.card("red01");
+    card.docker.source = DockerSource::Docker;
+    let mut files = world.files("red01", &world.ca.node("worker", "red01"), None);
+    files.insert(PathBuf::from(agent::STATE).join("card.json"), file(&serde_json::to_string(&card).unwrap()));
+    files.insert("/etc/os-release".into(), file("ID=debian\nVERSION_CODENAME=trixie\n"));
+    files.insert("/var/lib/man-db/auto-update".into(), file(""));
+    files.insert("/var/lib/dpkg/info/man-db.list".into(), file("/usr/bin/mandb\n"));
+    for folder in ["/etc/systemd/system", "/etc/apt/preferences.d", "/var/lib/man-db"] {
+        files.insert(folder.into(), Node::Folder { mode: 0o755, owner: None });
+    }
+    files
+}
+
+fn switch_on(world: &World, files: Files, power: Arc<Power>) -> Pi {
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    let host = Arc::new(FakeHost::new(Arc::clone(&power), files, clock).with_programs(with_apt));
+    let options =
+        Options { state: agent::STATE.into(), docker_socket: engine.socket.clone(), port: world.port };
+    let machine: Arc<FakeHost> = Arc::clone(&host);
+    let task = tokio::spawn(async move {
+        let Err(error) = agent::run(machine, options).await;
+        error
+    });
+    Pi { host, power, engine, task }
+}
+
+fn text(pi: &Pi, path: &str) -> String {
+    match pi.host.files().get(Path::new(path)) {
+        Some(Node::File { bytes, .. }) => String::from_utf8(bytes.clone()).unwrap(),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+fn at(log: &[String], start: &str) -> usize {
+    log.iter()
+        .position(|effect| effect.starts_with(start))
+        .unwrap_or_else(|| panic!("{start} not in {log:#?}"))
+}
+
+#[tokio::test]
+async fn settings_and_signed_repository_are_in_place_before_the_packages() {
+    let world = World::new(&["red01"]);
+    let pi = switch_on(&world, files(&world), Arc::default());
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    let log = pi.power.log();
+    let install = at(&log, "run apt-get install");
+    for before in
+        ["write /etc/docker/daemon.json", "write /etc/systemd/system/docker.service.d/", "run apt-get update"]
+    {
+        assert!(at(&log, before) < install, "{before}");
+    }
+    assert!(at(&log, "write /etc/apt/keyrings/docker.asc") < at(&log, "run apt-get update"));
+    assert!(
+        text(&pi, "/etc/apt/sources.list.d/docker.sources")
+            .contains("Signed-By: /etc/apt/keyrings/docker.asc")
+    );
+    assert!(log[install].contains("--no-install-recommends") && log[install].contains("DPkg::Lock::Timeout"));
+    assert!(!log[install].contains("--reinstall"));
+    assert_eq!(text(&pi, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
+}
+
+#[tokio::test]
+async fn an_installation_that_lost_its_power_is_made_good() {
+    let world = World::new(&["red01"]);
+    let whole = switch_on(&world, files(&world), Arc::default());
+    eventually(async || whole.journal().install == Progress::Completed).await;
+    whole.task.abort();
+    let install = at(&whole.power.log(), "run apt-get install");
+
+    // The power goes while apt is at work, and with it everything dpkg had not flushed.
+    let dying = switch_on(&world, files(&world), Power::with(Fault::DieAt(install)));
+    eventually(async || dying.power.is_gone()).await;
+    dying.task.abort();
+    assert_eq!(dying.journal().install, Progress::Started);
+
+    let again = switch_on(&world, dying.host.files(), Arc::default());
+    // Even an engine that answers is not taken for a good installation.
+    again.engine.start();
+    eventually(async || again.journal().install == Progress::Completed).await;
+    let log = again.power.log();
+    assert!(at(&log, "run dpkg --configure -a") < at(&log, "run apt-get install"));
+    assert!(log[at(&log, "run apt-get install")].contains("--reinstall"));
+    assert_eq!(text(&again, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
+}
