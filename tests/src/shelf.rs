@@ -14,6 +14,9 @@ use cluster::wire::{Board, BoardNode, Stage};
 use crate::product::Product;
 use crate::rack::Rack;
 
+/// Where the FAT partition of the Pi OS-like image begins, in bytes.
+pub const FAT_OFFSET: u64 = 16384 * 512;
+
 /// A folder with a cluster file, its cards, and the rack they are in. Everything goes when it is dropped.
 #[derive(Debug)]
 pub struct Shelf {
@@ -56,6 +59,36 @@ impl Shelf {
         let shelf = Self::prepare(product)?;
         shelf.make_cards(cluster_file)?;
         Ok(shelf)
+    }
+
+    /// The smallest useful cluster file for some nodes.
+    pub fn small_cluster(docker: &str, nodes: &str) -> String {
+        format!(
+            "version: 1\ncluster: red\nimage: pios-like.img.xz\nnodes: {nodes}\n\
+             user: {{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}}\ndocker: {docker}\n"
+        )
+    }
+
+    /// The image as `builder` unpacked it, but by `xz` itself.
+    pub fn unpacked_image(&self) -> Result<PathBuf> {
+        let path = self.folder().join("unpacked.img");
+        let status = Command::new("xz")
+            .args(["-dc", "-T0"])
+            .arg(&self.product.image)
+            .stdout(std::fs::File::create(&path)?)
+            .status()?;
+        ensure!(status.success(), "xz ended with {status}");
+        Ok(path)
+    }
+
+    /// Copies files and folders from a built card's FAT with mtools; names begin with `::`.
+    pub fn copy_fat(&self, node: &str, names: &[&str], to: &Path) -> Result<()> {
+        let drive = format!("{}@@{FAT_OFFSET}", self.card(node).display());
+        let mut words = vec!["-s", "-n", "-i", &drive];
+        words.extend(names);
+        let to = to.to_string_lossy();
+        words.push(&to);
+        images::run("mcopy", words)
     }
 
     /// Where the cluster file lies.

@@ -1,6 +1,11 @@
 //! The main claim: cards made by `builder` from one file become a swarm with nobody touching anything.
 //!
 //! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "these are tests: a panic is how they fail"
+)]
 
 use std::process::Command;
 use std::time::Duration;
@@ -11,7 +16,7 @@ use cluster::wire::{Board, BoardNode};
 use serde_json::Value;
 use tests::product::Product;
 use tests::repo::Repo;
-use tests::shelf::Shelf;
+use tests::shelf::{FAT_OFFSET, Shelf};
 
 /// Several installations of Docker share two cores and one network; a formed swarm ends the wait.
 const PATIENCE: Duration = Duration::from_secs(12 * 60);
@@ -24,7 +29,7 @@ fn text(bytes: &[u8]) -> String {
 /// Names of every file on a card's FAT, as mtools sees them, and the command line.
 fn fat_of(shelf: &Shelf, node: &str) -> Result<(String, String)> {
     let card = shelf.rack.card(node)?;
-    let drive = format!("{}@@{}", card.display(), 16384 * 512);
+    let drive = format!("{}@@{}", card.display(), FAT_OFFSET);
     let files = Command::new("mdir").args(["-/", "-b", "-i", &drive, "::"]).output()?;
     ensure!(files.status.success(), "mdir: {}", text(&files.stderr));
     let cmdline = Command::new("mtype").args(["-i", &drive, "::cmdline.txt"]).output()?;
@@ -126,7 +131,7 @@ fn five_cards_become_a_swarm() {
 #[test]
 fn workers_wait_for_a_manager_that_comes_two_minutes_late() {
     let product = Product::from_env().unwrap();
-    let mut shelf = Shelf::build(&product, &small_cluster("{source: debian}", "red[00-02]")).unwrap();
+    let mut shelf = Shelf::build(&product, &Shelf::small_cluster("{source: debian}", "red[00-02]")).unwrap();
     shelf.power_on("red02").unwrap();
     shelf.power_on("red01").unwrap();
     // The scenario itself, not a wait for something to become true.
@@ -147,7 +152,7 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
     let server = repo.serve(shelf.rack.gateway()).unwrap();
     std::fs::write(shelf.folder().join("right.asc"), repo.key()).unwrap();
     let docker = format!("{{source: docker, url: \"{}\", key: right.asc}}", server.url());
-    shelf.make_cards(&small_cluster(&docker, "red00")).unwrap();
+    shelf.make_cards(&Shelf::small_cluster(&docker, "red00")).unwrap();
     shelf.power_on("red00").unwrap();
     let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
     assert_formed(&board, &["red00"]);
@@ -159,7 +164,7 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
     let mut shelf = Shelf::prepare(&product).unwrap();
     let server = repo.serve(shelf.rack.gateway()).unwrap();
     let docker = format!("{{source: docker, url: \"{}\"}}", server.url());
-    shelf.make_cards(&small_cluster(&docker, "red00")).unwrap();
+    shelf.make_cards(&Shelf::small_cluster(&docker, "red00")).unwrap();
     shelf.power_on("red00").unwrap();
     let refused = |board: &Board| board.nodes.iter().any(|node| error_of(node).is_some());
     let board = shelf.wait_board(PATIENCE, refused).unwrap();
@@ -171,11 +176,4 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
 
 fn error_of(node: &BoardNode) -> Option<&str> {
     Some(node.report.as_ref()?.error.as_ref()?.message.as_str())
-}
-
-fn small_cluster(docker: &str, nodes: &str) -> String {
-    format!(
-        "version: 1\ncluster: red\nimage: pios-like.img.xz\nnodes: {nodes}\n\
-         user: {{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}}\ndocker: {docker}\n"
-    )
 }
