@@ -48,6 +48,8 @@ impl Shelf {
 
     /// Writes the cluster file and builds its cards.
     pub fn make_cards(&self, cluster_file: &str) -> Result<()> {
+        // The shelf's folder is its user's home, for this process as well as for `builder`.
+        let cluster_file = cluster_file.replace("~/", "./");
         std::fs::write(self.folder().join("cluster.yaml"), cluster_file)?;
         let built = self.builder(["build", "-o", "cards"])?;
         ensure!(built.status.success(), "builder build: {}", String::from_utf8_lossy(&built.stderr));
