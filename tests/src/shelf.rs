@@ -204,7 +204,7 @@ pub fn times(node: &BoardNode, powered_on: std::time::SystemTime) -> BTreeMap<St
 pub fn join_delays(board: &Board) -> BTreeMap<String, f64> {
     let mark = |node: &BoardNode, stage| {
         let marks = node.report.iter().flat_map(|report| &report.marks);
-        marks.filter(|mark| mark.stage == stage).map(|mark| mark.unix_ms).last()
+        marks.filter(|mark| mark.stage == stage).map(|mark| mark.unix_ms).next_back()
     };
     let manager = board.nodes.iter().find(|node| node.role == cluster::identity::Role::Manager);
     let Some(init) = manager.and_then(|node| mark(node, Stage::Swarm)) else {

@@ -1,9 +1,5 @@
 //! The arm64 binary, run by user-mode emulation: the one program that no other test here can run as it will be run.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "these are tests: a panic is how they fail"
-)]
+#![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
 use std::fs;
 use std::path::Path;

@@ -1,12 +1,6 @@
 //! The main claim: cards made by `builder` from one file become a swarm with nobody touching anything.
 //!
 //! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "these are tests: a panic is how they fail"
-)]
-
 use std::process::Command;
 use std::time::Duration;
 
