@@ -156,11 +156,13 @@ impl Shelf {
         }
     }
 
-    /// Waits until the swarm is formed, telling `seen` of every board.
+    /// Waits until the swarm is formed and every node has said that it knows, telling `seen` of every board.
     pub fn wait_formed(&self, timeout: Duration, mut seen: impl FnMut(&Board)) -> Result<Board> {
         self.wait_board(timeout, |board| {
             seen(board);
-            board.formed
+            let knows =
+                |node: &BoardNode| node.report.as_ref().is_some_and(|report| report.stage == Stage::Ready);
+            board.formed && board.nodes.iter().all(knows)
         })
     }
 

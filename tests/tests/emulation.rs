@@ -60,9 +60,7 @@ fn the_arm64_seed_stage_takes_a_real_card_onto_a_root_tree() {
     assert_eq!(fs::read(root.join("var/lib/firstboot/node-key.pem")).unwrap(), node_key);
     assert!(root.join("etc/systemd/system/multi-user.target.wants/firstboot.service").is_symlink());
     for secret in ["swarm/node-key.pem", "swarm/secrets.json", "swarm/ssh-host-key", "userconf.txt"] {
-        // Without a program to make the user, userconf.txt stays for the OS to try.
-        let stays = secret == "userconf.txt";
-        assert_eq!(fat.join(secret).exists(), stays, "{secret}");
+        assert!(!fat.join(secret).exists(), "{secret}");
     }
     let cmdline = fs::read_to_string(fat.join("cmdline.txt")).unwrap();
     assert!(!cmdline.split_whitespace().any(cluster::hook::is_hook_token), "{cmdline}");
