@@ -1,6 +1,7 @@
 //! The main claim: cards made by `builder` from one file become a swarm with nobody touching anything.
 //!
 //! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,6 +31,14 @@ fn fat_of(shelf: &Shelf, node: &str) -> Result<(String, String)> {
     Ok((text(&files.stdout), text(&cmdline.stdout)))
 }
 
+/// Whether a text is in any sector of the FAT partition, deleted files included.
+fn is_anywhere_on_the_fat(card: &Path, needle: &str) -> Result<bool> {
+    let script = r#"dd if="$1" bs=1M iflag=skip_bytes,count_bytes skip="$2" count=512M status=none | grep -aqF -e "$3""#;
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash"]).arg(card).args([&FAT_OFFSET.to_string(), needle]);
+    Ok(bash.status()?.success())
+}
+
 fn assert_formed(board: &Board, nodes: &[&str]) {
     assert!(board.formed);
     let names: Vec<String> = board.nodes.iter().map(|node| node.name.to_string()).collect();
@@ -55,8 +64,14 @@ fn five_cards_become_a_swarm() {
     assert!(text(&unreachable.stderr).contains("hint:"), "{}", text(&unreachable.stderr));
 
     for node in NODES {
+        let key =
+            std::fs::read_to_string(shelf.secrets().unwrap().join(format!("nodes/{node}-key.pem"))).unwrap();
+        // Else the search below would find nothing for the wrong reason.
+        assert!(is_anywhere_on_the_fat(&shelf.card(node), key.lines().nth(1).unwrap()).unwrap(), "{node}");
         shelf.power_on(node).unwrap();
     }
+    // The manager answers from its first second on the network, long before there is a Docker.
+    shelf.wait_board(PATIENCE, |_| true).unwrap();
     let waited = shelf.builder(["status", "--wait", "--timeout", "1s"]).unwrap();
     assert_eq!(waited.status.code(), Some(6), "{}", text(&waited.stderr));
 
@@ -117,6 +132,12 @@ fn five_cards_become_a_swarm() {
             assert!(!files.contains(secret), "{node} still has {secret}:\n{files}");
         }
         assert!(files.contains("status.txt"), "{node}:\n{files}");
+        for key in [format!("{node}-key.pem"), format!("{node}-ssh-host-key")] {
+            let key = std::fs::read_to_string(shelf.secrets().unwrap().join("nodes").join(key)).unwrap();
+            let line = key.lines().nth(1).unwrap();
+            let card = shelf.rack.card(node).unwrap();
+            assert!(!is_anywhere_on_the_fat(&card, line).unwrap(), "{node} still has a private key's bytes");
+        }
         assert!(cmdline.split_whitespace().any(|word| word == "cgroup_enable=memory"), "{node}: {cmdline}");
         assert!(!cmdline.split_whitespace().any(cluster::hook::is_hook_token), "{node}: {cmdline}");
     }

@@ -1,6 +1,6 @@
 //! The rack itself, with a card made by hand: a shell script stands for the agent's seed stage.
 //!
-//! Needs root and the Pi OS-like image, which is made once and kept below the build's target folder.
+//! Needs root and the Pi OS-like image that `cargo xtask test` makes; unpacked, it is kept below the target folder.
 #![expect(clippy::unwrap_used, reason = "these are tests and their helpers: a panic is how they fail")]
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cluster::hook;
+use tests::product::Product;
 use tests::rack::Rack;
 use tests::repo::Repo;
 use tests::wait;
@@ -31,9 +32,9 @@ echo new >swarm/deeper/file
 "#;
 
 static IMAGE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
-    let packed = images::pios(&images::host_architecture().unwrap(), &cache).unwrap();
-    let image = packed.with_extension("");
+    let packed = Product::from_env().unwrap().image;
+    let name = packed.file_stem().unwrap();
+    let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !image.exists() {
         let script = r#"xz -dc -T0 "$1" | cp --sparse=always /dev/stdin "$2.part" && mv "$2.part" "$2""#;
         let names = [packed, image.clone()].map(PathBuf::into_os_string);

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    listener: TcpListener,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -27,17 +28,19 @@ impl Server {
         let address = listener.local_addr().context("cannot ask for the port")?;
         let stopping = Arc::new(AtomicBool::new(false));
         let (folder, is_stopping) = (folder.to_owned(), Arc::clone(&stopping));
+        let accepting = listener.try_clone().context("cannot share the listener")?;
         let thread = thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for stream in accepting.incoming() {
                 if is_stopping.load(Ordering::SeqCst) {
                     return;
                 }
+                let Ok(stream) = stream else { continue };
                 let folder = folder.clone();
                 // A client that goes away in the middle is its own affair.
                 thread::spawn(move || drop(answer(&stream, &folder)));
             }
         });
-        Ok(Self { address, stopping, thread: Some(thread) })
+        Ok(Self { address, listener, stopping, thread: Some(thread) })
     }
 
     /// Base URL, without a slash at the end.
@@ -49,8 +52,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
-        // Wakes the thread; if that fails its listener is gone already.
-        drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(5)));
+        // Wakes the thread, also when the address has gone with its bridge and nobody could connect any more.
+        if rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both).is_err() {
+            return;
+        }
         if let Some(thread) = self.thread.take() {
             drop(thread.join());
         }
