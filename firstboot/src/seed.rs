@@ -1,11 +1,12 @@
 //! The seed stage: identity onto the root partition, without a network.
 //!
-//! Runs once as root, started by the words on the kernel command line, before anything of the normal boot: no network,
-//! no D-Bus, root and FAT writable. Its first act is to take those words out again, so that whatever happens later,
-//! the next boot is a normal one. Then come the [`PARTS`], each on its own: what fails is written down and the next
-//! part is done, because a node that has no German keyboard is still a node.
+//! Runs as root, started by the words on the kernel command line, before anything of the normal boot: no network,
+//! no D-Bus, root and FAT writable. The [`PARTS`] come each on its own: what fails is written down and the next part is
+//! done, because a node that has no German keyboard is still a node. Then the words are taken out.
 //!
-//! Every part may be cut short by the power and done again. `seed.json` on the root partition says that binary and
+//! Every part may be cut short by the power and done again. The words stay until the end, so that the next boot does
+//! just that; but a run that finds an earlier one unfinished takes them out first. So a single power cut costs nothing,
+//! and whatever ends a run, a boot after the second is a normal one. `seed.json` on the root partition says that binary and
 //! keys are safely there; only from then on are the secrets on the FAT destroyed, and never read again.
 
 use std::error::Error;
@@ -136,7 +137,11 @@ pub fn run(root: &dyn Host, fat: &dyn Host, folder: &Path) -> Outcome {
         }
         result.is_ok()
     };
-    let hook_is_out = note("kernel command line", hook::take_out(fat));
+    let is_first = match hook::begin(fat, folder) {
+        Ok(is_first) => is_first,
+        Err(error) => note("note of the beginning", Err(error)),
+    };
+    let taken_out_early = (!is_first).then(|| hook::take_out(fat));
     let card = match read_card(fat, folder) {
         Ok(card) => Some(card),
         Err(error) => {
@@ -149,6 +154,10 @@ pub fn run(root: &dyn Host, fat: &dyn Host, folder: &Path) -> Outcome {
         if let Some(seed) = &seed {
             note(name, part(seed));
         }
+    }
+    let hook_is_out = note("kernel command line", taken_out_early.unwrap_or_else(|| hook::take_out(fat)));
+    if hook_is_out {
+        note("note of the beginning", hook::end(fat, folder));
     }
     let text = status::text(seed.as_ref().map(|seed| &seed.card), hook_is_out, &problems);
     if let Err(error) = fat.write(&folder.join(card::STATUS), text.as_bytes(), 0o644, None) {

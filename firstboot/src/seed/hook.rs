@@ -10,6 +10,24 @@ use crate::host::Host;
 /// On the FAT; the firmware reads it there whatever the OS calls the folder.
 const CMDLINE: &str = "/cmdline.txt";
 
+/// In the payload's folder while a seed stage is under way.
+const BEGUN: &str = "begun";
+
+/// Notes that a run begins. `false` when an earlier one was cut short.
+pub(super) fn begin(fat: &dyn Host, folder: &Path) -> Result<bool, SeedError> {
+    let begun = folder.join(BEGUN);
+    if fat.read(&begun)?.is_some() {
+        return Ok(false);
+    }
+    fat.write(&begun, b"", 0o644, None)?;
+    Ok(true)
+}
+
+/// Removes the note of [`begin`].
+pub(super) fn end(fat: &dyn Host, folder: &Path) -> Result<(), SeedError> {
+    Ok(fat.remove(&folder.join(BEGUN))?)
+}
+
 /// Whether the next boot would start the seed stage again.
 pub(super) fn is_set(fat: &dyn Host) -> Result<bool, SeedError> {
     let cmdline = fat.read(Path::new(CMDLINE))?;
