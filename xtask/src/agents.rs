@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::{cross, setup};
@@ -21,17 +21,22 @@ pub(crate) struct AgentArgs {
 
 /// Builds the named architecture or both, aarch64 and this machine's.
 pub(crate) fn run(args: &AgentArgs) -> Result<()> {
-    let host = std::env::consts::ARCH;
-    let mut wanted = match &args.arch {
+    let wanted = match &args.arch {
         Some(arch) => vec![arch.as_str()],
-        None => vec!["aarch64", host],
+        None => architectures(),
     };
-    wanted.dedup();
     for arch in wanted {
         let path = build(arch, args.debian)?;
         setup::say(&format!("{} ({} KiB)", path.display(), std::fs::metadata(&path)?.len() / 1024));
     }
     Ok(())
+}
+
+/// The Pi's, and this machine's for the rack.
+fn architectures() -> Vec<&'static str> {
+    let mut both = vec!["aarch64", std::env::consts::ARCH];
+    both.dedup();
+    both
 }
 
 /// Builds one architecture and copies the binary beside `builder` in `target/debug` and `target/release`.
@@ -67,8 +72,7 @@ fn place(built: &Path, folder: &Path, arch: &str) -> Result<PathBuf> {
 }
 
 fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
-    // Kept across clones: it is mostly libraries, which do not change.
-    let folder = setup::cache()?.join("agents");
+    let folder = folder(arch)?;
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(setup::workspace())
@@ -110,21 +114,27 @@ fn rustup_targets() -> Vec<String> {
 }
 
 /// Builds what demo and tests put on cards and run: both agents and the release `builder`. Gives `builder`'s path.
+///
+/// All at once: the end of each build is one long link on one core.
 pub(crate) fn product() -> Result<PathBuf> {
-    for arch in ["aarch64", std::env::consts::ARCH] {
-        build(arch, false)?;
-    }
-    let mut cargo = Command::new("cargo");
-    cargo.current_dir(setup::workspace()).args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--release",
-        "--package",
-        "builder",
-    ]);
-    setup::run(&mut cargo)?;
     let builder = setup::target().join("release/builder");
-    ensure!(builder.is_file(), "cargo made no {}", builder.display());
-    Ok(builder)
+    std::thread::scope(|scope| {
+        let start = |arch| scope.spawn(move || build(arch, false));
+        let agents: Vec<_> = architectures().into_iter().map(start).collect();
+        let mut cargo = Command::new("cargo");
+        cargo.current_dir(setup::workspace());
+        cargo.args(["build", "--quiet", "--locked", "--release", "--package", "builder"]);
+        setup::run(&mut cargo)?;
+        for agent in agents {
+            agent.join().map_err(|_| anyhow!("building an agent panicked"))??;
+        }
+        ensure!(builder.is_file(), "cargo made no {}", builder.display());
+        Ok(builder)
+    })
+}
+
+/// Where cargo builds an agent. Kept across clones: it is mostly libraries, which do not change. One folder per
+/// architecture, since cargo locks it.
+pub(crate) fn folder(arch: &str) -> Result<PathBuf> {
+    Ok(setup::cache()?.join("agents").join(arch))
 }

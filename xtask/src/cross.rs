@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::setup;
+use crate::{agents, setup};
 
 /// Raise it when the making of the tree changes.
 const RECIPE: &str = "1";
@@ -23,7 +23,7 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
     let tree = tree(debian)?;
     // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
     setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
-    let folder = setup::cache()?.join("agents");
+    let folder = agents::folder(arch)?;
     std::fs::create_dir_all(&folder)?;
     let target = format!("{arch}-unknown-linux-gnu");
     let gcc = format!("{arch}-linux-gnu-gcc");
