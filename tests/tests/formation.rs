@@ -1,5 +1,7 @@
 //! The main claim: cards made by `builder` from one file become a swarm with nobody touching anything.
 //!
+//! Each test has node names of its own: two racks may run at once, and this machine asks both for `.local` names.
+//!
 //! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
 use std::path::Path;
 use std::process::Command;
@@ -146,14 +148,14 @@ fn five_cards_become_a_swarm() {
 #[test]
 fn workers_wait_for_a_manager_that_comes_two_minutes_late() {
     let product = Product::from_env().unwrap();
-    let mut shelf = Shelf::build(&product, &Shelf::small_cluster("{source: debian}", "red[00-02]")).unwrap();
-    shelf.power_on("red02").unwrap();
-    shelf.power_on("red01").unwrap();
+    let mut shelf = Shelf::build(&product, &Shelf::small_cluster("{source: debian}", "blue[00-02]")).unwrap();
+    shelf.power_on("blue02").unwrap();
+    shelf.power_on("blue01").unwrap();
     // The scenario itself, not a wait for something to become true.
     std::thread::sleep(Duration::from_secs(120));
-    shelf.power_on("red00").unwrap();
+    shelf.power_on("blue00").unwrap();
     let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
-    assert_formed(&board, &["red00", "red01", "red02"]);
+    assert_formed(&board, &["blue00", "blue01", "blue02"]);
 }
 
 #[test]
@@ -167,11 +169,11 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
     let server = repo.serve(shelf.rack.gateway()).unwrap();
     std::fs::write(shelf.folder().join("right.asc"), repo.key()).unwrap();
     let docker = format!("{{source: docker, url: \"{}\", key: right.asc}}", server.url());
-    shelf.make_cards(&Shelf::small_cluster(&docker, "red00")).unwrap();
-    shelf.power_on("red00").unwrap();
+    shelf.make_cards(&Shelf::small_cluster(&docker, "green00")).unwrap();
+    shelf.power_on("green00").unwrap();
     let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
-    assert_formed(&board, &["red00"]);
-    let installed = shelf.rack.exec("red00", &["dpkg-query", "-W", "-f=${Version}", "docker-ce"]).unwrap();
+    assert_formed(&board, &["green00"]);
+    let installed = shelf.rack.exec("green00", &["dpkg-query", "-W", "-f=${Version}", "docker-ce"]).unwrap();
     assert_eq!(text(&installed.stdout), repo.version());
     drop(shelf);
 
@@ -179,13 +181,13 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
     let mut shelf = Shelf::prepare(&product).unwrap();
     let server = repo.serve(shelf.rack.gateway()).unwrap();
     let docker = format!("{{source: docker, url: \"{}\"}}", server.url());
-    shelf.make_cards(&Shelf::small_cluster(&docker, "red00")).unwrap();
-    shelf.power_on("red00").unwrap();
+    shelf.make_cards(&Shelf::small_cluster(&docker, "green00")).unwrap();
+    shelf.power_on("green00").unwrap();
     let refused = |board: &Board| board.nodes.iter().any(|node| error_of(node).is_some());
     let board = shelf.wait_board(PATIENCE, refused).unwrap();
     let error = error_of(&board.nodes[0]).unwrap();
     assert!(error.contains("sign") || error.contains("NO_PUBKEY"), "{error}");
-    let installed = shelf.rack.exec("red00", &["dpkg-query", "-W", "docker-ce"]).unwrap();
+    let installed = shelf.rack.exec("green00", &["dpkg-query", "-W", "docker-ce"]).unwrap();
     assert!(!installed.status.success(), "{}", text(&installed.stdout));
 }
 
