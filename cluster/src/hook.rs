@@ -1,13 +1,14 @@
 //! The words on the kernel command line that start the seed stage, and their removal.
 //!
-//! All four are needed: without `systemd.unit=` systemd's run-generator loses to an existing default target,
-//! without the failure action a failing command powers the Pi off (systemd 247, 252 and 257, tried).
+//! All four are needed: without `systemd.unit=` systemd's run-generator loses to an existing default target, and
+//! without the actions the end of the command powers the Pi off (systemd 247, 252 and 257, tried). After a seed stage
+//! that ended well nothing is left to systemd: it goes on to the normal boot by itself. After any other a reboot does.
 
 /// The words the builder appends, last on the line; `mount` is where the OS mounts the FAT partition.
 pub fn tokens(mount: &str) -> [String; 4] {
     [
         format!("systemd.run={mount}/{}/{}", crate::card::FOLDER, crate::card::RUN),
-        "systemd.run_success_action=reboot".to_owned(),
+        "systemd.run_success_action=none".to_owned(),
         "systemd.run_failure_action=reboot".to_owned(),
         "systemd.unit=kernel-command-line.target".to_owned(),
     ]

@@ -4,13 +4,12 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::{env, io, thread};
+use std::{env, io};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use firstboot::agent::{self, Options};
 use firstboot::host::real::RealHost;
-use firstboot::host::{Host, Program};
 use firstboot::seed;
 use tracing_subscriber::EnvFilter;
 
@@ -83,26 +82,18 @@ fn card(payload: Option<PathBuf>) -> io::Result<Card> {
     Ok(Card { payload, fat, folder })
 }
 
-/// Runs the seed stage; its end is the end of this boot.
+/// Runs the seed stage; on the machine itself the same boot then goes on to the normal one.
 fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     let outcome = seed::run(&root, &card.fat, &card.folder);
     // systemd shows this on the screen and the serial line. Nobody is there to tell if that fails.
     io::stderr().write_all(outcome.text.as_bytes()).unwrap_or_default();
-    if outcome.hook_is_out {
-        return ExitCode::SUCCESS;
-    }
     if !root.is_machine() {
-        return ExitCode::FAILURE;
+        return if outcome.hook_is_out { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    // Ending now would restart into the seed stage for ever. So the normal boot is started from within this one,
-    // which then never ends.
-    for args in [vec!["daemon-reload"], vec!["start", "--no-block", "multi-user.target"]] {
-        let args = args.into_iter().map(str::to_owned).collect();
-        root.run(&Program { args, ..Program::new("systemctl", []) }).unwrap_or_default();
-    }
-    loop {
-        thread::park();
-    }
+    let Err(error) = seed::go_on(&root, outcome.card.as_ref()) else { return ExitCode::SUCCESS };
+    writeln!(io::stderr(), "cannot go on to the normal boot: {error}").unwrap_or_default();
+    // On failure systemd reboots. With our words out that is a normal boot; else it would be this one again, for ever.
+    if outcome.hook_is_out { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Runs the agent on one thread; what blocks runs beside it.

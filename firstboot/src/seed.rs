@@ -6,7 +6,8 @@
 //!
 //! Every part may be cut short by the power and done again. The words stay until the end, so that the next boot does
 //! just that; but a run that finds an earlier one unfinished takes them out first. So a single power cut costs nothing,
-//! and whatever ends a run, a boot after the second is a normal one. `seed.json` on the root partition says that binary and
+//! and whatever ends a run, a boot after the second is a normal one. At the end the same boot goes on to what it would
+//! have been without us ([`go_on`]). `seed.json` on the root partition says that binary and
 //! keys are safely there; only from then on are the secrets on the FAT destroyed, and never read again.
 
 use std::error::Error;
@@ -23,12 +24,15 @@ mod hostname;
 mod install;
 mod locale;
 mod network;
+mod onward;
 mod scrub;
 mod ssh;
 mod status;
 mod units;
 mod user;
 mod wifi;
+
+pub use onward::go_on;
 
 /// Where the agent finds its payload and keeps its state.
 pub const STATE: &str = "/var/lib/firstboot";
@@ -113,7 +117,9 @@ const PARTS: [(&str, Part); 16] = [
 /// How a seed stage ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Whether the next boot is a normal one. If not, the caller must not let this boot end.
+    /// The payload; `None` when it cannot be used.
+    pub card: Option<Card>,
+    /// Whether the next boot is a normal one. If not, this boot must not end in a reboot: that would go on for ever.
     pub hook_is_out: bool,
     /// What could not be done: part and reason. No secrets.
     pub problems: Vec<(&'static str, String)>,
@@ -165,7 +171,7 @@ pub fn run(root: &dyn Host, fat: &dyn Host, folder: &Path) -> Outcome {
     }
     root.sync();
     fat.sync();
-    Outcome { hook_is_out, problems, text }
+    Outcome { card: seed.map(|seed| seed.card), hook_is_out, problems, text }
 }
 
 fn read_card(fat: &dyn Host, folder: &Path) -> Result<Card, SeedError> {

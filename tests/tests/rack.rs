@@ -18,7 +18,8 @@ use tests::wait;
 
 const FAT: &str = "8388608";
 
-/// Renames the node, leaves traces on the FAT, takes its own words out of the command line.
+/// Renames the node, leaves traces on the FAT, takes its own words out of the command line. Then it fails, as a seed
+/// stage does that cannot go on: systemd reboots.
 const SEED: &str = r#"#!/bin/sh
 cd /boot/firmware || exit 1
 sed -i 's/ systemd\..*//' cmdline.txt
@@ -29,6 +30,7 @@ systemctl is-active NetworkManager >swarm/network-manager
 rm LICENCE.broadcom
 mkdir swarm/deeper
 echo new >swarm/deeper/file
+exit 1
 "#;
 
 static IMAGE: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -36,9 +38,9 @@ static IMAGE: LazyLock<PathBuf> = LazyLock::new(|| {
     let name = packed.file_stem().unwrap();
     let image = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     if !image.exists() {
-        let script = r#"xz -dc -T0 "$1" | cp --sparse=always /dev/stdin "$2.part" && mv "$2.part" "$2""#;
+        let script = r#"set -o pipefail; xz -dc -T0 "$1" | cp --sparse=always /dev/stdin "$2.part" && mv "$2.part" "$2""#;
         let names = [packed, image.clone()].map(PathBuf::into_os_string);
-        images::run("sh", ["-ec", script, "sh"].map(Into::into).into_iter().chain(names)).unwrap();
+        images::run("bash", ["-ec", script, "bash"].map(Into::into).into_iter().chain(names)).unwrap();
     }
     image
 });

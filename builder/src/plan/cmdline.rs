@@ -44,7 +44,7 @@ mod tests {
             line,
             format!(
                 "{TRIXIE} cgroup_enable=memory cfg80211.ieee80211_regdom=DE systemd.run=/boot/firmware/swarm/run \
-                 systemd.run_success_action=reboot systemd.run_failure_action=reboot \
+                 systemd.run_success_action=none systemd.run_failure_action=reboot \
                  systemd.unit=kernel-command-line.target\n"
             )
         );

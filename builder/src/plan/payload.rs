@@ -117,7 +117,7 @@ fn readme(cluster: &Cluster, node: &Node) -> String {
         "This is the card of {name}, a {role} of the cluster {}.\n\
          \n\
          Put it into a Raspberry Pi and power it on. At the first boot the program {folder}/run sets the Pi up, takes its\n\
-         words off cmdline.txt, destroys the secrets on this partition and reboots. What it did is in {folder}/{status}.\n\
+         words off cmdline.txt and destroys the secrets on this partition. What it did is in {folder}/{status}.\n\
          \n\
          Until then this card holds keys: whoever has it can pose as this Pi.\n\
          Only one Pi may ever use it. For another Pi make another card.\n\

@@ -13,7 +13,7 @@ use super::*;
 use crate::host::Owner;
 use crate::host::fake::{FakeHost, Fault, Node, Power};
 
-mod pi;
+pub(super) mod pi;
 
 #[test]
 fn a_card_becomes_a_node() {

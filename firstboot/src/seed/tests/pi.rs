@@ -24,7 +24,7 @@ pub(super) const HOST_KEY: &str =
 /// When the card was made; the Pi's clock stands a year before.
 pub(super) const MADE: u64 = 1_790_000_000;
 
-pub(super) fn card() -> Card {
+pub(in crate::seed) fn card() -> Card {
     let ip = |last| std::net::Ipv4Addr::new(10, 1, 1, last);
     let node = |name: &str, role, address| Planned {
         name: name.try_into().unwrap(),
@@ -68,7 +68,7 @@ pub(super) fn secrets() -> CardSecrets {
     }
 }
 
-pub(super) fn disk(files: &[(&str, &[u8])]) -> Files {
+pub(in crate::seed) fn disk(files: &[(&str, &[u8])]) -> Files {
     let mut disk = Files::new();
     for (path, bytes) in files {
         for parent in Path::new(path).ancestors().skip(1) {
