@@ -1,5 +1,6 @@
 //! What crosses crates: the rack of virtual Pis, cards, fixtures and their generators.
 
+pub mod desk;
 pub mod product;
 pub mod rack;
 pub mod repo;

@@ -1,117 +1,46 @@
-//! A shelf: cards made by the real `builder` from a cluster file, in a rack, as a user would have it.
+//! A shelf: a desk's cards in a rack, as a user would have them.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use builder::error::Failure;
-use builder::remote::Manager;
+use anyhow::{Context as _, Result};
 use cluster::wire::{Board, BoardNode, Stage};
 
+use crate::desk::Desk;
 use crate::product::Product;
 use crate::rack::Rack;
+use crate::wait;
 
-/// Where the FAT partition of the Pi OS-like image begins, in bytes.
-pub const FAT_OFFSET: u64 = 16384 * 512;
-
-/// A folder with a cluster file, its cards, and the rack they are in. Everything goes when it is dropped.
+/// A desk and the rack its cards are in. Everything goes when it is dropped.
 #[derive(Debug)]
 pub struct Shelf {
     /// The rack.
     pub rack: Rack,
-    folder: tempfile::TempDir,
-    product: Product,
+    desk: Desk,
     powered_on: Vec<String>,
 }
 
+impl Deref for Shelf {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
+    }
+}
+
 impl Shelf {
-    /// A folder with the operator's SSH key and the image in it, and an empty rack.
+    /// A desk without cards, and an empty rack.
     pub fn prepare(product: &Product) -> Result<Self> {
-        let shelf = Self {
-            rack: Rack::new("shelf")?,
-            folder: tempfile::tempdir()?,
-            product: product.clone(),
-            powered_on: Vec::new(),
-        };
-        let folder = shelf.folder();
-        std::os::unix::fs::symlink(&product.image, folder.join("pios-like.img.xz"))?;
-        std::fs::create_dir(folder.join(".ssh"))?;
-        let key = folder.join(".ssh/id_ed25519");
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
-        ensure!(made.success(), "ssh-keygen ended with {made}");
-        Ok(shelf)
+        Ok(Self { rack: Rack::new("shelf")?, desk: Desk::prepare(product)?, powered_on: Vec::new() })
     }
 
-    /// Writes the cluster file and builds its cards.
-    pub fn make_cards(&self, cluster_file: &str) -> Result<()> {
-        // The shelf's folder is its user's home, for this process as well as for `builder`.
-        let cluster_file = cluster_file.replace("~/", "./");
-        std::fs::write(self.folder().join("cluster.yaml"), cluster_file)?;
-        let built = self.builder(["build", "-o", "cards"])?;
-        ensure!(built.status.success(), "builder build: {}", String::from_utf8_lossy(&built.stderr));
-        Ok(())
-    }
-
-    /// [`Self::prepare`] and [`Self::make_cards`].
+    /// A desk with cards, and an empty rack.
     pub fn build(product: &Product, cluster_file: &str) -> Result<Self> {
         let shelf = Self::prepare(product)?;
         shelf.make_cards(cluster_file)?;
         Ok(shelf)
-    }
-
-    /// The smallest useful cluster file for some nodes.
-    pub fn small_cluster(docker: &str, nodes: &str) -> String {
-        format!(
-            "version: 1\ncluster: red\nimage: pios-like.img.xz\nnodes: {nodes}\n\
-             user: {{name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}}\ndocker: {docker}\n"
-        )
-    }
-
-    /// The image as `builder` unpacked it, but by `xz` itself.
-    pub fn unpacked_image(&self) -> Result<PathBuf> {
-        let path = self.folder().join("unpacked.img");
-        let status = Command::new("xz")
-            .args(["-dc", "-T0"])
-            .arg(&self.product.image)
-            .stdout(std::fs::File::create(&path)?)
-            .status()?;
-        ensure!(status.success(), "xz ended with {status}");
-        Ok(path)
-    }
-
-    /// Copies files and folders from a built card's FAT with mtools; names begin with `::`.
-    pub fn copy_fat(&self, node: &str, names: &[&str], to: &Path) -> Result<()> {
-        let drive = format!("{}@@{FAT_OFFSET}", self.card(node).display());
-        let mut words = vec!["-s", "-n", "-i", &drive];
-        words.extend(names);
-        let to = to.to_string_lossy();
-        words.push(&to);
-        images::run("mcopy", words)
-    }
-
-    /// Where the cluster file lies.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
-    /// The card image of a node.
-    pub fn card(&self, node: &str) -> PathBuf {
-        self.folder().join("cards").join(format!("{node}.img"))
-    }
-
-    /// Runs `builder` as the user would, in the cluster file's folder.
-    pub fn builder<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
-        Command::new(&self.product.builder)
-            .current_dir(self.folder())
-            .env("HOME", self.folder())
-            .env("XDG_CACHE_HOME", &self.product.cache)
-            .args(args)
-            .output()
-            .with_context(|| format!("cannot start {}", self.product.builder.display()))
     }
 
     /// Runs a command on a node by SSH, with nothing but what `builder` wrote: strict host keys, the user's key.
@@ -127,33 +56,12 @@ impl Shelf {
             .context("cannot start ssh")
     }
 
-    /// The secrets folder `builder` made.
-    pub fn secrets(&self) -> Result<PathBuf> {
-        let mut found = std::fs::read_dir(self.folder())?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "secrets"));
-        found.next().context("builder made no secrets folder")
-    }
-
     /// Puts a node's card in and powers it on.
     pub fn power_on(&mut self, node: &str) -> Result<()> {
         let card = self.card(node);
         self.rack.insert(node, &card)?;
         self.powered_on.push(node.to_owned());
         self.rack.power_on(node)
-    }
-
-    /// The manager's board, found as `builder status` finds it; `None` while nobody answers.
-    pub fn board(&self) -> Result<Option<Board>> {
-        let failed = |failure: Failure| anyhow::anyhow!("{}", failure.render());
-        let project = builder::project::load(&self.folder().join("cluster.yaml")).map_err(failed)?;
-        let identities = builder::pki::existing(&project).map_err(failed)?;
-        let mut manager = Manager::new(&project, &identities, None).map_err(failed)?;
-        match manager.board() {
-            Ok(board) => Ok(Some(board)),
-            Err(error) if error.is_transient() => Ok(None),
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Waits until the swarm is formed and every node has said that it knows, telling `seen` of every board.
@@ -168,19 +76,13 @@ impl Shelf {
 
     /// Waits for a board that is as wanted.
     pub fn wait_board(&self, timeout: Duration, mut wanted: impl FnMut(&Board) -> bool) -> Result<Board> {
-        let deadline = Instant::now() + timeout;
         let mut last = None;
-        while Instant::now() < deadline {
-            if let Some(board) = self.board()? {
-                if wanted(&board) {
-                    return Ok(board);
-                }
-                last = Some(board);
-            }
-            // Between two looks at the board; the deadline above bounds it.
-            std::thread::sleep(Duration::from_secs(1));
-        }
-        bail!("not as wanted within {timeout:?}: {last:#?}\n{}", self.consoles())
+        // The manager answers an operator about once a second.
+        wait::every(Duration::from_secs(1), "the board as wanted", timeout, || {
+            last = self.board(None)?.or(last.take());
+            Ok(last.take_if(|board| wanted(board)))
+        })
+        .with_context(|| format!("{last:#?}\n{}", self.consoles()))
     }
 
     /// The end of every node's console, for a failure's message.

@@ -9,7 +9,20 @@ use anyhow::{Result, bail};
 ///
 /// # Errors
 /// When `probe` fails, or has not answered when `limit` is over.
-pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(what: &str, limit: Duration, probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    every(Duration::from_millis(100), what, limit, probe)
+}
+
+/// As [`until`], with `pause` between two questions.
+///
+/// # Errors
+/// As [`until`].
+pub fn every<T>(
+    pause: Duration,
+    what: &str,
+    limit: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(answer) = probe()? {
@@ -18,7 +31,7 @@ pub fn until<T>(what: &str, limit: Duration, mut probe: impl FnMut() -> Result<O
         if Instant::now() > deadline {
             bail!("{what}: not within {} s", limit.as_secs());
         }
-        thread::sleep(Duration::from_millis(100));
+        thread::sleep(pause);
     }
 }
 

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 
+use tests::desk::{Desk, FAT_OFFSET};
 use tests::product::Product;
-use tests::shelf::{FAT_OFFSET, Shelf};
 
 /// Where the FAT partition of the Pi OS-like image ends and the root partition begins.
 const ROOT_OFFSET: u64 = FAT_OFFSET + (512 << 20);
@@ -16,19 +16,19 @@ const ROOT_OFFSET: u64 = FAT_OFFSET + (512 << 20);
 fn five_cards_pass_fsck_and_differ_from_the_base_only_on_the_fat() {
     let product = Product::from_env().unwrap();
     let file = include_str!("../../examples/red.yaml");
-    let shelf = Shelf::build(&product, file).unwrap();
-    let base = shelf.unpacked_image().unwrap();
+    let desk = Desk::build(&product, file).unwrap();
+    let base = desk.unpacked_image().unwrap();
 
     for node in ["red00", "red01", "red02", "red03", "red04"] {
-        let card = shelf.card(node);
-        let fat = shelf.folder().join("fat.img");
+        let card = desk.card(node);
+        let fat = desk.folder().join("fat.img");
         copy_range(&card, &fat, FAT_OFFSET, ROOT_OFFSET - FAT_OFFSET);
         let checked = Command::new("fsck.fat").arg("-n").arg(&fat).output().unwrap();
         assert!(checked.status.success(), "{node}: {}", String::from_utf8_lossy(&checked.stdout));
 
-        let copied = shelf.folder().join(format!("fat-{node}"));
+        let copied = desk.folder().join(format!("fat-{node}"));
         std::fs::create_dir(&copied).unwrap();
-        shelf.copy_fat(node, &["::swarm", "::cmdline.txt", "::config.txt"], &copied).unwrap();
+        desk.copy_fat(node, &["::swarm", "::cmdline.txt", "::config.txt"], &copied).unwrap();
         let json = std::fs::read(copied.join("swarm/card.json")).unwrap();
         assert_eq!(cluster::card::Card::from_json(&json).unwrap().node.as_str(), node);
 

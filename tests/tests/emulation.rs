@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use tests::desk::Desk;
 use tests::product::Product;
-use tests::shelf::Shelf;
 
 fn emulate(agent: &Path, args: &[&str]) -> Output {
     Command::new("qemu-aarch64-static").arg(agent).args(args).output().unwrap()
@@ -38,11 +38,11 @@ fn bare_root(root: &Path) {
 #[test]
 fn the_arm64_seed_stage_takes_a_real_card_onto_a_root_tree() {
     let product = Product::from_env().unwrap();
-    let shelf = Shelf::build(&product, &Shelf::small_cluster("{source: debian}", "red[00-01]")).unwrap();
+    let desk = Desk::build(&product, &Desk::small_cluster("{source: debian}", "red[00-01]")).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (fat, root) = (folder.path().join("fat"), folder.path().join("root"));
     fs::create_dir(&fat).unwrap();
-    shelf.copy_fat("red01", &["::swarm", "::cmdline.txt", "::userconf.txt", "::ssh"], &fat).unwrap();
+    desk.copy_fat("red01", &["::swarm", "::cmdline.txt", "::userconf.txt", "::ssh"], &fat).unwrap();
     bare_root(&root);
     let node_key = fs::read(fat.join("swarm/node-key.pem")).unwrap();
 
