@@ -1,3 +1,4 @@
 //! Measurements that the project promises to keep.
 
+pub(crate) mod boot;
 pub(crate) mod build;

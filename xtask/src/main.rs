@@ -31,6 +31,8 @@ enum Cli {
 enum Bench {
     /// Five cards by `builder build` against the shell pipeline it replaces
     Build(bench::build::BuildOptions),
+    /// One arm64 node from power-on to a swarm, against a shell script without an agent
+    Boot(bench::boot::BootOptions),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Test(args) => return suite::run(&args),
         Cli::Agent(args) => agents::run(&args)?,
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
+        Cli::Bench(Bench::Boot(options)) => bench::boot::boot(&options)?,
     }
     Ok(ExitCode::SUCCESS)
 }

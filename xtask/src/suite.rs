@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use images::Release;
 
 use crate::{agents, setup};
 
@@ -19,6 +20,9 @@ pub(crate) struct TestArgs {
     /// Leave formatting and lints out
     #[arg(long)]
     no_lint: bool,
+    /// Every release and the power cuts, too: about two hours
+    #[arg(long)]
+    all: bool,
 }
 
 /// Sets up the machine, builds the product, runs every test and prints the sum alone on the last line.
@@ -28,8 +32,14 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         lint()?;
     }
     let builder = agents::product()?;
-    setup::say("making the Pi OS-like image, if it is not in the cache");
-    let image = images::pios(&images::host_architecture()?, &setup::cache()?)?;
+    setup::say("making the Pi OS-like images, where they are not in the cache");
+    let cache = setup::cache()?;
+    let image = images::pios(&images::host_architecture()?, &cache)?;
+    let releases = [Release::Trixie, Release::Bookworm, Release::TrixieCloudInit, Release::Ubuntu];
+    // The tests make what is missing, but without a word.
+    for release in releases.into_iter().take(if args.all { releases.len() } else { 1 }) {
+        images::bootable(release, &cache)?;
+    }
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(setup::workspace())
@@ -42,6 +52,9 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         None => cargo.arg("--workspace"),
     };
     cargo.arg("--");
+    if args.all {
+        cargo.arg("--include-ignored");
+    }
     cargo.args(&args.filter);
     let mut child = cargo.spawn().context("cannot start cargo test")?;
     let mut sum = Sum::default();
