@@ -23,6 +23,7 @@ use crate::spread::{SpreadError, Target};
 mod copy;
 
 pub use copy::CopyError;
+pub(crate) use copy::extents;
 
 /// What to build.
 #[derive(Debug)]

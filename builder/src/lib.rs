@@ -13,6 +13,7 @@ pub mod image;
 pub mod pki;
 pub mod plan;
 pub mod project;
+pub mod rehearse;
 pub mod remote;
 pub mod report;
 pub mod scratch;

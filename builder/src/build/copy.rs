@@ -72,7 +72,7 @@ pub(super) fn copy(
 }
 
 /// The parts of a file that are not holes; all of it where the file system does not say.
-fn extents(file: &File, size: u64) -> io::Result<Vec<(u64, u64)>> {
+pub(crate) fn extents(file: &File, size: u64) -> io::Result<Vec<(u64, u64)>> {
     let mut extents = Vec::new();
     let mut position = 0;
     while position < size {

@@ -1,0 +1,307 @@
+//! A virtual Pi: one QEMU with a copy of a card.
+//!
+//! QEMU itself would start again with the kernel command line that it was given, so a reboot of the guest ends it
+//! here, and [`Machine::power_on`] starts it with what the card says then.
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf, absolute};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::boot::{self, Boot};
+use super::console::Console;
+use super::error::RehearseError;
+use super::lan::{self, Lan};
+use super::monitor::Stop;
+use super::process::{Launch, Process};
+use super::qemu::Qemu;
+use super::watch::Mac;
+
+/// What a machine is made of.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Its name: for messages and files.
+    pub name: String,
+    /// Its number, from 0: the network's port and the MAC address.
+    pub index: usize,
+    /// Its card. The machine writes to it, so it should be a copy.
+    pub disk: PathBuf,
+    /// Where its files go: `NAME.log` is the console, `NAME.qemu.log` what QEMU complains of.
+    pub folder: PathBuf,
+    /// Memory.
+    pub memory_mib: u32,
+    /// Processors.
+    pub cpus: u32,
+}
+
+/// How a machine came to be off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The guest asked for a reboot: switch it on again.
+    Reboot,
+    /// The guest switched itself off.
+    PowerOff,
+    /// QEMU ended without the guest having asked for it, or was killed.
+    Died,
+}
+
+/// A virtual Pi. Dropping it is pulling its plug.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Qemu,
+    spec: MachineSpec,
+    lan_folder: PathBuf,
+    console: Console,
+    running: Option<Running>,
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+struct Running {
+    process: Process,
+    recorder: JoinHandle<()>,
+}
+
+/// The MAC address of a machine: locally administered, one per number.
+pub fn mac(index: usize) -> Mac {
+    let [.., high, low] = index.to_be_bytes();
+    Mac([0x02, b'r', b'h', 0, high, low])
+}
+
+impl Machine {
+    /// Switches a new machine on.
+    ///
+    /// # Errors
+    /// When its card has nothing to boot, or QEMU does not start.
+    pub fn start(qemu: &Qemu, lan: &Lan, spec: MachineSpec) -> Result<Self, RehearseError> {
+        let log = spec.folder.join(format!("{}.log", spec.name));
+        let console = Console::create(&log).map_err(|source| RehearseError::File {
+            what: "write",
+            path: log,
+            source,
+        })?;
+        let mut machine = Self {
+            qemu: qemu.clone(),
+            spec,
+            lan_folder: lan.folder().to_owned(),
+            console,
+            running: None,
+            end: None,
+        };
+        machine.power_on()?;
+        Ok(machine)
+    }
+
+    /// Switches it on again, with what its card says now. A running one loses its power first.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn power_on(&mut self) -> Result<(), RehearseError> {
+        self.kill();
+        let boot = boot::read(&self.spec.disk)
+            .map_err(|source| RehearseError::Boot { card: self.spec.disk.clone(), source })?;
+        let files = Files::write(&self.spec, &boot)?;
+        let failed = |source| RehearseError::Start { program: self.spec.name.clone(), source };
+        let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+        let launch = Launch {
+            name: &self.spec.name,
+            folder: &self.lan_folder,
+            complaints: files.complaints.clone(),
+            arguments: arguments(&self.qemu, &self.spec, &files, &boot.cmdline),
+            output: theirs,
+        };
+        self.console.remark("power on");
+        let recorder = self.console.record(ours);
+        let process = Process::start(&self.qemu, launch)?;
+        (self.running, self.end) = (Some(Running { process, recorder }), None);
+        Ok(())
+    }
+
+    /// How it came to be off; `None` while it runs.
+    pub fn ended(&mut self) -> Option<End> {
+        self.wait(Duration::ZERO)
+    }
+
+    /// As [`Self::ended`], but waits for it at most so long.
+    pub fn wait(&mut self, limit: Duration) -> Option<End> {
+        if let Some(running) = &self.running {
+            let end = match running.process.stopped(limit)? {
+                Stop::Reset => End::Reboot,
+                Stop::Shutdown => End::PowerOff,
+                Stop::Other => End::Died,
+            };
+            self.stop(end);
+        }
+        self.end
+    }
+
+    /// Pulls its plug. What the guest had not written to its card is lost, as on a Pi.
+    pub fn kill(&mut self) {
+        if self.running.is_some() {
+            self.stop(End::Died);
+        }
+    }
+
+    /// Sends every further line of the console, with its time.
+    pub fn follow(&self, follower: Sender<String>) {
+        self.console.follow(follower);
+    }
+
+    /// What it is made of.
+    pub const fn spec(&self) -> &MachineSpec {
+        &self.spec
+    }
+
+    fn stop(&mut self, end: End) {
+        let Some(Running { process, recorder }) = self.running.take() else { return };
+        match end {
+            End::Reboot | End::PowerOff => process.quit(),
+            End::Died => drop(process),
+        }
+        // The stream has ended with QEMU, so the recorder has, too.
+        let _panicked = recorder.join();
+        self.console.remark(match end {
+            End::Reboot => "reboot",
+            End::PowerOff => "power off",
+            End::Died => "power lost",
+        });
+        self.end = Some(end);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Files that QEMU is started with.
+#[derive(Debug)]
+struct Files {
+    disk: PathBuf,
+    kernel: PathBuf,
+    initramfs: Option<PathBuf>,
+    complaints: PathBuf,
+}
+
+impl Files {
+    /// QEMU runs in another folder, so its files are named from the root.
+    fn write(spec: &MachineSpec, boot: &Boot) -> Result<Self, RehearseError> {
+        let full = |path: &Path| {
+            absolute(path).map_err(|source| RehearseError::File {
+                what: "use",
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let put = |kind: &str, bytes: &[u8]| {
+            let path = full(&spec.folder.join(format!("{}.{kind}", spec.name)))?;
+            match write_private(&path, bytes) {
+                Ok(()) => Ok(path),
+                Err(source) => Err(RehearseError::File { what: "write", path, source }),
+            }
+        };
+        Ok(Self {
+            disk: full(&spec.disk)?,
+            kernel: put("kernel", &boot.kernel)?,
+            initramfs: boot.initramfs.as_ref().map(|bytes| put("initramfs", bytes)).transpose()?,
+            complaints: full(&spec.folder.join(format!("{}.qemu.log", spec.name)))?,
+        })
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    std::io::Write::write_all(&mut file, bytes)
+}
+
+/// The disk is on PCI, which every initramfs has; the network is not, so that it is called eth0, as on a Pi.
+fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut say = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
+    say(&["-machine", qemu.accelerator.machine()]);
+    say(&qemu.accelerator.arguments());
+    say(&["-m", &spec.memory_mib.to_string(), "-smp", &spec.cpus.to_string()]);
+    // QEMU would start the guest again with its old command line; and a stopped one stays until we know why.
+    say(&["-action", "reboot=shutdown,shutdown=pause"]);
+    say(&["-kernel", &text(&files.kernel)]);
+    if let Some(initramfs) = &files.initramfs {
+        say(&["-initrd", &text(initramfs)]);
+    }
+    say(&["-append", &format!("{cmdline} console=ttyAMA0")]);
+    let file = text(&files.disk).replace(',', ",,");
+    say(&["-drive", &format!("if=none,id=card,format=raw,cache=writeback,discard=unmap,file={file}")]);
+    say(&["-device", "virtio-blk-pci,drive=card"]);
+    let port = lan::socket(spec.index);
+    say(&["-netdev", &format!("stream,id=lan,server=off,addr.type=unix,addr.path={port}")]);
+    say(&["-device", &format!("virtio-net-device,netdev=lan,mac={}", mac(spec.index))]);
+    say(&["-device", "virtio-rng-pci"]);
+    // Descriptor 1 is one end of a socket pair of which we have the other.
+    say(&["-chardev", "socket,id=console,fd=1", "-serial", "chardev:console"]);
+    words
+}
+
+/// QEMU takes paths as text; where one is not, it says that it cannot open it.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rehearse::qemu::Accelerator;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            name: "red01".to_owned(),
+            index: 1,
+            disk: PathBuf::from("/r/a,b/red01.img"),
+            folder: PathBuf::from("/r"),
+            memory_mib: 1024,
+            cpus: 2,
+        }
+    }
+
+    #[test]
+    fn a_machine_boots_with_the_cards_own_words_and_a_console() {
+        let files = Files {
+            disk: spec().disk,
+            kernel: PathBuf::from("/r/red01.kernel"),
+            initramfs: Some(PathBuf::from("/r/red01.initramfs")),
+            complaints: PathBuf::new(),
+        };
+        let qemu = Qemu { program: "qemu", version: (10, 0), accelerator: Accelerator::Tcg };
+        let words = arguments(&qemu, &spec(), &files, "root=PARTUUID=1-02 systemd.run=/x").join(" ");
+        insta::assert_snapshot!(words.replace(" -", "\n-"), @r"
+        -machine virt
+        -accel tcg,thread=multi
+        -cpu cortex-a72
+        -m 1024
+        -smp 2
+        -action reboot=shutdown,shutdown=pause
+        -kernel /r/red01.kernel
+        -initrd /r/red01.initramfs
+        -append root=PARTUUID=1-02 systemd.run=/x console=ttyAMA0
+        -drive if=none,id=card,format=raw,cache=writeback,discard=unmap,file=/r/a,,b/red01.img
+        -device virtio-blk-pci,drive=card
+        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
+        -device virtio-net-device,netdev=lan,mac=02:72:68:00:00:01
+        -device virtio-rng-pci
+        -chardev socket,id=console,fd=1
+        -serial chardev:console
+        ");
+        let kvm = Qemu { accelerator: Accelerator::Kvm, ..qemu };
+        let words = arguments(&kvm, &spec(), &Files { initramfs: None, ..files }, "x").join(" ");
+        assert!(words.starts_with("-machine virt,gic-version=host -accel kvm -cpu host "), "{words}");
+        assert!(!words.contains("-initrd"));
+    }
+
+    #[test]
+    fn machines_have_addresses_of_their_own() {
+        assert_eq!(mac(0).to_string(), "02:72:68:00:00:00");
+        assert_eq!(mac(258).to_string(), "02:72:68:00:01:02");
+        assert_eq!(mac(0).0[0] & 3, 2, "locally administered, of one machine");
+    }
+}
