@@ -3,15 +3,14 @@
 //! Each test has node names of its own: two racks may run at once, and this machine asks both for `.local` names.
 //!
 //! Real systemd, apt, Docker Engine, sshd and network, in the rack. Needs root and what `cargo xtask test` makes.
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
 use cluster::identity::Role;
 use cluster::wire::{Board, BoardNode};
 use serde_json::Value;
-use tests::desk::{Desk, FAT_OFFSET};
+use tests::desk::Desk;
+use tests::inspect::Fat;
 use tests::product::Product;
 use tests::repo::Repo;
 use tests::shelf::Shelf;
@@ -22,24 +21,6 @@ const NODES: [&str; 5] = ["red00", "red01", "red02", "red03", "red04"];
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Names of every file on a card's FAT, as mtools sees them, and the command line.
-fn fat_of(shelf: &Shelf, node: &str) -> Result<(String, String)> {
-    let card = shelf.rack.card(node)?;
-    let drive = format!("{}@@{}", card.display(), FAT_OFFSET);
-    let files = Command::new("mdir").args(["-/", "-b", "-i", &drive, "::"]).output()?;
-    ensure!(files.status.success(), "mdir: {}", text(&files.stderr));
-    let cmdline = Command::new("mtype").args(["-i", &drive, "::cmdline.txt"]).output()?;
-    Ok((text(&files.stdout), text(&cmdline.stdout)))
-}
-
-/// Whether a text is in any sector of the FAT partition, deleted files included.
-fn is_anywhere_on_the_fat(card: &Path, needle: &str) -> Result<bool> {
-    let script = r#"dd if="$1" bs=1M iflag=skip_bytes,count_bytes skip="$2" count=512M status=none | grep -aqF -e "$3""#;
-    let mut bash = Command::new("bash");
-    bash.args(["-c", script, "bash"]).arg(card).args([&FAT_OFFSET.to_string(), needle]);
-    Ok(bash.status()?.success())
 }
 
 fn assert_formed(board: &Board, nodes: &[&str]) {
@@ -70,7 +51,7 @@ fn five_cards_become_a_swarm() {
         let key =
             std::fs::read_to_string(shelf.secrets().unwrap().join(format!("nodes/{node}-key.pem"))).unwrap();
         // Else the search below would find nothing for the wrong reason.
-        assert!(is_anywhere_on_the_fat(&shelf.card(node), key.lines().nth(1).unwrap()).unwrap(), "{node}");
+        assert!(Fat::of(&shelf.card(node)).holds_anywhere(key.lines().nth(1).unwrap()).unwrap(), "{node}");
         shelf.power_on(node).unwrap();
     }
     // The manager answers from its first second on the network, long before there is a Docker.
@@ -130,7 +111,8 @@ fn five_cards_become_a_swarm() {
 
     for node in NODES {
         shelf.rack.power_off(node).unwrap();
-        let (files, cmdline) = fat_of(&shelf, node).unwrap();
+        let fat = Fat::of(&shelf.rack.card(node).unwrap());
+        let (files, cmdline) = (fat.files().unwrap(), fat.text("cmdline.txt").unwrap());
         for secret in ["node-key.pem", "ssh-host-key\n", "secrets.json", "userconf.txt"] {
             assert!(!files.contains(secret), "{node} still has {secret}:\n{files}");
         }
@@ -138,8 +120,7 @@ fn five_cards_become_a_swarm() {
         for key in [format!("{node}-key.pem"), format!("{node}-ssh-host-key")] {
             let key = std::fs::read_to_string(shelf.secrets().unwrap().join("nodes").join(key)).unwrap();
             let line = key.lines().nth(1).unwrap();
-            let card = shelf.rack.card(node).unwrap();
-            assert!(!is_anywhere_on_the_fat(&card, line).unwrap(), "{node} still has a private key's bytes");
+            assert!(!fat.holds_anywhere(line).unwrap(), "{node} still has a private key's bytes");
         }
         assert!(cmdline.split_whitespace().any(|word| word == "cgroup_enable=memory"), "{node}: {cmdline}");
         assert!(!cmdline.split_whitespace().any(cluster::hook::is_hook_token), "{node}: {cmdline}");

@@ -177,7 +177,8 @@ fn script_card(desk: &Desk) -> Result<PathBuf> {
          systemd.wants=kernel-command-line.service\n",
         line.trim_end()
     );
-    let files = [("cmdline.txt", line.as_str()), ("script.sh", SCRIPT), ("userconf.txt", "pi:!\n"), ("ssh", "")];
+    let files =
+        [("cmdline.txt", line.as_str()), ("script.sh", SCRIPT), ("userconf.txt", "pi:!\n"), ("ssh", "")];
     put(desk, &drive, &files)?;
     Ok(card)
 }

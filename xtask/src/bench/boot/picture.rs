@@ -34,23 +34,35 @@ pub(super) fn draw(spans: &[Span]) -> String {
     let mut tick = 0.0;
     while tick <= end {
         let at = x(tick);
-        draw(format_args!("<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" stroke=\"#dddddd\"/>"));
+        draw(format_args!(
+            "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{bottom}\" stroke=\"#dddddd\"/>"
+        ));
         let y = bottom + 18.0;
-        draw(format_args!("<text x=\"{at:.1}\" y=\"{y}\" text-anchor=\"middle\" fill=\"#555555\">{tick:.0} s</text>"));
+        draw(format_args!(
+            "<text x=\"{at:.1}\" y=\"{y}\" text-anchor=\"middle\" fill=\"#555555\">{tick:.0} s</text>"
+        ));
         tick += step;
     }
     let mut y = TOP;
     for span in spans {
         let (from, width) = (x(span.from), (x(span.to) - x(span.from)).max(1.5));
         let middle = y + ROW / 2.0 + 5.0;
-        draw(format_args!("<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>", LEFT - 10.0, span.name));
+        draw(format_args!(
+            "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
+            LEFT - 10.0,
+            span.name
+        ));
         let (top, height) = (y + 5.0, ROW - 10.0);
         // Ours are the darker ones.
         let colour = if span.is_ours { "#2b6cb0" } else { "#a0aec0" };
         draw(format_args!(
             "<rect x=\"{from:.1}\" y=\"{top}\" width=\"{width:.1}\" height=\"{height}\" rx=\"3\" fill=\"{colour}\"/>"
         ));
-        draw(format_args!("<text x=\"{:.1}\" y=\"{middle}\">{:.1} s</text>", from + width + 6.0, span.to - span.from));
+        draw(format_args!(
+            "<text x=\"{:.1}\" y=\"{middle}\">{:.1} s</text>",
+            from + width + 6.0,
+            span.to - span.from
+        ));
         y += ROW;
     }
     svg + "</svg>\n"

@@ -38,7 +38,10 @@ pub(super) fn spans(boot: &Boot) -> Result<Vec<Span>> {
         at.with_context(|| format!("the console has no line with {text:?}"))
     };
     let mark = |stage: Stage| {
-        boot.stages.get(&stage).copied().with_context(|| format!("the node has no mark of {}", stage.as_str()))
+        boot.stages
+            .get(&stage)
+            .copied()
+            .with_context(|| format!("the node has no mark of {}", stage.as_str()))
     };
     let mut beginnings = vec![("QEMU", 0.0)];
     for (name, text) in BEGINNINGS {
@@ -48,7 +51,11 @@ pub(super) fn spans(boot: &Boot) -> Result<Vec<Span>> {
     beginnings.push(("Docker: lists, packages, engine", mark(Stage::Clock)?));
     beginnings.push(("swarm init", mark(Stage::Docker)?));
     let ends = beginnings.iter().skip(1).map(|(_, at)| *at).chain([mark(Stage::Ready)?]);
-    Ok(beginnings.iter().zip(ends).map(|(&(name, from), to)| Span { name, from, to, is_ours: OURS.contains(&name) }).collect())
+    Ok(beginnings
+        .iter()
+        .zip(ends)
+        .map(|(&(name, from), to)| Span { name, from, to, is_ours: OURS.contains(&name) })
+        .collect())
 }
 
 #[cfg(test)]
