@@ -39,6 +39,9 @@ pub(crate) struct BootOptions {
     /// Draw the last boot of builder's card as an SVG file
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
+    /// The builder to measure, agents beside it; without it, both are built
+    #[arg(long, value_name = "PATH")]
+    builder: Option<PathBuf>,
     /// Keep the consoles in this folder
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
@@ -74,7 +77,10 @@ pub(crate) struct Report {
 /// Runs the measurements and prints them.
 pub(crate) fn boot(options: &BootOptions) -> Result<()> {
     setup::ensure_machine()?;
-    let builder = agents::product()?;
+    let builder = match &options.builder {
+        Some(path) => path.canonicalize().context("the builder to measure")?,
+        None => agents::product()?,
+    };
     setup::say("making the bootable image, if it is not in the cache");
     let cache = setup::cache()?;
     let image = images::bootable(Release::Trixie, &cache)?;
