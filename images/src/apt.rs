@@ -62,15 +62,71 @@ impl Mirror {
 
     /// The sources of `suite` in apt's deb822 format, signed by `keyring`.
     pub fn sources(&self, suite: &str, keyring: &str) -> String {
-        let stanza = |uri: &str, suites: &str| {
-            format!("Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {keyring}\n")
-        };
-        let mut text = stanza(&self.archive, &format!("{suite} {suite}-updates"));
+        self.sources_of(suite, "main", keyring)
+    }
+
+    /// The same with more than the component `main`.
+    pub(crate) fn sources_of(&self, suite: &str, components: &str, keyring: &str) -> String {
+        let mut text = stanza_of(&self.archive, &format!("{suite} {suite}-updates"), components, keyring);
         if let Some(security) = &self.security {
             text.push('\n');
-            text.push_str(&stanza(security, &format!("{suite}-security")));
+            text.push_str(&stanza_of(security, &format!("{suite}-security"), components, keyring));
         }
         text
+    }
+
+    /// The suite that holds newer packages for `suite`.
+    pub(crate) fn backports(&self, suite: &str, keyring: &str) -> String {
+        stanza_of(&self.archive, &format!("{suite}-backports"), "main", keyring)
+    }
+}
+
+fn stanza_of(uri: &str, suites: &str, components: &str, keyring: &str) -> String {
+    format!("Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: {components}\nSigned-By: {keyring}\n")
+}
+
+/// An apt with sources and lists of its own in a folder; nothing of this machine's changes.
+pub(crate) struct PrivateApt {
+    folder: PathBuf,
+}
+
+impl PrivateApt {
+    /// Makes `folder`, with `sources` as the only ones.
+    pub(crate) fn new(folder: &Path, sources: &str) -> Result<Self> {
+        for name in ["lists/partial", "cache/archives/partial", "parts"] {
+            let path = folder.join(name);
+            fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        }
+        let apt = Self { folder: folder.to_owned() };
+        apt.write("debian.sources", sources)?;
+        Ok(apt)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// An option that sets `key` to the path of `name` in the folder.
+    pub(crate) fn option(&self, key: &str, name: &str) -> String {
+        format!("-o{key}={}", self.folder.join(name).display())
+    }
+
+    /// What every call of `apt-get` has to begin with.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let mut options: Vec<String> = [
+            ("Dir::Etc::sourcelist", "debian.sources"),
+            ("Dir::Etc::sourceparts", "parts"),
+            ("Dir::State::lists", "lists"),
+            ("Dir::Cache", "cache"),
+        ]
+        .map(|(key, name)| self.option(key, name))
+        .to_vec();
+        options.extend(
+            ["-oAPT::Sandbox::User=root", "-oAPT::Update::Error-Mode=any", "-oAcquire::Languages=none"]
+                .map(str::to_owned),
+        );
+        options
     }
 }
 

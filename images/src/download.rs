@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::apt::Mirror;
-use crate::pios::{KEYRING, SUITE};
+use crate::apt::{Mirror, PrivateApt};
+use crate::recipe::KEYRING;
 use crate::tools::check;
 
 /// Downloads packages of Debian 13 for `architecture` into the new folder `folder` and returns their paths. Nothing
@@ -16,33 +16,24 @@ use crate::tools::check;
 /// # Errors
 /// When there is no mirror (saying what to type) or apt fails.
 pub fn download(architecture: &str, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
-    let mirror = Mirror::of_machine(Path::new("/"))?;
-    for name in ["apt/lists/partial", "apt/cache/archives/partial", "apt/parts"] {
-        let path = folder.join(name);
-        fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
-    }
-    let apt = folder.join("apt");
-    for (name, text) in [("debian.sources", mirror.sources(SUITE, KEYRING)), ("status", String::new())] {
-        fs::write(apt.join(name), text)
-            .with_context(|| format!("cannot write {name} in {}", apt.display()))?;
-    }
+    let sources = Mirror::of_machine(Path::new("/"))?.sources("trixie", KEYRING);
+    download_from(&sources, architecture, packages, folder)
+}
+
+/// The same from `sources`, whose keyring is on this machine.
+pub(crate) fn download_from(
+    sources: &str,
+    architecture: &str,
+    packages: &[&str],
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    let apt = PrivateApt::new(&folder.join("apt"), sources)?;
+    apt.write("status", "")?;
     let call = |words: &[&str]| {
         let mut command = Command::new("apt-get");
-        for (key, name) in [
-            ("Dir::Etc::sourcelist", "debian.sources"),
-            ("Dir::Etc::sourceparts", "parts"),
-            ("Dir::State::lists", "lists"),
-            ("Dir::State::status", "status"),
-            ("Dir::Cache", "cache"),
-        ] {
-            command.arg(format!("-o{key}={}", apt.join(name).display()));
-        }
-        command.args([
-            "-oAPT::Sandbox::User=root",
-            "-oAPT::Update::Error-Mode=any",
-            "-oAcquire::Languages=none",
-        ]);
         command
+            .args(apt.options())
+            .arg(apt.option("Dir::State::status", "status"))
             .arg(format!("-oAPT::Architecture={architecture}"))
             .arg(format!("-oAPT::Architectures={architecture}"));
         command.args(words).current_dir(folder).env("LC_ALL", "C");

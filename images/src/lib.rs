@@ -4,10 +4,16 @@
 //! ends up on a real Pi.
 
 pub mod apt;
+mod binfmt;
+mod bootstrap;
 mod download;
+mod firmware;
+mod layout;
 mod pios;
+mod recipe;
 mod tools;
 
 pub use download::download;
-pub use pios::{host_architecture, pios};
+pub use pios::{bootable, host_architecture, pios};
+pub use recipe::Release;
 pub use tools::{capture, install_missing, require, require_root, run};

@@ -1,13 +1,17 @@
 //! The system's programs: which are there, what to type when one is not, and running them.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::apt::{Mirror, PrivateApt};
+use crate::recipe::KEYRING;
+
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 25] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("apt-ftparchive", "apt-utils"),
     ("dnsmasq", "dnsmasq-base"),
     ("dpkg-deb", "dpkg"),
@@ -26,6 +30,7 @@ const PACKAGES: [(&str, &str); 25] = [
     ("mkfs.xfs", "xfsprogs"),
     ("nsenter", "util-linux"),
     ("qemu-aarch64-static", "qemu-user-static"),
+    ("qemu-system-aarch64", "qemu-system-arm"),
     ("resize2fs", "e2fsprogs"),
     ("sfdisk", "fdisk"),
     ("ssh", "openssh-client"),
@@ -67,8 +72,40 @@ pub fn install_missing() -> Result<()> {
         PACKAGES.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
     packages.dedup();
     run("apt-get", ["-qq", "update"])?;
-    let install = ["-qq", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
-    run("apt-get", install.into_iter().chain(packages)).context(missing)
+    if run("apt-get", INSTALL.into_iter().chain(packages.iter().copied())).is_ok() {
+        return Ok(());
+    }
+    // One that cannot be satisfied must not keep the others away.
+    packages.retain(|package| run("apt-get", INSTALL.into_iter().chain([*package])).is_err());
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let Some(suite) = backported(&release) else { return Err(missing) };
+    install_backports(suite, &packages).context(missing)
+}
+
+const INSTALL: [&str; 6] =
+    ["-qq", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];
+
+/// The release whose backports bring what it lacks itself: Debian 12's QEMU does not go with newer tools of QEMU.
+fn backported(os_release: &str) -> Option<&str> {
+    let name = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(name.trim_matches('"')).filter(|name| *name == "bookworm")
+}
+
+/// Installs `packages` from the backports of `suite`. Nothing in `/etc/apt` changes: the extra source is an option.
+fn install_backports(suite: &str, packages: &[&str]) -> Result<()> {
+    let mirror = Mirror::of_machine(Path::new("/"))?;
+    let folder = tempfile::tempdir().context("cannot create a folder")?;
+    let sources = format!("{}\n{}", mirror.sources(suite, KEYRING), mirror.backports(suite, KEYRING));
+    let apt = PrivateApt::new(folder.path(), &sources)?;
+    let options = apt.options();
+    let options = || options.iter().map(String::as_str);
+    run("apt-get", options().chain(["-qq", "update"]))?;
+    let release = format!("{suite}-backports");
+    let words = INSTALL.into_iter().chain(["--target-release", &release]).chain(packages.iter().copied());
+    run("apt-get", options().chain(words))
 }
 
 fn is_installed(program: &str) -> bool {
@@ -151,6 +188,13 @@ mod tests {
             "not installed: no-such-program, also-missing. Type: sudo apt-get install --yes also-missing no-such-program"
         );
         assert_eq!(package_of("mcopy"), "mtools");
+    }
+
+    #[test]
+    fn only_bookworm_is_given_backports() {
+        assert_eq!(backported("ID=debian\nVERSION_CODENAME=bookworm\n"), Some("bookworm"));
+        assert_eq!(backported("ID=debian\nVERSION_CODENAME=trixie\n"), None);
+        assert_eq!(backported("ID=arch\n"), None);
     }
 
     #[test]

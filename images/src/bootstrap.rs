@@ -1,0 +1,69 @@
+//! The root partition's content: a Debian tree, finished by the recipe's script.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::apt::Mirror;
+use crate::recipe::{KEYRING, Recipe};
+
+/// Programs that [`bootstrap`] calls.
+pub(crate) const PROGRAMS: [&str; 2] = ["mmdebstrap", "unshare"];
+
+/// Makes `workshop`'s `tree/` for `recipe`, whose files lie in `files/`. What its script takes out of the tree for the
+/// FAT partition goes to `fat/`. `log` hears everything.
+pub(crate) fn bootstrap(
+    recipe: &Recipe,
+    mirror: &Mirror,
+    disk: &str,
+    workshop: &Path,
+    log: &Path,
+) -> Result<()> {
+    let write = |name: &str, text: &str| {
+        let path = workshop.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let sources = write("debian.sources", &mirror.sources(recipe.suite, KEYRING))?;
+    let customize = write("customize.sh", &recipe.customize())?;
+    let open_log = || File::options().create(true).append(true).open(log);
+    fs::write(log, "").with_context(|| format!("cannot write {}", log.display()))?;
+
+    // The mounts it makes die with their own namespace: an interrupted run leaves none in the tree.
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation=private", "mmdebstrap", "--mode=root", "--variant=minbase"])
+        .arg(format!("--architectures={}", recipe.architecture))
+        .arg(format!("--keyring={KEYRING}"))
+        .arg(format!("--include={}", recipe.packages().join(",")))
+        // A tree that does not become whole is thrown away.
+        .arg("--dpkgopt=force-unsafe-io")
+        // Room and time, once: the image itself installs what it is asked to in full.
+        .args(["man", "doc", "locale"].map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")));
+    if let Some(essential) = recipe.essential() {
+        let script = write("essential.sh", &essential)?;
+        command.arg(format!("--essential-hook=sh '{}' \"$1\"", script.display()));
+    }
+    command
+        .arg(format!("--customize-hook=sh '{}' \"$1\"", customize.display()))
+        .arg(recipe.suite)
+        .args([&workshop.join("tree"), &sources])
+        .env("FILES", workshop.join("files"))
+        .env("FAT", workshop.join("fat"))
+        .env("SOURCES", &sources)
+        .env("DISK", disk)
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::null())
+        .stdout(open_log().context("cannot open the log")?)
+        .stderr(open_log().context("cannot open the log")?);
+    let status = command.status().context("cannot start unshare")?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+    bail!("mmdebstrap failed ({status}); its last words of {}:\n{}", log.display(), last.join("\n"))
+}
