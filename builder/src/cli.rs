@@ -10,6 +10,7 @@ pub mod build;
 pub mod check;
 pub mod init;
 pub mod plan;
+pub mod rehearse;
 pub mod status;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
@@ -47,6 +48,7 @@ enum Command {
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
     Build(build::BuildArgs),
+    Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
 }
 
@@ -58,6 +60,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
         Command::Build(args) => build::run(globals, &args),
+        Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
     }
 }

@@ -10,6 +10,7 @@ pub mod elf;
 pub mod error;
 pub mod fetch;
 pub mod image;
+pub mod interrupt;
 pub mod pki;
 pub mod plan;
 pub mod project;

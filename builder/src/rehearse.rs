@@ -12,6 +12,7 @@ pub mod card;
 mod console;
 mod error;
 mod firmware;
+mod folder;
 mod lan;
 mod machine;
 mod monitor;
@@ -21,6 +22,7 @@ mod qemu;
 mod watch;
 
 pub use error::RehearseError;
+pub use folder::Folder;
 pub use lan::Lan;
 pub use machine::{End, Machine, MachineSpec, mac};
 pub use network::{Network, NetworkError};

@@ -51,6 +51,8 @@ pub struct Manager<'a> {
     host: String,
     given: Option<Address>,
     config: ClientConfig,
+    /// Whether the nodes' addresses are kept.
+    remembers: bool,
     /// The connection that worked last; tried before anything else.
     reached: Option<Line>,
 }
@@ -76,7 +78,13 @@ impl<'a> Manager<'a> {
         let name = manager.ok_or(RemoteError::NoManager)?.name.clone();
         let config = tls::config(&identities.operator()?).map_err(RemoteError::Identity)?;
         let host = dns_name(&identities.cluster_id, &name);
-        Ok(Self { project, name, host, given, config, reached: None })
+        Ok(Self { project, name, host, given, config, remembers: true, reached: None })
+    }
+
+    /// Keeps no addresses: those of a rehearsal are not where the Pis will be.
+    #[must_use]
+    pub fn forgetful(self) -> Self {
+        Self { remembers: false, ..self }
     }
 
     /// Its name.
@@ -96,7 +104,9 @@ impl<'a> Manager<'a> {
         match status {
             StatusCode::OK => {
                 let board = serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)?;
-                self.remember(&board);
+                if self.remembers {
+                    self.remember(&board);
+                }
                 Ok(board)
             }
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),

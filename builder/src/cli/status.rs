@@ -14,13 +14,16 @@ use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
 
-mod table;
-mod view;
+mod screen;
+pub(in crate::cli) mod table;
+pub(in crate::cli) mod view;
 
+pub(in crate::cli) use screen::Screen;
+pub use screen::Style;
 use view::View;
 
 /// How often the manager is asked. It allows about one request a second.
-const INTERVAL: Duration = Duration::from_secs(2);
+pub(in crate::cli) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Show the manager's node list and what every planned node is doing
 #[derive(Debug, Args)]
@@ -55,17 +58,6 @@ pub fn run(globals: &Globals, args: &StatusArgs) -> Result<(), Failure> {
     show(&project, args, style, &mut out, &mut io::stderr())
 }
 
-/// How the output looks.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Style {
-    /// JSON instead of a table; with `--watch` one object per line.
-    pub json: bool,
-    /// No talk.
-    pub quiet: bool,
-    /// `--watch` redraws instead of going on below.
-    pub terminal: bool,
-}
-
 /// Why the status could not be shown, or is not as wanted.
 #[derive(Debug, Error)]
 enum StatusError {
@@ -76,10 +68,6 @@ enum StatusError {
          one of them twice"
     )]
     Twice { cluster: ClusterName, timeout: FormattedDuration },
-    #[error("cannot print the status")]
-    Print(#[source] io::Error),
-    #[error("cannot make JSON of the status")]
-    Json(#[source] serde_json::Error),
 }
 
 /// Asks and shows. `out` gets the data, `talk` what is said while waiting.
@@ -95,7 +83,7 @@ pub fn show(
 ) -> Result<(), Failure> {
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
-    let mut screen = Screen { style, watch: args.watch, out, talk, shown: None, said: String::new() };
+    let mut screen = Screen::new(style, args.watch, out, talk);
     let started = Instant::now();
     let mut last = None;
     loop {
@@ -109,7 +97,7 @@ pub fn show(
                 if args.watch {
                     screen.show_change(&view)?;
                 } else if args.wait {
-                    screen.say(&waiting_for(&view));
+                    screen.say(&table::waiting_for(&view));
                 }
                 let done = if args.wait { view.board.formed } else { !args.watch };
                 if done {
@@ -129,74 +117,6 @@ pub fn show(
         }
         let left = args.timeout.saturating_sub(started.elapsed());
         std::thread::sleep(if args.wait { INTERVAL.min(left) } else { INTERVAL });
-    }
-}
-
-fn waiting_for(view: &View) -> String {
-    let missing = table::missing(view);
-    let rest =
-        if missing.is_empty() { String::new() } else { format!("; waiting for {}", missing.join(", ")) };
-    table::summary(view) + &rest
-}
-
-/// Where the board is shown, and what is already there.
-struct Screen<'a> {
-    style: Style,
-    watch: bool,
-    out: &'a mut dyn Write,
-    talk: &'a mut dyn Write,
-    /// What was shown last, without what changes by itself.
-    shown: Option<View>,
-    said: String,
-}
-
-impl Screen<'_> {
-    /// Shows the board if there is something new. A terminal is redrawn at every look, for the ages go on.
-    fn show_change(&mut self, view: &View) -> Result<(), Failure> {
-        let essence = view.essence();
-        let redraw = self.style.terminal && !self.style.json;
-        if self.shown.as_ref() == Some(&essence) && !redraw {
-            return Ok(());
-        }
-        if redraw {
-            // Cursor home, and the rest of the screen cleared: ECMA-48 CUP and ED.
-            self.print("\x1b[H\x1b[J")?;
-        } else if self.shown.is_some() && !self.style.json {
-            self.print("\n")?;
-        }
-        self.print_board(view)?;
-        self.shown = Some(essence);
-        Ok(())
-    }
-
-    /// Shows the board unless it is what was shown last.
-    fn finish(&mut self, view: &View) -> Result<(), Failure> {
-        if self.watch { self.show_change(view) } else { self.print_board(view) }
-    }
-
-    fn print_board(&mut self, view: &View) -> Result<(), Failure> {
-        let text = if self.style.json {
-            let json = view.to_json();
-            json.map_err(|error| Failure::new(Kind::Failed, StatusError::Json(error)))? + "\n"
-        } else {
-            table::render(view)
-        };
-        self.print(&text)
-    }
-
-    fn print(&mut self, text: &str) -> Result<(), Failure> {
-        let printed = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        printed.map_err(|error| Failure::new(Kind::Failed, StatusError::Print(error)))
-    }
-
-    /// Says something new to whoever waits.
-    fn say(&mut self, text: &str) {
-        if self.style.quiet || self.said == text {
-            return;
-        }
-        text.clone_into(&mut self.said);
-        // Nobody is left to be told that standard error is closed.
-        let _unsaid = writeln!(self.talk, "{text}");
     }
 }
 

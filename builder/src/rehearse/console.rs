@@ -28,15 +28,10 @@ struct Log {
 }
 
 impl Console {
-    /// Begins a new log. Its clock starts now.
-    pub(super) fn create(path: &Path) -> io::Result<Self> {
+    /// Begins a new log. Its clock starts now. `follower` gets every line, too.
+    pub(super) fn create(path: &Path, follower: Option<Sender<String>>) -> io::Result<Self> {
         let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        Ok(Self(Arc::new(Mutex::new(Log { file, since: Instant::now(), follower: None }))))
-    }
-
-    /// Sends every further line, too, where somebody watches.
-    pub(super) fn follow(&self, follower: Sender<String>) {
-        self.lock().follower = Some(follower);
+        Ok(Self(Arc::new(Mutex::new(Log { file, since: Instant::now(), follower }))))
     }
 
     /// Writes a remark of ours.
@@ -160,9 +155,8 @@ mod tests {
     fn every_line_has_its_time_and_no_escapes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("red00.log");
-        let console = Console::create(&path).unwrap();
         let (sender, lines) = channel();
-        console.follow(sender);
+        let console = Console::create(&path, Some(sender)).unwrap();
         for run in [&b"[\x1b[0;32m  OK  \x1b[0m] one\r\n\r\n"[..], b"\xfftwo\x07\nred00 login: "] {
             let (mut guest, ours) = UnixStream::pair().unwrap();
             let recorder = console.record(ours);
@@ -184,9 +178,8 @@ mod tests {
     #[test]
     fn a_prompt_appears_although_its_line_does_not_end() {
         let folder = tempfile::tempdir().unwrap();
-        let console = Console::create(&folder.path().join("log")).unwrap();
         let (sender, lines) = channel();
-        console.follow(sender);
+        let console = Console::create(&folder.path().join("log"), Some(sender)).unwrap();
         let (mut guest, ours) = UnixStream::pair().unwrap();
         let _recorder = console.record(ours);
         guest.write_all(b"login: ").unwrap();

@@ -67,6 +67,9 @@ pub enum RehearseError {
         #[source]
         source: io::Error,
     },
+    /// The folder is in use.
+    #[error("another rehearsal runs in {}", .0.display())]
+    Busy(PathBuf),
     /// A card cannot be booted.
     #[error("the card {} cannot be booted", card.display())]
     Boot {
@@ -100,6 +103,7 @@ impl RehearseError {
             }
             Self::Boot { source, .. } => Some(source.hint().to_owned()),
             Self::Copy { source, .. } => source.hint().map(str::to_owned),
+            Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".to_owned()),
             Self::Network(error) => Some(error.hint().to_owned()),
             Self::Refused { said, .. } if said.contains("not compiled") || said.contains("user") => {
                 Some("this QEMU is built without user-mode networking (slirp): install the distribution's full one".to_owned())

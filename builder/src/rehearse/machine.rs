@@ -34,6 +34,8 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Processors.
     pub cpus: u32,
+    /// Who else gets every line of the console, with its time and its end.
+    pub follower: Option<Sender<String>>,
 }
 
 /// How a machine came to be off.
@@ -77,7 +79,7 @@ impl Machine {
     /// When its card has nothing to boot, or QEMU does not start.
     pub fn start(qemu: &Qemu, lan: &Lan, spec: MachineSpec) -> Result<Self, RehearseError> {
         let log = spec.folder.join(format!("{}.log", spec.name));
-        let console = Console::create(&log).map_err(|source| RehearseError::File {
+        let console = Console::create(&log, spec.follower.clone()).map_err(|source| RehearseError::File {
             what: "write",
             path: log,
             source,
@@ -142,11 +144,6 @@ impl Machine {
         if self.running.is_some() {
             self.stop(End::Died);
         }
-    }
-
-    /// Sends every further line of the console, with its time.
-    pub fn follow(&self, follower: Sender<String>) {
-        self.console.follow(follower);
     }
 
     /// What it is made of.
@@ -261,6 +258,7 @@ mod tests {
             folder: PathBuf::from("/r"),
             memory_mib: 1024,
             cpus: 2,
+            follower: None,
         }
     }
 

@@ -40,9 +40,17 @@ pub(super) fn summary(view: &View) -> String {
 }
 
 /// The nodes that are not ready, each with what it is at.
-pub(super) fn missing(view: &View) -> Vec<String> {
+pub(in crate::cli) fn missing(view: &View) -> Vec<String> {
     let missing = view.board.nodes.iter().filter(|node| !is_ready(node));
     missing.map(|node| format!("{} ({})", node.name, trouble(node, view))).collect()
+}
+
+/// The board in one sentence, with the nodes that are not ready.
+pub(in crate::cli) fn waiting_for(view: &View) -> String {
+    let missing = missing(view);
+    let rest =
+        if missing.is_empty() { String::new() } else { format!("; waiting for {}", missing.join(", ")) };
+    summary(view) + &rest
 }
 
 fn trouble(node: &BoardNode, view: &View) -> String {

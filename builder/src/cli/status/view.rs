@@ -13,15 +13,15 @@ use crate::remote::address;
 
 /// A board, completed by nodes that only the cluster file knows.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct View {
-    pub(super) board: Board,
+pub(in crate::cli) struct View {
+    pub(in crate::cli) board: Board,
     /// Nodes of the cluster file that the manager's card does not plan.
-    pub(super) unplanned: BTreeSet<Hostname>,
+    pub(in crate::cli) unplanned: BTreeSet<Hostname>,
 }
 
 impl View {
     /// Nodes that the manager does not plan are shown, too, and without them nothing counts as formed.
-    pub(super) fn new(mut board: Board, project: &Project) -> Self {
+    pub(in crate::cli) fn new(mut board: Board, project: &Project) -> Self {
         let known: BTreeSet<_> = board.nodes.iter().map(|node| node.name.clone()).collect();
         let mut unplanned = BTreeSet::new();
         for node in project.cluster.nodes.iter().filter(|node| !known.contains(&node.name)) {
@@ -31,6 +31,17 @@ impl View {
         }
         board.formed &= unplanned.is_empty();
         Self { board, unplanned }
+    }
+
+    /// The same for some of the nodes, as if there were no others.
+    pub(in crate::cli) fn only(mut self, chosen: &[Hostname]) -> Self {
+        if self.board.nodes.iter().all(|node| chosen.contains(&node.name)) {
+            return self;
+        }
+        self.board.nodes.retain(|node| chosen.contains(&node.name));
+        self.unplanned.retain(|name| chosen.contains(name));
+        self.board.formed = self.unplanned.is_empty() && self.board.nodes.iter().all(is_ready);
+        self
     }
 
     /// What is worth showing again: everything but what changes by itself.
@@ -65,7 +76,7 @@ impl View {
 }
 
 /// Whether the manager's node list calls it ready.
-pub(super) fn is_ready(node: &BoardNode) -> bool {
+pub(in crate::cli) fn is_ready(node: &BoardNode) -> bool {
     node.swarm.as_ref().is_some_and(|entry| entry.state == "ready")
 }
 

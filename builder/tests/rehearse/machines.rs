@@ -1,0 +1,131 @@
+//! Machines and their network, used as a library.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use builder::rehearse::{End, Lan, Machine, MachineSpec, Qemu, RehearseError, boot};
+use tempfile::TempDir;
+
+use crate::card;
+use crate::fixture::{Recipe, at, run};
+use crate::guest::{Then, kernel};
+
+/// How long a guest may take that does next to nothing.
+const SOON: Duration = Duration::from_secs(60);
+
+fn qemu() -> Qemu {
+    Qemu::find().unwrap_or_else(|error| panic!("{error}; apt-get install qemu-system-arm"))
+}
+
+/// What `apt upgrade` would do on the Pi.
+fn replace_kernel(card: &Path, folder: &Path, kernel: &[u8]) {
+    let file = folder.join("kernel");
+    std::fs::write(&file, kernel).unwrap();
+    let drive = at(card, Recipe::boot_offset());
+    run(Command::new("mcopy").args(["-o", "-i", &drive]).arg(&file).arg("::/kernel8.img"));
+}
+
+/// The remarks and the guest's lines, without their times.
+fn log(folder: &Path, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap();
+    text.lines().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+}
+
+fn lan(folder: &TempDir, ports: usize) -> Lan {
+    Lan::start(&qemu(), folder.path(), ports, None).unwrap()
+}
+
+fn spec(folder: &TempDir, name: &str, index: usize, disk: PathBuf) -> MachineSpec {
+    MachineSpec {
+        name: name.to_owned(),
+        index,
+        disk,
+        folder: folder.path().to_owned(),
+        memory_mib: 128,
+        cpus: 1,
+        follower: None,
+    }
+}
+
+#[test]
+fn reads_what_the_firmware_would_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let card = card(folder.path(), "red00.img", kernel("hello", Then::Stay));
+    let boot = boot::read(&card).unwrap();
+    assert_eq!(boot.kernel, kernel("hello", Then::Stay));
+    assert_eq!(boot.initramfs.unwrap(), b"initramfs");
+    assert!(boot.cmdline.starts_with("console=serial0,115200 ") && boot.cmdline.ends_with(" resize"));
+
+    run(Command::new("mdel").args(["-i", &at(&card, Recipe::boot_offset()), "::/kernel8.img"]));
+    assert_eq!(boot::read(&card).unwrap_err().to_string(), "its boot partition has no kernel8.img");
+}
+
+#[test]
+fn a_reboot_boots_what_the_card_says_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = card(folder.path(), "red00.img", kernel("first", Then::Reboot));
+    let lan = lan(&folder, 1);
+    let mut machine = Machine::start(&qemu(), &lan, spec(&folder, "red00", 0, disk.clone())).unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::Reboot));
+    assert_eq!(machine.ended(), Some(End::Reboot), "it stays off");
+
+    replace_kernel(&disk, folder.path(), &kernel("second", Then::PowerOff));
+    machine.power_on().unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::PowerOff));
+    assert_eq!(
+        log(folder.path(), "red00"),
+        [
+            "[builder] power on",
+            "first",
+            "[builder] reboot",
+            "[builder] power on",
+            "second",
+            "[builder] power off"
+        ]
+    );
+}
+
+#[test]
+fn a_pulled_plug_is_no_reboot_and_the_network_takes_the_machine_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = card(folder.path(), "red00.img", kernel("up", Then::Stay));
+    let lan = lan(&folder, 2);
+    let mut machine = Machine::start(&qemu(), &lan, spec(&folder, "red00", 1, disk)).unwrap();
+    let up = |times: usize| {
+        let deadline = Instant::now() + SOON;
+        while log(folder.path(), "red00").iter().filter(|line| *line == "up").count() < times {
+            assert!(Instant::now() < deadline, "{:?}", log(folder.path(), "red00"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    up(1);
+    assert_eq!(machine.ended(), None);
+    machine.kill();
+    assert_eq!(machine.ended(), Some(End::Died));
+    machine.power_on().unwrap();
+    up(2);
+    assert_eq!(machine.ended(), None);
+}
+
+#[test]
+fn a_port_is_forwarded_to_whom_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let lan = lan(&folder, 0);
+    let here = lan.forward(lan.network.first_lease, 8377).unwrap();
+    assert!(here.ip().is_loopback());
+    std::net::TcpStream::connect(here).unwrap();
+    let another = lan.forward(lan.network.first_lease, 8377).unwrap();
+    assert_ne!(here, another);
+}
+
+#[test]
+fn qemus_own_words_say_why_it_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = card(folder.path(), "red00.img", kernel("x", Then::Stay));
+    let lan = lan(&folder, 1);
+    let spec = MachineSpec { cpus: 9999, ..spec(&folder, "red00", 0, disk) };
+    let error = Machine::start(&qemu(), &lan, spec).unwrap_err();
+    let RehearseError::Refused { name, said } = &error else { panic!("{error}") };
+    assert!(name == "red00" && said.contains("9999"), "{error}");
+}
