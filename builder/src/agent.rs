@@ -36,9 +36,6 @@ impl fmt::Debug for Agent {
 /// Why there is no agent for the card.
 #[derive(Debug, Error)]
 pub enum AgentError {
-    /// Nothing is built for the image's architecture.
-    #[error("the image is a 32-bit system, and there is no agent for 32 bits yet")]
-    NoBuild,
     /// None of the places has it.
     #[error("there is no {name} in {}", list(places))]
     NotFound {
@@ -98,9 +95,9 @@ fn list(places: &[PathBuf]) -> String {
 impl AgentError {
     fn hint(&self) -> &'static str {
         match self {
-            Self::NoBuild => {
-                "take a 64-bit image such as raspios-lite-arm64; 32-bit images come later, the first Pi and the Pi Zero \
-                 (ARMv6) never, because Docker no longer runs there"
+            Self::NotProgram { source: ElfError::OldArm(_), .. } => {
+                "run `cargo xtask agent --arch armv7`; the first Pi and the Pi Zero (ARMv6) cannot be nodes, because \
+                 Docker has no packages for them"
             }
             _ => "run `cargo xtask agent` to build it, or pass `--firstboot PATH`",
         }
@@ -116,9 +113,6 @@ impl AgentError {
 /// Finds and checks the agent for an architecture: the file `given`, else `firstboot-<arch>` beside the running
 /// executable or where an installation puts it.
 pub fn find(arch: Arch, given: Option<&Path>) -> Result<Agent, AgentError> {
-    if arch == Arch::Arm32 {
-        return Err(AgentError::NoBuild);
-    }
     let path = match given {
         Some(path) => path.to_owned(),
         None => search(arch, &own_folder())?,
@@ -168,7 +162,7 @@ mod tests {
     use goblin::elf::header::{EM_AARCH64, EM_X86_64};
 
     use super::*;
-    use crate::elf::fixture::tiny;
+    use crate::elf::fixture::{arm, tiny};
 
     fn folder_with(name: &str, content: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -213,7 +207,20 @@ mod tests {
         assert!(matches!(refused(&tiny(EM_AARCH64, true)), AgentError::Dynamic { .. }));
         assert!(matches!(refused(b"#!/bin/sh\n"), AgentError::NotProgram { .. }));
         assert!(matches!(find(Arch::Aarch64, Some(Path::new("/nowhere"))), Err(AgentError::Read { .. })));
-        assert!(matches!(find(Arch::Arm32, Some(Path::new("/nowhere"))), Err(AgentError::NoBuild)));
+    }
+
+    #[test]
+    fn a_32_bit_image_takes_an_agent_for_armv7_and_none_for_armv6() {
+        let found = |content: &[u8]| {
+            let (_folder, path) = folder_with("agent", content);
+            find(Arch::Arm32, Some(&path))
+        };
+        assert!(found(&arm(Some(10))).is_ok());
+        assert!(matches!(found(&tiny(EM_AARCH64, false)), Err(AgentError::WrongArch { .. })));
+        let said = found(&arm(Some(6))).unwrap_err().into_failure().render();
+        assert!(said.contains("it is for ARMv6") && said.contains("Docker has no packages"), "{said}");
+        let (folder, path) = folder_with("firstboot-armv7", b"");
+        assert_eq!(search(Arch::Arm32, folder.path()).unwrap(), path);
     }
 
     #[test]

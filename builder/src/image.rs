@@ -11,7 +11,7 @@ use time::{Date, Time};
 use self::fat::{Edited, Fat, FatError, Stamp};
 use self::partitions::PartitionError;
 use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
-use self::root::RootError;
+use self::root::{CloudInit, Root, RootError};
 use crate::elf::Arch;
 
 pub mod decode;
@@ -20,6 +20,11 @@ pub mod overlay;
 pub mod partitions;
 pub mod release;
 pub mod root;
+
+/// The kernel command line on the FAT.
+pub const CMDLINE: &str = "cmdline.txt";
+/// The same where a release keeps several kernels: that of the one to boot.
+const CURRENT_CMDLINE: &str = "current/cmdline.txt";
 
 /// Bytes read of a text file on the FAT at most: far more than any of them has.
 const TEXT_LIMIT: u64 = 256 * 1024;
@@ -60,13 +65,13 @@ impl ImageError {
             }
             Self::Open { .. } => "check that the file is there and that you may read it",
             Self::Partitions(_) | Self::Fat(_) | Self::Root(_) => {
-                "check that it is an image of Raspberry Pi OS and download it again"
+                "check that it is an image of Raspberry Pi OS or Ubuntu Server and download it again"
             }
         }
     }
 }
 
-/// An image that cards can be made from: Raspberry Pi OS as published.
+/// An image that cards can be made from: Raspberry Pi OS or Ubuntu Server as published.
 #[derive(Debug)]
 pub struct Image {
     file: File,
@@ -75,10 +80,15 @@ pub struct Image {
     pub release: Release,
     /// The day it was made.
     pub date: Option<Date>,
+    /// Debian's or Ubuntu's name for it, such as `trixie`.
+    pub codename: String,
+    /// What a person calls it.
+    pub name: String,
     /// For which processor its programs are.
     pub arch: Arch,
     /// The kernel command line, without the line's end.
     pub cmdline: String,
+    seed: [Option<String>; 3],
 }
 
 impl Image {
@@ -89,11 +99,25 @@ impl Image {
         let size = file.metadata().map_err(open_error)?.len();
         let partitions = partitions::find(&file, size).map_err(ImageError::Partitions)?;
         let fat = Fat::open(&file, partitions.boot).map_err(ImageError::Fat)?;
-        let recognised = release::recognise(&boot_files(&file, &fat).map_err(ImageError::Fat)?);
-        let Recognised { release, cmdline, date } = recognised.map_err(ImageError::Refused)?;
+        let boot = boot_files(&file, &fat).map_err(ImageError::Fat)?;
+        let Recognised { release, cmdline, date } = release::recognise(&boot).map_err(ImageError::Refused)?;
         let root = root::read(&file, partitions.root).map_err(ImageError::Root)?;
         confirm(release, &root).map_err(ImageError::Refused)?;
-        Ok(Self { file, fat, release, date, arch: root.arch, cmdline })
+        let name = match release {
+            Release::Ubuntu => root.name,
+            release => format!("Raspberry Pi OS {release}"),
+        };
+        let (codename, arch, seed) = (root.codename, root.arch, boot.seed);
+        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, seed })
+    }
+
+    /// What the image has in a text file that a card may have otherwise; `None` when the file is new.
+    pub fn original(&self, path: &str) -> Option<String> {
+        if path == CMDLINE {
+            return Some(format!("{}\n", self.cmdline));
+        }
+        let index = SEED_FILES.iter().position(|name| *name == path)?;
+        self.seed.get(index)?.clone()
     }
 
     /// Midnight (UTC) of the day it was made, in seconds since 1970; 0 when that is not known.
@@ -122,7 +146,7 @@ fn boot_files(file: &File, fat: &Fat) -> Result<BootFiles, FatError> {
     Ok(BootFiles {
         label: fat.label(file)?,
         names: fat.names(file)?,
-        cmdline: text("cmdline.txt")?,
+        cmdline: text(CMDLINE)?.map_or_else(|| text(CURRENT_CMDLINE), |line| Ok(Some(line)))?,
         config: text("config.txt")?,
         issue: text("issue.txt")?,
         seed: [text(user_data)?, text(network_config)?, text(meta_data)?],
@@ -131,13 +155,22 @@ fn boot_files(file: &File, fat: &Fat) -> Result<BootFiles, FatError> {
 
 /// The root partition has to agree with what the FAT suggests: the mount point is part of the kernel command line,
 /// and a wrong one would leave the Pi without its seed stage.
-fn confirm(release: Release, root: &root::Root) -> Result<(), Refusal> {
+fn confirm(release: Release, root: &Root) -> Result<(), Refusal> {
     let contradiction = |root: String| Err(Refusal::Contradiction { release, root });
-    if root.codename != release.codename() {
+    if release.codename().is_some_and(|codename| codename != root.codename) {
         return contradiction(format!("holds {}", root.codename));
     }
     if root.mount != release.mount() {
         return contradiction(format!("mounts it at {}", root.mount));
+    }
+    if release == Release::Ubuntu {
+        match root.cloud_init {
+            // Debian with the same arrangement serves as well.
+            CloudInit::Fresh if matches!(root.id.as_str(), "ubuntu" | "debian") => {}
+            CloudInit::Fresh => return contradiction(format!("holds {}", root.name)),
+            CloudInit::Absent => return contradiction("has no cloud-init".to_owned()),
+            CloudInit::Ran => return Err(Refusal::Booted("cloud-init has run in it")),
+        }
     }
     if root.has_machine_id {
         return Err(Refusal::Booted("its /etc/machine-id is drawn"));

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use cluster::card::Start;
 use cluster::identity::Role;
 use cluster::name::Hostname;
 use cluster::range;
@@ -24,6 +25,7 @@ use crate::pki::{self, Identities};
 use crate::project::Project;
 
 mod change;
+mod cloud_init;
 mod cmdline;
 mod payload;
 pub mod show;
@@ -114,7 +116,8 @@ pub struct Planner {
     identities: Identities,
     agent: Agent,
     image: Image,
-    cmdline: String,
+    /// What becomes of the kernel command line, where it is ours to edit.
+    cmdline: Option<String>,
     not_before: u64,
     stamp: &'static Stamp,
 }
@@ -143,7 +146,9 @@ impl Planner {
         // What can be refused is, before identities are made.
         image.check_room(&[("swarm/run", &agent.bytes)]).map_err(|source| image_failure(&cluster, source))?;
         let country = cluster.wifi.as_ref().map(|wifi| wifi.country.as_str());
-        let cmdline = cmdline::edit(&image.cmdline, image.release.mount(), country).map_err(|source| {
+        let edit = || cmdline::edit(&image.cmdline, image.release.mount(), country);
+        let is_ours = image.release.start() == Start::Hook;
+        let cmdline = is_ours.then(edit).transpose().map_err(|source| {
             let image = cluster.image.location.clone();
             Failure::new(Kind::Failed, PlanError::Cmdline { image, source })
                 .hint("take the image as it was published")
@@ -188,16 +193,15 @@ impl Planner {
             cluster: &self.cluster,
             identities: &self.identities,
             agent: &self.agent,
-            cmdline: (&self.image.cmdline, &self.cmdline),
+            image: &self.image,
+            cmdline: self.cmdline.as_deref(),
             not_before: self.not_before,
         }
     }
 
     fn change(&self, file: File<'_>) -> FileChange {
-        // The image is as published, so of the files we write only this one is there already.
-        let original = format!("{}\n", self.image.cmdline);
-        let before = (file.path == payload::CMDLINE).then_some(original.as_str());
-        FileChange::new(&file.path, before, &file.bytes, file.showing)
+        let before = self.image.original(&file.path);
+        FileChange::new(&file.path, before.as_deref(), &file.bytes, file.showing)
     }
 }
 

@@ -13,6 +13,8 @@ mod bench;
 mod cards;
 #[path = "fixture/image.rs"]
 mod fixture;
+#[path = "plan/ports.rs"]
+mod ports;
 #[path = "plan/refusals.rs"]
 mod refusals;
 #[path = "plan/shown.rs"]

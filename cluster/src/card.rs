@@ -15,8 +15,11 @@ use crate::secret::Secret;
 
 /// The folder on the FAT partition.
 pub const FOLDER: &str = "swarm";
-/// The agent's binary. Not called firstboot: that word must not reach the kernel command line.
+/// What starts the seed stage: the agent's binary, or a script beside [`AGENT`]. Not called firstboot: that word must
+/// not reach the kernel command line.
 pub const RUN: &str = "run";
+/// The agent's binary where [`RUN`] is a script: cards of 32-bit systems also fit into Pis that it does not run on.
+pub const AGENT: &str = "agent";
 /// [`Card`] as JSON.
 pub const CARD: &str = "card.json";
 /// [`CardSecrets`] as JSON.
@@ -43,7 +46,7 @@ pub const STATUS: &str = "status.txt";
 pub const SECRET_FILES: [&str; 3] = [SECRETS, NODE_KEY, HOST_KEY];
 
 /// The payload's version. Any change of the structures below raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One node's payload, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +82,20 @@ pub struct Card {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+    /// What starts the seed stage. Cards of version 1 do not say: they know one way only.
+    #[serde(default)]
+    pub start: Start,
+}
+
+/// What starts the seed stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// Words on the kernel command line, before anything of the normal boot.
+    #[default]
+    Hook,
+    /// cloud-init, at the end of a normal boot; name, user and network are its affair.
+    CloudInit,
 }
 
 /// A planned node, as every card knows it.

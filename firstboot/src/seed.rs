@@ -13,7 +13,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use cluster::card::{self, Card, CardError, CardSecrets};
+use cluster::card::{self, Card, CardError, CardSecrets, Start};
 use thiserror::Error;
 
 use crate::host::{Host, HostError};
@@ -94,7 +94,7 @@ struct Seed<'a> {
 type Part = fn(&Seed<'_>) -> Result<(), SeedError>;
 
 /// What is done, in this order. The clock is first because everything after it leaves dates behind; scrubbing is last.
-const PARTS: [(&str, Part); 16] = [
+const PARTS: [(&str, Part); 17] = [
     ("clock", clock::apply),
     ("host name", hostname::apply),
     ("user", user::settle_account),
@@ -112,6 +112,7 @@ const PARTS: [(&str, Part); 16] = [
     ("secrets", scrub::apply),
     // Last, since generating a locale may take a minute: everything that matters is done by then.
     ("locale", locale::set_locale),
+    ("cloud-init", install::retire_cloud_init),
 ];
 
 /// How a seed stage ended.
@@ -209,6 +210,11 @@ impl Seed<'_> {
     /// Writes a text file of the root, owned by root.
     fn write_text(&self, path: &str, text: &str, mode: u32) -> Result<(), SeedError> {
         Ok(self.root.write(Path::new(path), text.as_bytes(), mode, None)?)
+    }
+
+    /// Whether the network is cloud-init's affair: the card has a `network-config` where it is to be other than DHCP.
+    fn leaves_network_to_cloud_init(&self) -> bool {
+        self.card.start == Start::CloudInit
     }
 
     /// Whether the root has this file.

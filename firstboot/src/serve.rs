@@ -121,7 +121,7 @@ fn operator_only() -> Response {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use cluster::card::{CardDocker, CardSwarm, CardUser, DockerSource, Planned, VERSION};
+    use cluster::card::{CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
     use cluster::identity::Role;
     use cluster::name::{ClusterId, ClusterName, UserName};
 
@@ -159,6 +159,7 @@ pub(crate) mod tests {
                 join_window_seconds: 86_400,
                 managers_run_tasks: false,
             },
+            start: Start::Hook,
         }
     }
 

@@ -12,14 +12,14 @@ use crate::{cross, setup};
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
     /// Only this architecture
-    #[arg(long, value_parser = ["aarch64", "x86_64"])]
+    #[arg(long, value_parser = ["aarch64", "armv7", "x86_64"])]
     arch: Option<String>,
-    /// Build aarch64 in a Debian 13 tree even where a rustup target is installed
+    /// Build for Pis in a Debian 13 tree even where a rustup target is installed
     #[arg(long)]
     debian: bool,
 }
 
-/// Builds the named architecture or both, aarch64 and this machine's.
+/// Builds the named architecture or all of them.
 pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     let wanted = match &args.arch {
         Some(arch) => vec![arch.as_str()],
@@ -32,22 +32,51 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
     Ok(())
 }
 
-/// The Pi's, and this machine's for the rack.
+/// Those of 64-bit and 32-bit Pis, and this machine's for the rack.
 fn architectures() -> Vec<&'static str> {
-    let mut both = vec!["aarch64", std::env::consts::ARCH];
-    both.dedup();
-    both
+    let mut all = vec!["aarch64", "armv7"];
+    let own = std::env::consts::ARCH;
+    if !all.contains(&own) {
+        all.push(own);
+    }
+    all
+}
+
+/// Names of an architecture in the worlds of Rust and of the cross compilers.
+pub(crate) struct Names {
+    /// Rust's target with the musl library.
+    pub(crate) musl: String,
+    /// Rust's target with the GNU library.
+    pub(crate) gnu: String,
+    /// What the names of the GNU tools begin with, and Debian's packages of them.
+    pub(crate) tools: &'static str,
+}
+
+impl Names {
+    pub(crate) fn of(arch: &str) -> Self {
+        let (suffix, tools) = match arch {
+            // Debian's and Raspberry Pi OS's 32-bit systems pass numbers in floating-point registers.
+            "armv7" => ("eabihf", "arm-linux-gnueabihf"),
+            "aarch64" => ("", "aarch64-linux-gnu"),
+            _ => ("", "x86_64-linux-gnu"),
+        };
+        Self {
+            musl: format!("{arch}-unknown-linux-musl{suffix}"),
+            gnu: format!("{arch}-unknown-linux-gnu{suffix}"),
+            tools,
+        }
+    }
 }
 
 /// Builds one architecture and copies the binary beside `builder` in `target/debug` and `target/release`.
 pub(crate) fn build(arch: &str, debian: bool) -> Result<PathBuf> {
-    let musl = format!("{arch}-unknown-linux-musl");
+    let Names { musl, gnu, tools } = Names::of(arch);
     let built = if !debian && rustup_targets().contains(&musl) {
         setup::say(&format!("building firstboot for {arch} with the rustup target {musl}"));
-        with_rustup(arch, &musl)?
+        with_rustup(arch, &musl, tools)?
     } else if arch == std::env::consts::ARCH {
         setup::say(&format!("building firstboot for {arch} with a static glibc"));
-        with_rustup(arch, &format!("{arch}-unknown-linux-gnu"))?
+        with_rustup(arch, &gnu, tools)?
     } else {
         setup::say(&format!(
             "building firstboot for {arch} in a Debian 13 tree: no rustup target {musl} is installed"
@@ -71,7 +100,7 @@ fn place(built: &Path, folder: &Path, arch: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
+fn with_rustup(arch: &str, target: &str, tools: &str) -> Result<PathBuf> {
     let folder = folder(arch)?;
     let mut cargo = Command::new("cargo");
     cargo
@@ -90,15 +119,16 @@ fn with_rustup(arch: &str, target: &str) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(&folder)
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    if target.ends_with("-musl") && arch != std::env::consts::ARCH {
+    if arch != std::env::consts::ARCH {
         // ring brings some C and assembler; the linker comes with the rustup target.
+        let gcc = format!("{tools}-gcc");
         ensure!(
-            Command::new("aarch64-linux-gnu-gcc").arg("--version").output().is_ok(),
-            "a C compiler for {arch} is missing. Type: sudo apt-get install gcc-aarch64-linux-gnu"
+            Command::new(&gcc).arg("--version").output().is_ok(),
+            "a C compiler for {arch} is missing. Type: sudo apt-get install gcc-{tools}"
         );
         let name = target.replace('-', "_");
         cargo
-            .env(format!("CC_{name}"), "aarch64-linux-gnu-gcc")
+            .env(format!("CC_{name}"), gcc)
             .env(format!("CARGO_TARGET_{}_LINKER", name.to_uppercase()), "rust-lld");
     }
     setup::run(&mut cargo)?;
@@ -113,7 +143,7 @@ fn rustup_targets() -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Builds what demo and tests put on cards and run: both agents and the release `builder`. Gives `builder`'s path.
+/// Builds what demo and tests put on cards and run: every agent and the release `builder`. Gives `builder`'s path.
 ///
 /// All at once: the end of each build is one long link on one core.
 pub(crate) fn product() -> Result<PathBuf> {

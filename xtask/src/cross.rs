@@ -9,24 +9,26 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{agents, setup};
+use crate::agents::{self, Names};
+use crate::setup;
 
 /// Raise it when the making of the tree changes.
 const RECIPE: &str = "1";
 
 /// Builds `firstboot` for an architecture inside the tree and gives the binary's path.
 pub(crate) fn build(arch: &str) -> Result<PathBuf> {
+    let Names { musl, gnu: target, tools } = Names::of(arch);
     let debian = match arch {
         "aarch64" => "arm64",
-        _ => bail!("no cross set is known for {arch}; type: rustup target add {arch}-unknown-linux-musl"),
+        "armv7" => "armhf",
+        _ => bail!("no cross set is known for {arch}; type: rustup target add {musl}"),
     };
-    let tree = tree(debian)?;
+    let tree = tree(debian, &target, tools)?;
     // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
     setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
     let folder = agents::folder(arch)?;
     std::fs::create_dir_all(&folder)?;
-    let target = format!("{arch}-unknown-linux-gnu");
-    let gcc = format!("{arch}-linux-gnu-gcc");
+    let gcc = format!("{tools}-gcc");
     let name = target.replace('-', "_");
     let status = Command::new("systemd-nspawn")
         .args(["--quiet", "--register=no", "--keep-unit", "--pipe", "--as-pid2", "--timezone=off"])
@@ -51,26 +53,24 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
 }
 
 /// The tree, made on first use. A half-made one is never taken for whole: it gets its name at the end.
-fn tree(arch: &str) -> Result<PathBuf> {
+fn tree(arch: &str, target: &str, tools: &str) -> Result<PathBuf> {
     let tree = setup::cache()?.join(format!("cross-{arch}-{RECIPE}"));
     if tree.is_dir() {
         return Ok(tree);
     }
     setup::ensure_machine()?;
-    setup::say("making a Debian 13 tree with Rust and a cross compiler (once, about two minutes)");
+    setup::say(&format!(
+        "making a Debian 13 tree with Rust and a compiler for {arch} (once, about two minutes)"
+    ));
     let partial = tree.with_extension(format!("partial-{}", std::process::id()));
-    make(arch, &partial)
+    make(arch, target, tools, &partial)
         .and_then(|()| Ok(std::fs::rename(&partial, &tree)?))
         .inspect_err(|_| drop(std::fs::remove_dir_all(&partial)))?;
     Ok(tree)
 }
 
-fn make(arch: &str, tree: &Path) -> Result<()> {
-    let gnu = match arch {
-        "arm64" => "aarch64",
-        other => other,
-    };
-    let packages = format!("cargo-web,rustc-web,ca-certificates,gcc-{gnu}-linux-gnu,libc6-dev-{arch}-cross");
+fn make(arch: &str, target: &str, tools: &str, tree: &Path) -> Result<()> {
+    let packages = format!("cargo-web,rustc-web,ca-certificates,gcc-{tools},libc6-dev-{arch}-cross");
     setup::run(
         Command::new("mmdebstrap")
             .args(["--quiet", "--variant=apt", &format!("--include={packages}"), "trixie"])
@@ -80,7 +80,7 @@ fn make(arch: &str, tree: &Path) -> Result<()> {
     let fetch = format!(
         "dpkg --add-architecture {arch} && apt-get -qq update && cd /tmp \
          && apt-get -qq download libstd-rust-web-dev:{arch} && dpkg -x libstd-rust-web-dev_*.deb std \
-         && cp -a std/usr/lib/rustlib/{gnu}-unknown-linux-gnu /usr/lib/rustlib/ && rm -rf /tmp/*"
+         && cp -a std/usr/lib/rustlib/{target} /usr/lib/rustlib/ && rm -rf /tmp/*"
     );
     setup::run(
         Command::new("systemd-nspawn")

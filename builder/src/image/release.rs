@@ -1,13 +1,16 @@
-//! Tells from the FAT alone which release an image is, and whether it is as published: never booted and not
-//! customised. Pure: file contents in, answer out.
+//! Tells from the FAT alone which system and release an image is, and whether it is as published: never booted and
+//! not customised. Pure: file contents in, answer out.
 
 use std::fmt;
 
+use cluster::card::Start;
 use cluster::hook;
 use thiserror::Error;
 use time::{Date, Month};
 
-/// The releases of Raspberry Pi OS that a card can be made from.
+mod template;
+
+/// What a card can be made from: the releases of Raspberry Pi OS, and Ubuntu Server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
     /// Debian 11.
@@ -18,28 +21,40 @@ pub enum Release {
     Trixie,
     /// Debian 13 since 2025-11-24, with cloud-init.
     TrixieCloudInit,
+    /// Any release of Ubuntu Server for Pis; only its root partition tells which.
+    Ubuntu,
 }
 
 impl Release {
-    /// Debian's name for it, as in os-release.
-    pub const fn codename(self) -> &'static str {
+    /// Debian's name for it, as in os-release; `None` where the FAT does not tell.
+    pub const fn codename(self) -> Option<&'static str> {
         match self {
-            Self::Bullseye => "bullseye",
-            Self::Bookworm => "bookworm",
-            Self::Trixie | Self::TrixieCloudInit => "trixie",
+            Self::Bullseye => Some("bullseye"),
+            Self::Bookworm => Some("bookworm"),
+            Self::Trixie | Self::TrixieCloudInit => Some("trixie"),
+            Self::Ubuntu => None,
         }
     }
 
     /// Whether cloud-init is active in it.
     pub const fn has_cloud_init(self) -> bool {
-        matches!(self, Self::TrixieCloudInit)
+        matches!(self, Self::TrixieCloudInit | Self::Ubuntu)
+    }
+
+    /// What starts the seed stage on its cards.
+    pub const fn start(self) -> Start {
+        match self {
+            Self::Bullseye | Self::Bookworm | Self::Trixie | Self::TrixieCloudInit => Start::Hook,
+            // Its newer releases keep several kernel command lines and swap them by themselves.
+            Self::Ubuntu => Start::CloudInit,
+        }
     }
 
     /// Where it mounts the FAT.
     pub const fn mount(self) -> &'static str {
         match self {
             Self::Bullseye => "/boot",
-            Self::Bookworm | Self::Trixie | Self::TrixieCloudInit => "/boot/firmware",
+            Self::Bookworm | Self::Trixie | Self::TrixieCloudInit | Self::Ubuntu => "/boot/firmware",
         }
     }
 }
@@ -51,6 +66,7 @@ impl fmt::Display for Release {
             Self::Bookworm => "Bookworm",
             Self::Trixie => "Trixie",
             Self::TrixieCloudInit => "Trixie with cloud-init",
+            Self::Ubuntu => "Ubuntu Server",
         })
     }
 }
@@ -62,7 +78,7 @@ pub struct BootFiles {
     pub label: Option<String>,
     /// Names in the root folder.
     pub names: Vec<String>,
-    /// `cmdline.txt`.
+    /// `cmdline.txt`, or that of the folder `current`.
     pub cmdline: Option<String>,
     /// `config.txt`.
     pub config: Option<String>,
@@ -102,10 +118,10 @@ pub struct Recognised {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// An operating system we know by name only.
-    #[error("it is {0}, which is not supported yet; Raspberry Pi OS is")]
+    #[error("it is {0}, which is not supported; Raspberry Pi OS and Ubuntu Server are")]
     OtherSystem(&'static str),
-    /// No sign of Raspberry Pi OS.
-    #[error("it is not Raspberry Pi OS: {0}")]
+    /// No sign of a supported one.
+    #[error("it is neither Raspberry Pi OS nor Ubuntu Server: {0}")]
     Unknown(&'static str),
     /// It ran on a Pi.
     #[error("it was booted before: {0}")]
@@ -128,7 +144,8 @@ impl Refusal {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::OtherSystem(_) | Self::Unknown(_) => {
-                "set `image: raspios-lite-arm64` in the cluster file, or the path of another Raspberry Pi OS image"
+                "set `image: raspios-lite-arm64` in the cluster file, or the path of another image of Raspberry Pi OS \
+                 or Ubuntu Server"
             }
             Self::Booted(_) | Self::Customised(_) => {
                 "take the image as it was published: a copy of a used or prepared card would give every node the same identity"
@@ -143,31 +160,35 @@ pub fn recognise(files: &BootFiles) -> Result<Recognised, Refusal> {
     if let Some(name) = other_system(files) {
         return Err(Refusal::OtherSystem(name));
     }
+    let is_ubuntu = is_ubuntu(files);
     let issue = files.issue.as_deref().unwrap_or_default();
-    if !issue.contains("pi-gen") {
+    if !is_ubuntu && !issue.contains("pi-gen") {
         return Err(Refusal::Unknown("no issue.txt of pi-gen is on its boot partition"));
     }
     let Some(cmdline) = &files.cmdline else {
         return Err(Refusal::Unknown("no cmdline.txt is on its boot partition"));
     };
     let cmdline = cmdline.trim_end().to_owned();
-    let release = first_boot_release(&cmdline, files)?;
-    if let Some(what) = customisation(&cmdline, files) {
+    let release = if is_ubuntu { Release::Ubuntu } else { first_boot_release(&cmdline, files)? };
+    if let Some(what) = customisation(release, &cmdline, files) {
         return Err(Refusal::Customised(what));
     }
     Ok(Recognised { release, cmdline, date: issue_date(issue) })
 }
 
+/// The label by which its cloud-init finds the FAT.
+fn is_ubuntu(files: &BootFiles) -> bool {
+    files.label.as_deref() == Some("system-boot")
+}
+
 fn other_system(files: &BootFiles) -> Option<&'static str> {
-    match files.label.as_deref() {
-        Some("system-boot") => return Some("Ubuntu"),
-        Some("RPICFG" | "armbi_boot") => return Some("Armbian"),
-        _ => {}
+    if matches!(files.label.as_deref(), Some("RPICFG" | "armbi_boot")) {
+        return Some("Armbian");
     }
     if has(files, "dietpi.txt") {
         return Some("DietPi");
     }
-    (has(files, "user-data") && !has(files, "issue.txt")).then_some("Ubuntu")
+    (is_ubuntu(files) && !has(files, "user-data")).then_some("an Ubuntu without cloud-init, Desktop or Core")
 }
 
 /// The word that makes a fresh image grow its root partition tells the generation; it is gone after the first boot.
@@ -189,7 +210,7 @@ fn first_boot_release(cmdline: &str, files: &BootFiles) -> Result<Release, Refus
     Ok(if initramfs { Release::Bookworm } else { Release::Bullseye })
 }
 
-fn customisation(cmdline: &str, files: &BootFiles) -> Option<String> {
+fn customisation(release: Release, cmdline: &str, files: &BootFiles) -> Option<String> {
     let by_builder = has(files, cluster::card::FOLDER);
     if by_builder {
         return Some(format!("it has a folder {}, as the cards made here have", cluster::card::FOLDER));
@@ -204,19 +225,10 @@ fn customisation(cmdline: &str, files: &BootFiles) -> Option<String> {
     if let Some(name) = LEFT_BY_TOOLS.iter().find(|name| has(files, name)) {
         return Some(format!("it has {name}"));
     }
-    let filled_in = |content: &&Option<String>| content.as_deref().is_some_and(|text| !is_template(text));
+    let as_shipped = template::of(release);
+    let filled_in = |content: &&Option<String>| content.as_deref().is_some_and(|text| !as_shipped(text));
     let index = files.seed.iter().position(|content| filled_in(&content))?;
     Some(format!("its {} is filled in", SEED_FILES.get(index)?))
-}
-
-/// Cloud-init's seed as published: comments only, apart from two keys of `meta-data`.
-fn is_template(text: &str) -> bool {
-    text.lines().map(str::trim).all(|line| {
-        line.is_empty()
-            || line.starts_with('#')
-            || matches!(line.split_once(':'), Some(("dsmode", _)))
-            || matches!(line.split_once(':'), Some(("instance_id" | "instance-id", id)) if id.trim() == "rpios-image")
-    })
 }
 
 /// `Raspberry Pi reference 2025-12-04`.
@@ -297,8 +309,10 @@ mod tests {
             };
             recognise(&files).unwrap_err()
         };
-        assert_eq!(system("system-boot", "cmdline.txt"), Refusal::OtherSystem("Ubuntu"));
-        assert_eq!(system("whatever", "user-data"), Refusal::OtherSystem("Ubuntu"));
+        assert!(
+            matches!(system("system-boot", "cmdline.txt"), Refusal::OtherSystem(name) if name.contains("Desktop"))
+        );
+        assert!(matches!(system("whatever", "user-data"), Refusal::Unknown(_)));
         assert_eq!(system("bootfs", "dietpi.txt"), Refusal::OtherSystem("DietPi"));
         assert_eq!(system("RPICFG", ""), Refusal::OtherSystem("Armbian"));
         assert_eq!(system("armbi_boot", ""), Refusal::OtherSystem("Armbian"));
@@ -328,5 +342,29 @@ mod tests {
         filled.seed[0] = None;
         filled.seed[2] = Some("instance-id: rpi-imager-1700000000\n".to_owned());
         assert_eq!(customised(&filled), "its meta-data is filled in");
+    }
+
+    fn ubuntu() -> BootFiles {
+        let mut files = files("", &["user-data", "meta-data", "network-config"]);
+        files.label = Some("system-boot".to_owned());
+        files.issue = None;
+        files.cmdline = Some("console=tty1 root=LABEL=writable rootfstype=ext4 rootwait fixrtc\n".to_owned());
+        files
+    }
+
+    #[test]
+    fn knows_ubuntu_server_by_its_label() {
+        let recognised = recognise(&ubuntu()).unwrap();
+        assert_eq!((recognised.release, recognised.date), (Release::Ubuntu, None));
+        assert_eq!(recognised.release.start(), Start::CloudInit);
+        let mut customised = ubuntu();
+        customised.cmdline = Some("root=LABEL=writable ds=nocloud;i=rpi-imager-1".to_owned());
+        assert!(matches!(recognise(&customised), Err(Refusal::Customised(_))));
+        customised = ubuntu();
+        customised.seed[0] = Some("#cloud-config\nusers:\n- name: me\n".to_owned());
+        assert_eq!(
+            recognise(&customised).unwrap_err(),
+            Refusal::Customised("its user-data is filled in".to_owned())
+        );
     }
 }

@@ -17,14 +17,31 @@ const PROGRAMS: [&str; 3] = ["/usr/bin/dpkg", "/bin/sh", "/bin/ls"];
 /// What the root partition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Root {
+    /// `ID` of os-release, such as `debian`.
+    pub id: String,
     /// `VERSION_CODENAME` of os-release.
     pub codename: String,
+    /// `PRETTY_NAME` of os-release, for people.
+    pub name: String,
     /// Where fstab mounts the FAT.
     pub mount: String,
     /// For which processor its programs are. The kernel may be for another: 32-bit systems run on 64-bit kernels.
     pub arch: Arch,
     /// Whether it already drew its machine id, which it does when it boots first.
     pub has_machine_id: bool,
+    /// How far cloud-init is in it.
+    pub cloud_init: CloudInit,
+}
+
+/// cloud-init in a root partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloudInit {
+    /// Not installed, or switched off.
+    Absent,
+    /// Installed, and never run.
+    Fresh,
+    /// It set this system up before.
+    Ran,
 }
 
 /// Why the root partition could not be read.
@@ -89,17 +106,34 @@ pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
         let bytes = fs.read(path).map_err(|source| RootError::Read { path, source })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
+    let os_release = text("/etc/os-release")?;
     Ok(Root {
-        codename: codename(&text("/etc/os-release")?).ok_or(RootError::NoCodename)?,
+        id: value(&os_release, "ID").unwrap_or_default(),
+        name: value(&os_release, "PRETTY_NAME").unwrap_or_default(),
+        codename: value(&os_release, "VERSION_CODENAME").ok_or(RootError::NoCodename)?,
         mount: fat_mount(&text("/etc/fstab")?).ok_or(RootError::NoMount)?,
         arch: arch(&fs)?,
         has_machine_id: fs.read("/etc/machine-id").is_ok_and(|id| is_machine_id(&id)),
+        cloud_init: cloud_init(&fs),
     })
 }
 
-fn codename(os_release: &str) -> Option<String> {
-    let value = os_release.lines().find_map(|line| line.trim().strip_prefix("VERSION_CODENAME="))?;
+/// A variable of os-release(5).
+fn value(os_release: &str, name: &str) -> Option<String> {
+    let mut lines = os_release.lines().filter_map(|line| line.trim().split_once('='));
+    let (_, value) = lines.find(|(key, _)| *key == name)?;
     Some(value.trim_matches(['"', '\'']).to_owned())
+}
+
+fn cloud_init(fs: &Ext4) -> CloudInit {
+    let is_there = |path: &str| fs.exists(path).unwrap_or(false);
+    if !is_there("/usr/bin/cloud-init") || is_there("/etc/cloud/cloud-init.disabled") {
+        CloudInit::Absent
+    } else if is_there("/var/lib/cloud/instance") {
+        CloudInit::Ran
+    } else {
+        CloudInit::Fresh
+    }
 }
 
 /// The second field of the line whose third is `vfat`.
@@ -142,9 +176,12 @@ mod tests {
 
     #[test]
     fn reads_names_with_and_without_quotes() {
-        assert_eq!(codename("ID=debian\nVERSION_CODENAME=trixie\n").as_deref(), Some("trixie"));
-        assert_eq!(codename("VERSION_CODENAME=\"bookworm\"\n").as_deref(), Some("bookworm"));
-        assert_eq!(codename("ID=debian\n"), None);
+        let os_release = "PRETTY_NAME=\"Ubuntu 24.04.1 LTS\"\nVERSION_ID=24.04\nVERSION_CODENAME=noble\nID=ubuntu\nID_LIKE=debian\n";
+        let value = |name| value(os_release, name);
+        assert_eq!(value("VERSION_CODENAME").as_deref(), Some("noble"));
+        assert_eq!(value("ID").as_deref(), Some("ubuntu"));
+        assert_eq!(value("PRETTY_NAME").as_deref(), Some("Ubuntu 24.04.1 LTS"));
+        assert_eq!(value("NAME"), None);
     }
 
     #[test]

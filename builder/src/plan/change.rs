@@ -80,10 +80,10 @@ impl FileChange {
         }
     }
 
-    /// The same, but compared with what another node gets, where both are new texts.
+    /// The same, but compared with what another node gets, where both are texts that take the place of the same.
     pub fn diff_from(&self, other: &Self, node: &str) -> String {
         match (&self.after, &other.after) {
-            (Content::Text { text }, Content::Text { text: theirs }) if self.before.is_none() => {
+            (Content::Text { text }, Content::Text { text: theirs }) if self.before == other.before => {
                 unified(&format!("{} of {node}", other.path), Some(theirs), &self.path, text)
             }
             _ => self.diff(),

@@ -2,15 +2,19 @@
 
 use std::borrow::Cow;
 
-use cluster::card::{self, Card, CardSecrets, CardUser, Planned};
+use cluster::card::{self, Card, CardSecrets, CardUser, Planned, Start};
+use cluster::hook;
 use cluster::spec::{Cluster, Node};
 
 use super::change::Showing;
+use super::cloud_init;
 use crate::agent::Agent;
+use crate::elf::Arch;
+use crate::image::{CMDLINE, Image};
 use crate::pki::{Identities, NodeMaterial};
 
-/// The kernel command line on the FAT.
-pub(super) const CMDLINE: &str = "cmdline.txt";
+/// [`card::RUN`] where the agent may meet a processor that it does not run on.
+const RUN_SCRIPT: &str = include_str!("run.sh");
 
 /// A file for the FAT.
 pub(super) struct File<'a> {
@@ -34,8 +38,9 @@ pub(super) struct Common<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) identities: &'a Identities,
     pub(super) agent: &'a Agent,
-    /// The image's kernel command line, and what becomes of it.
-    pub(super) cmdline: (&'a str, &'a str),
+    pub(super) image: &'a Image,
+    /// What becomes of the kernel command line, where it is ours to edit.
+    pub(super) cmdline: Option<&'a str>,
     /// Seconds since 1970 that are surely past.
     pub(super) not_before: u64,
 }
@@ -44,10 +49,16 @@ pub(super) struct Common<'a> {
 pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial) -> Vec<File<'a>> {
     let inside = |name: &str| format!("{}/{name}", card::FOLDER);
     let owned = |text: &str| text.as_bytes().to_vec();
-    let (original, cmdline) = common.cmdline;
-    let run = inside(card::RUN);
-    let mut files =
-        vec![File::new(run, common.agent.bytes.as_slice(), Showing::Known(common.agent.sha256.clone()))];
+    let mut files = Vec::new();
+    let agent_is = if common.image.arch == Arch::Arm32 {
+        let script = run_script(common.image.release.mount());
+        files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
+        card::AGENT
+    } else {
+        card::RUN
+    };
+    let (agent, sha256) = (common.agent.bytes.as_slice(), common.agent.sha256.clone());
+    files.push(File::new(inside(agent_is), agent, Showing::Known(sha256)));
     let mut add = |path: String, bytes: Vec<u8>, showing| files.push(File::new(path, bytes, showing));
     add(inside(card::CARD), json(&card(common, node)), Showing::Text);
     add(inside(card::SECRETS), json(&secrets(common.cluster)), Showing::Secret);
@@ -56,14 +67,30 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     add(inside(card::NODE_KEY), owned(material.key_pem.expose()), Showing::Secret);
     add(inside(card::HOST_KEY), owned(material.host_key.expose()), Showing::Secret);
     add(inside(card::HOST_KEY_PUBLIC), owned(&material.host_key_public), Showing::Digest);
-    add(inside(card::CMDLINE_ORIGINAL), owned(&format!("{original}\n")), Showing::Text);
-    add(inside(card::README), owned(&readme(common.cluster, node)), Showing::Text);
+    add(inside(card::README), owned(&readme(common, node)), Showing::Text);
+    let Some(cmdline) = common.cmdline else {
+        for file in cloud_init::files(common, node) {
+            add(file.name.to_owned(), file.text.into_bytes(), file.showing);
+        }
+        return files;
+    };
+    let original = format!("{}\n", common.image.cmdline);
+    add(inside(card::CMDLINE_ORIGINAL), original.into_bytes(), Showing::Text);
     // Should the hook not run, these two still let somebody log in.
     add("ssh".to_owned(), Vec::new(), Showing::Text);
     add("userconf.txt".to_owned(), userconf(common.cluster), Showing::Secret);
     // Last, as the card does nothing of ours without it.
     add(CMDLINE.to_owned(), owned(cmdline), Showing::Text);
     files
+}
+
+/// The script with the hook's words as they stand on the kernel command line, and as many blanks.
+fn run_script(mount: &str) -> String {
+    let words = hook::tokens(mount).join(" ");
+    RUN_SCRIPT
+        .replace("@BLANK@", &" ".repeat(words.len()))
+        .replace("@WORDS@", &words)
+        .replace("@SECRETS@", &card::SECRET_FILES.join(" "))
 }
 
 fn card(common: Common<'_>, node: &Node) -> Card {
@@ -93,6 +120,7 @@ fn card(common: Common<'_>, node: &Node) -> Card {
         keymap: cluster.keymap.clone(),
         docker: cluster.docker.clone(),
         swarm: cluster.swarm.clone(),
+        start: common.image.release.start(),
     }
 }
 
@@ -110,20 +138,34 @@ fn userconf(cluster: &Cluster) -> Vec<u8> {
     format!("{}:{hash}\n", cluster.user.name).into_bytes()
 }
 
-fn readme(cluster: &Cluster, node: &Node) -> String {
-    let (name, role) = (&node.name, node.role.as_str());
-    let (folder, status, original) = (card::FOLDER, card::STATUS, card::CMDLINE_ORIGINAL);
+fn readme(common: Common<'_>, node: &Node) -> String {
+    let (name, role, cluster) = (&node.name, node.role.as_str(), &common.cluster.name);
+    let (folder, run, status, original) = (card::FOLDER, card::RUN, card::STATUS, card::CMDLINE_ORIGINAL);
+    let (first_boot, without) = match common.image.release.start() {
+        Start::Hook => (
+            format!(
+                "At the first boot the program {folder}/{run} sets the Pi up, takes its\n\
+                 words off cmdline.txt and destroys the secrets on this partition. What it did is in {folder}/{status}."
+            ),
+            format!("put the content of {folder}/{original} into cmdline.txt"),
+        ),
+        Start::CloudInit => (
+            format!(
+                "At the first boot cloud-init makes the user and the network, and starts\n\
+                 the program {folder}/{run}, which destroys the secrets on this partition. What it did is in {folder}/{status}."
+            ),
+            "take bootcmd and runcmd out of user-data".to_owned(),
+        ),
+    };
     format!(
-        "This is the card of {name}, a {role} of the cluster {}.\n\
+        "This is the card of {name}, a {role} of the cluster {cluster}.\n\
          \n\
-         Put it into a Raspberry Pi and power it on. At the first boot the program {folder}/run sets the Pi up, takes its\n\
-         words off cmdline.txt and destroys the secrets on this partition. What it did is in {folder}/{status}.\n\
+         Put it into a Raspberry Pi and power it on. {first_boot}\n\
          \n\
          Until then this card holds keys: whoever has it can pose as this Pi.\n\
          Only one Pi may ever use it. For another Pi make another card.\n\
          \n\
-         To start without the set-up, put the content of {folder}/{original} into cmdline.txt before the first boot.\n",
-        cluster.name
+         To start without the set-up, {without} before the first boot.\n",
     )
 }
 

@@ -33,7 +33,7 @@ pub fn document(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> Val
         "cluster": cluster.name,
         "image": {
             "source": cluster.image.location,
-            "release": image.release.codename(),
+            "release": image.codename,
             "cloud_init": image.release.has_cloud_init(),
             "made": image.date.map(|date| date.to_string()),
             "arch": image.arch.name(),
@@ -48,10 +48,10 @@ fn head(cluster: &Cluster, planner: &Planner) -> String {
     let (image, agent) = (planner.image(), planner.agent());
     let made = image.date.map(|date| format!(" of {date}")).unwrap_or_default();
     format!(
-        "cluster {}\nimage   {}: Raspberry Pi OS {}{made}, {}\nagent   {}\n",
+        "cluster {}\nimage   {}: {}{made}, {}\nagent   {}\n",
         cluster.name,
         cluster.image.location,
-        image.release,
+        image.name,
         image.arch,
         agent.path.display()
     )

@@ -16,7 +16,7 @@ fn all_releases() -> [Recipe; 4] {
 }
 
 /// The silent fsck.fat: one line with its version, one with the counts, and no complaint.
-fn fsck(image: &Path, boot_bytes: u64, scratch: &Path) {
+pub(crate) fn fsck(image: &Path, boot_bytes: u64, scratch: &Path) {
     let fat = scratch.join("fat.img");
     let mut bytes = vec![0; boot_bytes.try_into().unwrap()];
     File::open(image).unwrap().read_exact_at(&mut bytes, Recipe::boot_offset()).unwrap();

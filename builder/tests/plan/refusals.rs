@@ -8,7 +8,7 @@ use std::process::Command;
 use builder::plan::Planner;
 
 use crate::bench::{agent_of, bench, copy};
-use crate::fixture::{ARM, Recipe, X86_64, at, run};
+use crate::fixture::{AARCH64, Recipe, X86_64, at, elf, run};
 
 #[test]
 fn refuses_images_that_are_not_as_published() {
@@ -18,7 +18,7 @@ fn refuses_images_that_are_not_as_published() {
         bench(&recipe).refusal()
     };
     type Change = fn(&mut Recipe);
-    let cases: [(Change, &str); 13] = [
+    let cases: [(Change, &str); 12] = [
         (|r| r.put("cmdline.txt", "console=tty1 rootwait\n"), "it was booted before"),
         (|r| r.machine_id = "0123456789abcdef0123456789abcdef\n", "its /etc/machine-id is drawn"),
         (
@@ -30,7 +30,6 @@ fn refuses_images_that_are_not_as_published() {
         (|r| r.put("firstrun.sh", "#!/bin/sh"), "it has firstrun.sh"),
         (|r| r.put("userconf.txt", "pi:x"), "it has userconf.txt"),
         (|r| r.put("user-data", "#cloud-config\nhostname: mine\n"), "its user-data is filled in"),
-        (|r| r.label = "system-boot", "it is Ubuntu, which is not supported yet"),
         (|r| r.put("dietpi.txt", ""), "it is DietPi"),
         (|r| r.label = "armbi_boot", "it is Armbian"),
         (
@@ -51,14 +50,45 @@ fn refuses_images_that_are_not_as_published() {
 }
 
 #[test]
+fn refuses_an_ubuntu_that_is_not_as_published() {
+    type Change = fn(&mut Recipe);
+    let cases: [(Change, &str); 9] = [
+        (|r| r.machine_id = "0123456789abcdef0123456789abcdef\n", "its /etc/machine-id is drawn"),
+        (|r| r.root.push("var/lib/cloud/instance/user-data.txt"), "it was booted before: cloud-init has run"),
+        (|r| r.root.push("etc/cloud/cloud-init.disabled"), "but its root partition has no cloud-init"),
+        (|r| r.root.clear(), "but its root partition has no cloud-init"),
+        (|r| r.id = "fedora", "but its root partition holds The fedora of noble"),
+        (|r| r.mount = "/boot", "mounts it at /boot"),
+        (|r| r.put("user-data", "#cloud-config\nhostname: mine\n"), "its user-data is filled in"),
+        (|r| r.put("network-config", "wifis:\n  wlan0: {}\n"), "its network-config is filled in"),
+        (|r| r.put("swarm/card.json", "{}"), "it has a folder swarm"),
+    ];
+    for (change, reason) in cases {
+        let mut recipe = Recipe::ubuntu();
+        change(&mut recipe);
+        let said = bench(&recipe).refusal();
+        assert!(said.contains(reason) && said.contains("\nhint: "), "{reason}: {said}");
+    }
+    let mut desktop = Recipe::ubuntu();
+    desktop.remove("user-data");
+    assert!(bench(&desktop).refusal().contains("it is an Ubuntu without cloud-init, Desktop or Core"));
+}
+
+#[test]
 fn refuses_an_architecture_without_an_agent() {
     let mut recipe = Recipe::bookworm();
-    recipe.machine = ARM;
-    let said = bench(&recipe).refusal();
-    assert!(said.contains("32-bit") && said.contains("ARMv6"), "{said}");
     recipe.machine = 243;
     let said = bench(&recipe).refusal();
     assert!(said.contains("ELF machine 243"), "{said}");
+}
+
+#[test]
+fn refuses_an_agent_for_the_first_pis_and_says_why() {
+    let bench = bench(&Recipe::trixie_32());
+    let agent = bench.options.firstboot.as_ref().unwrap();
+    fs::write(agent, elf::arm(Some(6))).unwrap();
+    let said = bench.refusal();
+    assert!(said.contains("it is for ARMv6") && said.contains("Docker has no packages for them"), "{said}");
 }
 
 #[test]
@@ -84,7 +114,7 @@ fn refuses_a_boot_partition_without_room_and_says_how_much_is_missing() {
         .arg(&fill)
         .arg("::/fill"));
     let agent = bench.folder.path().join("big");
-    fs::write(&agent, agent_of(12_000_000)).unwrap();
+    fs::write(&agent, agent_of(AARCH64, 12_000_000)).unwrap();
     bench.options.firstboot = Some(agent);
     let said = bench.refusal();
     assert!(said.contains("its boot partition is too full: "), "{said}");

@@ -24,9 +24,14 @@ fn everything_shown(bench: &Bench) -> [String; 3] {
 
 #[test]
 fn no_secret_is_shown() {
-    let more = format!("  password_hash: '{HASH}'\nwifi: {{country: DE, ssid: home, psk: {PSK}}}\n");
-    let bench = bench_with(&Recipe::trixie(), &format!("{CLUSTER}{more}"));
-    let shown_texts = everything_shown(&bench);
+    for recipe in [Recipe::trixie(), Recipe::ubuntu()] {
+        let more = format!("  password_hash: '{HASH}'\nwifi: {{country: DE, ssid: home, psk: {PSK}}}\n");
+        shows_no_secret(&bench_with(&recipe, &format!("{CLUSTER}{more}")));
+    }
+}
+
+fn shows_no_secret(bench: &Bench) {
+    let shown_texts = everything_shown(bench);
     let identities = shown(pki::existing(&bench.project));
     let mut secrets = vec![HASH.to_owned(), PSK.to_owned(), "PRIVATE KEY".to_owned()];
     for node in &bench.project.cluster.nodes {

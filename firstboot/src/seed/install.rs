@@ -20,7 +20,11 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
     if seed.is_installed()? {
         return Ok(());
     }
-    let binary = seed.payload(card::RUN)?;
+    // Where the binary has a file of its own, what was started is a script.
+    let binary = match seed.fat.read(&seed.folder.join(card::AGENT))? {
+        Some(binary) => binary,
+        None => seed.payload(card::RUN)?,
+    };
     let state = Path::new(STATE);
     let folder = Path::new(BINARY).parent().unwrap_or(Path::new("/"));
     seed.root.make_folder(folder, 0o755, None)?;
@@ -45,8 +49,7 @@ fn place(seed: &Seed<'_>, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Se
     Ok(())
 }
 
-/// Pi OS's question for a user name holds up multi-user.target until somebody answers on the screen, and cloud-init sets
-/// its own host name at every boot and drags in a minute of waiting. Both have nothing left to do.
+/// Pi OS's question for a user name holds up multi-user.target until somebody answers on the screen.
 /// Power lost here: done again.
 pub(super) fn clear_the_way(seed: &Seed<'_>) -> Result<(), SeedError> {
     // If the account could not be made, Pi OS may still make it from userconf.txt.
@@ -57,10 +60,17 @@ pub(super) fn clear_the_way(seed: &Seed<'_>) -> Result<(), SeedError> {
             units::enable(seed, "getty.target", "getty@tty1.service", &getty)?;
         }
     }
-    if !seed.root.list(Path::new("/etc/cloud"))?.is_empty() {
-        seed.write_text("/etc/cloud/cloud-init.disabled", "", 0o644)?;
-    }
     Ok(())
+}
+
+/// cloud-init sets a host name of its own at every boot and drags in a minute of waiting. What it did stays as it is.
+/// Last of all, since where cloud-init starts the seed stage it also starts one again that was cut short.
+/// Power lost here: done again.
+pub(super) fn retire_cloud_init(seed: &Seed<'_>) -> Result<(), SeedError> {
+    if seed.root.list(Path::new("/etc/cloud"))?.is_empty() {
+        return Ok(());
+    }
+    seed.write_text("/etc/cloud/cloud-init.disabled", "", 0o644)
 }
 
 fn mark(seed: &Seed<'_>) -> Result<Vec<u8>, SeedError> {

@@ -44,7 +44,8 @@ fn uses_radio(seed: &Seed<'_>) -> bool {
 
 /// Power lost here: the file is old or new.
 pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
-    let Some(address) = seed.card.address.as_ref().filter(|_| !uses_radio(seed)) else { return Ok(()) };
+    let is_ours = !uses_radio(seed) && !seed.leaves_network_to_cloud_init();
+    let Some(address) = seed.card.address.as_ref().filter(|_| is_ours) else { return Ok(()) };
     match stack(seed)? {
         Stack::NetworkManager => {
             seed.root.make_folder(Path::new(PROFILES), 0o700, None)?;

@@ -5,12 +5,15 @@
 
 use std::path::{Path, PathBuf};
 
-use cluster::card;
+use cluster::card::{self, Start};
 
 use super::{Seed, SeedError, units, user};
 
 /// In the FAT's root: name and password hash, for Pi OS's own first boot.
 const USERCONF: &str = "/userconf.txt";
+/// The same place: addresses and the radio's pass phrase, for cloud-init, which has made its own files of it by now and
+/// does not read it again as long as `meta-data` names the same instance.
+const NETWORK_CONFIG: &str = "/network-config";
 
 /// Power lost here: some files are whole, one perhaps half zeros, some gone. None is read again, and a second run goes on.
 pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
@@ -21,6 +24,9 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
     // Where the account could not be made, Pi OS reads this at the next boot, makes it, and removes the file.
     if user::find(seed).is_ok() || units::find(seed, "userconfig.service")?.is_none() {
         paths.push(USERCONF.into());
+    }
+    if seed.card.start == Start::CloudInit && seed.card.wifi.is_some() {
+        paths.push(NETWORK_CONFIG.into());
     }
     let mut failed = None;
     for path in paths {

@@ -6,9 +6,10 @@
 
 use std::path::Path;
 
-use cluster::card;
+use cluster::card::{self, Start};
 
 use super::{Seed, SeedError, units};
+use crate::host::Program;
 
 /// Where the key lies: beside sshd's own files, so that clearing the agent's state does not lock anybody out.
 const KEY: &str = "/etc/ssh/firstboot_host_ed25519_key";
@@ -35,8 +36,12 @@ pub(super) fn install_host_key(seed: &Seed<'_>) -> Result<(), SeedError> {
 pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     let unit = "ssh.service";
     let file = units::find(seed, unit)?.ok_or_else(|| SeedError::NotInImage("SSH server".to_owned()))?;
-    units::enable(seed, "multi-user.target", unit, &file)?;
-    seed.root.link(&file, &Path::new(units::FOLDER).join("sshd.service"))?;
+    // Ubuntu starts it when somebody calls.
+    let sockets = Path::new(units::FOLDER).join("sockets.target.wants");
+    if !seed.root.list(&sockets)?.iter().any(|name| name == "ssh.socket") {
+        units::enable(seed, "multi-user.target", unit, &file)?;
+        seed.root.link(&file, &Path::new(units::FOLDER).join("sshd.service"))?;
+    }
 
     let config = seed.read_text(CONFIG)?;
     if let Some(config) = include_drop_ins(&config) {
@@ -46,6 +51,10 @@ pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     if let Some(secrets) = seed.secrets()? {
         seed.root.make_folder(Path::new("/etc/ssh/sshd_config.d"), 0o755, None)?;
         seed.write_text(DROP_IN, &drop_in(seed.has(KEY)?, secrets.password_hash.is_some()), 0o644)?;
+    }
+    if seed.card.start == Start::CloudInit {
+        // It runs already, with the host keys that cloud-init made.
+        seed.root.run(&Program::new("systemctl", ["--no-block", "try-reload-or-restart", unit]))?;
     }
     Ok(())
 }

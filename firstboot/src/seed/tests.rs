@@ -14,6 +14,7 @@ use crate::host::Owner;
 use crate::host::fake::{FakeHost, Fault, Node, Power};
 
 pub(super) mod pi;
+mod ubuntu;
 
 #[test]
 fn a_card_becomes_a_node() {

@@ -16,7 +16,9 @@ const WPA: &str = "/etc/wpa_supplicant/wpa_supplicant.conf";
 
 /// Power lost here: each file is old or new.
 pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
-    let Some(wifi) = &seed.card.wifi else { return Ok(()) };
+    let Some(wifi) = seed.card.wifi.as_ref().filter(|_| !seed.leaves_network_to_cloud_init()) else {
+        return Ok(());
+    };
     unblock(seed)?;
     let address = network::radio_address(seed);
     let stack = network::stack(seed)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::card::DockerSource;
+use cluster::card::{Card, DockerSource, Start};
 use firstboot::agent::{self, Options};
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
@@ -38,7 +38,10 @@ fn file(text: &str) -> Node {
 
 /// A machine that waits to be installed by the agent, before its power is switched on.
 fn files(world: &World) -> Files {
-    let mut card = world.card("red01");
+    files_of(world, world.card("red01"))
+}
+
+fn files_of(world: &World, mut card: Card) -> Files {
     card.docker.source = DockerSource::Docker;
     let mut files = world.files("red01", &world.ca.node("worker", "red01"), None);
     files.insert(PathBuf::from(agent::STATE).join("card.json"), file(&serde_json::to_string(&card).unwrap()));
@@ -98,6 +101,25 @@ async fn settings_and_signed_repository_are_in_place_before_the_packages() {
     assert!(log[install].contains("--no-install-recommends") && log[install].contains("DPkg::Lock::Timeout"));
     assert!(!log[install].contains("--reinstall"));
     assert_eq!(text(&pi, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
+}
+
+#[tokio::test]
+async fn ubuntu_gets_avahi_by_which_nodes_find_each_other() {
+    let world = World::new(&["red01"]);
+    let ubuntu = Card { start: Start::CloudInit, ..world.card("red01") };
+    for (card, has_avahi, wanted) in
+        [(world.card("red01"), false, false), (ubuntu.clone(), false, true), (ubuntu, true, false)]
+    {
+        let mut files = files_of(&world, card);
+        if has_avahi {
+            files.insert("/usr/lib/systemd/system/avahi-daemon.service".into(), file(""));
+        }
+        let pi = switch_on(&world, files, Arc::default());
+        eventually(async || pi.journal().install == Progress::Completed).await;
+        pi.task.abort();
+        let log = pi.power.log();
+        assert_eq!(log[at(&log, "run apt-get install")].ends_with(" avahi-daemon"), wanted);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, VERSION};
+use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
 use cluster::identity::Role;
 use cluster::name::{ClusterId, ClusterName, Hostname, UserName};
 use cluster::wire::Board;
@@ -86,6 +86,7 @@ impl World {
                 join_window_seconds: self.join_window_seconds,
                 managers_run_tasks: false,
             },
+            start: Start::Hook,
         }
     }
 

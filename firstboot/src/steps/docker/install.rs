@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use cluster::card::Start;
+
 use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, plan};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
@@ -17,6 +19,8 @@ use crate::steps::network::Local;
 
 /// While this file is there, installing a package rebuilds the index of man pages.
 const MAN_DB: &str = "/var/lib/man-db/auto-update";
+/// There if avahi is installed.
+const AVAHI: &str = "/usr/lib/systemd/system/avahi-daemon.service";
 /// There if man-db is installed.
 const MAN_DB_INSTALLED: &str = "/var/lib/dpkg/info/man-db.list";
 
@@ -30,7 +34,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
         Progress::Never => false,
     };
     let system = read_system(host)?;
-    let plan = plan(&pi.card.docker, &system).map_err(StepError::Never)?;
+    let plan = plan(&pi.card.docker, &system);
     settings(host, local)?;
     if again {
         pi.status.say("finishing an interrupted installation");
@@ -44,7 +48,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     pi.status.say("reading package lists");
     let update = ["update", "-q", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=2"];
     apt(host, "read package lists", Program::new("apt-get", update))?;
-    let packages = packages(host, &plan);
+    let packages = packages(pi, &plan)?;
     pi.status.say(&format!("installing {}", packages.join(" ")));
     pi.journal.settle(|journal| journal.install = Progress::Started).map_err(StepError::Journal)?;
     let quiet = without_man_index(host, again)?;
@@ -64,10 +68,9 @@ fn read_system(host: &dyn Host) -> Result<System, StepError> {
     };
     let arch = Program::new("dpkg", ["--print-architecture"]);
     let arch = host.run(&arch).map_err(|source| failed("read the architecture", source))?;
-    System::read(&text("/etc/os-release")?, &String::from_utf8_lossy(&arch), &text("/proc/cpuinfo")?)
-        .ok_or_else(|| {
-            StepError::Never("/etc/os-release has no VERSION_CODENAME: this system is not supported".into())
-        })
+    System::read(&text("/etc/os-release")?, &String::from_utf8_lossy(&arch)).ok_or_else(|| {
+        StepError::Never("/etc/os-release has no VERSION_CODENAME: this system is not supported".into())
+    })
 }
 
 /// What the engine has to find at its first start. Settings that somebody made before are left alone.
@@ -104,7 +107,8 @@ fn place(host: &dyn Host, path: &str, text: &str) -> Result<(), StepError> {
     write().map_err(|source| failed("write Docker's settings", source))
 }
 
-fn packages(host: &dyn Host, plan: &Plan) -> Vec<String> {
+fn packages(pi: &Pi, plan: &Plan) -> Result<Vec<String>, StepError> {
+    let host = pi.host.as_ref();
     let mut packages = plan.packages.clone();
     if let Some(optional) = plan.optional {
         let policy = host.run(&Program::new("apt-cache", ["policy", optional])).unwrap_or_default();
@@ -113,7 +117,12 @@ fn packages(host: &dyn Host, plan: &Plan) -> Vec<String> {
             packages.push(optional.to_owned());
         }
     }
-    packages
+    // Nodes and operator find the manager by its .local name. Raspberry Pi OS comes with avahi, Ubuntu without.
+    let unit = host.read(Path::new(AVAHI)).map_err(|source| failed("look for avahi", source))?;
+    if pi.card.start == Start::CloudInit && unit.is_none() {
+        packages.push("avahi-daemon".to_owned());
+    }
+    Ok(packages)
 }
 
 fn install(packages: &[String], again: bool) -> Program {

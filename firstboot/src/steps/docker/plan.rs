@@ -15,25 +15,18 @@ pub struct System {
     pub codename: String,
     /// Of the packages, as dpkg calls it: a 64-bit kernel may carry a 32-bit system.
     pub arch: String,
-    /// Whether the processor is an ARMv6 (Pi 1 and Zero).
-    pub armv6: bool,
 }
 
 impl System {
     /// Reads os-release; `None` if it does not say what is needed.
-    pub fn read(os_release: &str, arch: &str, cpuinfo: &str) -> Option<Self> {
+    pub fn read(os_release: &str, arch: &str) -> Option<Self> {
         let value = |key: &str| {
             os_release.lines().find_map(|line| {
                 Some(line.strip_prefix(key)?.strip_prefix('=')?.trim().trim_matches('"').to_owned())
             })
         };
         let codename = value("VERSION_CODENAME").filter(|codename| !codename.is_empty())?;
-        Some(Self {
-            id: value("ID").unwrap_or_default(),
-            codename,
-            arch: arch.trim().to_owned(),
-            armv6: cpuinfo.contains("ARMv6"),
-        })
+        Some(Self { id: value("ID").unwrap_or_default(), codename, arch: arch.trim().to_owned() })
     }
 }
 
@@ -66,38 +59,31 @@ pub const SOURCES: &str = "/etc/apt/sources.list.d/docker.sources";
 /// Where apt expects the pin.
 pub const PREFERENCES: &str = "/etc/apt/preferences.d/docker";
 
-/// Plans the installation, or says why there can be none.
-pub fn plan(docker: &CardDocker, system: &System) -> Result<Plan, String> {
+/// Plans the installation.
+pub fn plan(docker: &CardDocker, system: &System) -> Plan {
     let wanted = |package: &str| match &docker.version {
         Some(version) => format!("{package}={version}"),
         None => package.to_owned(),
     };
     match docker.source {
-        DockerSource::Docker => {
-            if system.armv6 {
-                return Err(
-                    "Docker has no packages for ARMv6 (Pi 1, Zero); use docker.source: debian".to_owned()
-                );
-            }
-            Ok(Plan {
-                repository: Some(repository(docker, system)),
-                pin: pin(docker, "docker-ce docker-ce-cli"),
-                packages: vec![
-                    wanted("docker-ce"),
-                    wanted("docker-ce-cli"),
-                    "containerd.io".into(),
-                    "iptables".into(),
-                ],
-                optional: None,
-            })
-        }
+        DockerSource::Docker => Plan {
+            repository: Some(repository(docker, system)),
+            pin: pin(docker, "docker-ce docker-ce-cli"),
+            packages: vec![
+                wanted("docker-ce"),
+                wanted("docker-ce-cli"),
+                "containerd.io".into(),
+                "iptables".into(),
+            ],
+            optional: None,
+        },
         // Since Debian 13 the docker command is a package of its own.
-        DockerSource::Debian => Ok(Plan {
+        DockerSource::Debian => Plan {
             repository: None,
             pin: pin(docker, "docker.io docker-cli"),
             packages: vec![wanted("docker.io"), "iptables".into()],
             optional: Some("docker-cli"),
-        }),
+        },
     }
 }
 
@@ -132,12 +118,12 @@ mod tests {
     }
 
     fn trixie() -> System {
-        System::read(TRIXIE, "arm64\n", "").unwrap()
+        System::read(TRIXIE, "arm64\n").unwrap()
     }
 
     #[test]
     fn dockers_own_repository_is_signed_by_its_own_key_only() {
-        let plan = plan(&docker(DockerSource::Docker), &trixie()).unwrap();
+        let plan = plan(&docker(DockerSource::Docker), &trixie());
         let repository = plan.repository.unwrap();
         assert_eq!(
             repository.source,
@@ -155,7 +141,7 @@ mod tests {
             key: Some("KEY".into()),
             ..docker(DockerSource::Docker)
         };
-        let repository = plan(&mirror, &trixie()).unwrap().repository.unwrap();
+        let repository = plan(&mirror, &trixie()).repository.unwrap();
         assert!(repository.source.contains("URIs: https://mirror.example/linux/debian\n"));
         assert_eq!(repository.key, "KEY\n");
     }
@@ -163,21 +149,25 @@ mod tests {
     #[test]
     fn a_wanted_version_is_asked_for_and_kept() {
         let pinned = CardDocker { version: Some("5:29.*".into()), ..docker(DockerSource::Docker) };
-        let plan = plan(&pinned, &trixie()).unwrap();
+        let plan = plan(&pinned, &trixie());
         assert_eq!(plan.packages[0], "docker-ce=5:29.*");
         assert!(plan.pin.unwrap().contains("Pin: version 5:29.*\n"));
     }
 
     #[test]
-    fn an_armv6_cannot_have_dockers_own_packages_but_can_have_debians() {
-        let zero = System { armv6: true, arch: "armhf".into(), id: "raspbian".into(), ..trixie() };
-        assert!(plan(&docker(DockerSource::Docker), &zero).is_err());
-        assert!(plan(&docker(DockerSource::Debian), &zero).is_ok());
+    fn a_32_bit_pi_os_takes_dockers_packages_for_debian_and_ubuntu_its_own() {
+        let source = |id: &str, arch: &str| {
+            let system = System { arch: arch.into(), id: id.into(), ..trixie() };
+            plan(&docker(DockerSource::Docker), &system).repository.unwrap().source
+        };
+        let raspbian = source("raspbian", "armhf");
+        assert!(raspbian.contains("/linux/debian\n") && raspbian.contains("Architectures: armhf\n"));
+        assert!(source("ubuntu", "arm64").contains("/linux/ubuntu\n"));
     }
 
     #[test]
     fn debians_own_needs_no_repository() {
-        let plan = plan(&docker(DockerSource::Debian), &trixie()).unwrap();
+        let plan = plan(&docker(DockerSource::Debian), &trixie());
         assert_eq!(
             (plan.repository, plan.packages),
             (None, vec!["docker.io".to_owned(), "iptables".to_owned()])
@@ -186,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_system_without_a_code_name_cannot_be_planned_for() {
-        assert_eq!(System::read("ID=debian\n", "arm64", ""), None);
+        assert_eq!(System::read("ID=debian\n", "arm64"), None);
     }
 
     /// RFC 4880, 12.2: SHA-1 over 0x99, the length, and the public key packet, which is the first of the key block.
