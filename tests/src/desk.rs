@@ -92,13 +92,17 @@ impl Desk {
         self.folder().join("cards").join(format!("{node}.img"))
     }
 
-    /// Runs `builder` as the user would, in the cluster file's folder.
+    /// `builder` as the user would run it, in the cluster file's folder.
+    pub fn command<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut builder = Command::new(&self.product.builder);
+        builder.current_dir(self.folder()).env("HOME", self.folder());
+        builder.env("XDG_CACHE_HOME", &self.product.cache).args(args);
+        builder
+    }
+
+    /// Runs `builder` to its end.
     pub fn builder<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
-        Command::new(&self.product.builder)
-            .current_dir(self.folder())
-            .env("HOME", self.folder())
-            .env("XDG_CACHE_HOME", &self.product.cache)
-            .args(args)
+        self.command(args)
             .output()
             .with_context(|| format!("cannot start {}", self.product.builder.display()))
     }

@@ -54,6 +54,7 @@ impl Emulator {
             folder: self.folder.path().to_owned(),
             memory_mib: MEMORY_MIB,
             cpus: self.cpus,
+            follower: None,
         };
         self.slots.push(Slot { spec, machine: None, powered_on_at: None, boots: 0, api: None });
         Ok(())

@@ -1,11 +1,13 @@
 //! Cards boot from their own bytes on machines of the Pi's architecture: kernel, initramfs, vfat, ext4, systemd, apt and
 //! Docker, in QEMU, driven by nothing but what is on the FAT partition.
 //!
-//! The ignored tests take two hours together; `cargo xtask test --all` runs them, too. They need root for looking into a
+//! One manager and one worker always; the ignored tests take two hours together, and `cargo xtask test --all` runs them. All need root for looking into a
 //! card's root partition afterwards, and what `cargo xtask test` makes.
 #![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,7 @@ use cluster::wire::{Board, Stage};
 use images::Release;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::{Pid, Signal, kill_process};
 use tests::desk::Desk;
 use tests::emulator::{Emulator, LOOK};
 use tests::inspect::{Fat, Root};
@@ -61,6 +64,7 @@ fn wait_formed(desk: &Desk, emulator: &mut Emulator, manager: &str) {
 
 /// Boots cards of all nodes until they are a swarm, and then takes their power away.
 fn form(release: Release, range: &str, nodes: &[&str]) -> (Desk, Emulator) {
+    let manager = nodes.first().unwrap();
     let desk = Desk::build(&product(release), &cluster_file(range)).unwrap();
     let cpus = if nodes.len() > 1 { 1 } else { 2 };
     let mut emulator = Emulator::new(nodes.len(), cpus).unwrap();
@@ -68,7 +72,7 @@ fn form(release: Release, range: &str, nodes: &[&str]) -> (Desk, Emulator) {
         emulator.insert(node, &desk.card(node)).unwrap();
         emulator.power_on(node).unwrap();
     }
-    wait_formed(&desk, &mut emulator, nodes[0]);
+    wait_formed(&desk, &mut emulator, manager);
     for node in nodes {
         emulator.pull_plug(node).unwrap();
     }
@@ -121,6 +125,54 @@ fn assert_booted_as_pi_os(node: &str, before: &Path, card: &Path) {
     assert!(fstab.contains(&format!("PARTUUID={}-02", disk(&cmdline))), "{node}: {fstab}");
 }
 
+/// What `builder rehearse` says before the lines that lead into the machines.
+const RUNNING: &str = "the machines run until Ctrl-C";
+
+#[test]
+fn a_manager_and_a_worker_rehearse_and_their_cards_stay_as_they_were() {
+    let _alone = alone();
+    let nodes = ["lime00", "lime01"];
+    let desk = Desk::build(&product(Release::Trixie), &cluster_file("lime[00-01]")).unwrap();
+    let digests = || nodes.map(|node| images::capture("sha256sum", [desk.card(node)]).unwrap());
+    let before = digests();
+
+    let talk = desk.folder().join("talk");
+    let mut rehearsal = desk.command(["rehearse", "--keep", "--json"]);
+    let talking = std::fs::File::create(&talk).unwrap();
+    let mut rehearsal = rehearsal.stdout(Stdio::piped()).stderr(talking).spawn().unwrap();
+    let mut boards = BufReader::new(rehearsal.stdout.take().unwrap()).lines();
+    let formed = boards.any(|board| {
+        let board: serde_json::Value = serde_json::from_str(&board.unwrap()).unwrap();
+        board["formed"] == true
+    });
+    // It ends by itself when the time is up.
+    let said = || std::fs::read_to_string(&talk).unwrap();
+    assert!(formed, "{}", said());
+    wait::until("the ways in", PATIENCE, || Ok(said().contains(RUNNING).then_some(()))).unwrap();
+
+    for node in nodes {
+        let way =
+            said().lines().find_map(|line| line.strip_prefix(&format!("{node}: ssh ")).map(str::to_owned));
+        let options = "-i .ssh/id_ed25519 -o BatchMode=yes";
+        let line = format!("ssh {options} {} 'hostname; id -un; sudo -n id -u; uname -m'", way.unwrap());
+        let mut ssh = Command::new("sh");
+        let who = ssh.args(["-c", &line]).current_dir(desk.folder()).output().unwrap();
+        let who = String::from_utf8_lossy(&who.stdout).into_owned();
+        assert_eq!(who, format!("{node}\nada\n0\naarch64\n"), "{line}");
+    }
+    kill_process(Pid::from_child(&rehearsal), Signal::INT).unwrap();
+    assert!(rehearsal.wait().unwrap().success(), "{}", said());
+    assert_eq!(digests(), before);
+
+    for node in nodes {
+        let kept = |kind: &str| desk.folder().join(format!("red.rehearsal/{node}.{kind}"));
+        assert_made(&desk, node, &kept("img"));
+        assert_booted_as_pi_os(node, &desk.card(node), &kept("img"));
+        let console = std::fs::read_to_string(kept("log")).unwrap();
+        assert_eq!(console.matches(" power on\n").count(), 1, "the seed stage's boot went on");
+    }
+}
+
 #[test]
 #[ignore = "about ten minutes; cargo xtask test --all"]
 fn a_manager_and_two_workers_boot_from_their_cards() {
@@ -170,11 +222,17 @@ fn ubuntu_is_set_up_by_its_cloud_init() {
     assert_eq!(emulator.boots("gold00").unwrap(), 1);
 }
 
+/// Past the test runner, which shows nothing of a test that passes.
+fn say(text: &str) {
+    use std::io::Write as _;
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+}
+
 /// Which moments the power is cut at: printed, and repeatable with `BUILDER_SEED`.
 fn seed() -> u64 {
     let given = std::env::var("BUILDER_SEED").ok().map(|seed| seed.parse().unwrap());
     let seed = given.unwrap_or_else(|| rand::rng().random());
-    println!("BUILDER_SEED={seed}");
+    say(&format!("BUILDER_SEED={seed}"));
     seed
 }
 
@@ -199,7 +257,7 @@ fn a_card_whose_power_is_cut_comes_up() {
         // Not a wait for anything: the moment itself is what is tested.
         std::thread::sleep(at.saturating_sub(begun.elapsed()));
         emulator.pull_plug("pink00").unwrap();
-        println!("cut {cut}: {:.2} s after the seed stage began", at.as_secs_f64());
+        say(&format!("cut {cut}: {:.2} s after the seed stage began", at.as_secs_f64()));
         emulator.power_on("pink00").unwrap();
         wait_formed(&desk, &mut emulator, "pink00");
         emulator.pull_plug("pink00").unwrap();

@@ -43,7 +43,8 @@ fn running(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn ctrl_c_leaves_no_process_and_no_altered_card() {
     let product = Product::from_env().unwrap();
-    let image = std::env::var("BUILDER_BOOT_IMAGE").expect("type: cargo xtask test");
+    let image = images::bootable(images::Release::Trixie, product.image.parent().unwrap()).unwrap();
+    let image = image.display();
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().canonicalize().unwrap();
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f ada@laptop";
