@@ -27,8 +27,8 @@ pub(crate) const PROGRAMS: [&str; 5] = ["du", "sfdisk", "mkfs.fat", "mcopy", "mk
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layout {
     /// Both partitions start at a multiple of this.
-    alignment: u64,
-    fat_size: u64,
+    pub(crate) alignment: u64,
+    pub(crate) fat_size: u64,
     pub(crate) sectors_per_cluster: u8,
     pub(crate) fat_label: &'static str,
     pub(crate) root_label: &'static str,
