@@ -10,7 +10,7 @@ use crate::apt::Mirror;
 use crate::recipe::{KEYRING, Recipe};
 
 /// Programs that [`bootstrap`] calls.
-pub(crate) const PROGRAMS: [&str; 2] = ["mmdebstrap", "unshare"];
+pub(crate) const PROGRAMS: [&str; 3] = ["mmdebstrap", "setpriv", "unshare"];
 
 /// Makes `workshop`'s `tree/` for `recipe`, whose files lie in `files/`. What its script takes out of the tree for the
 /// FAT partition goes to `fat/`. `log` hears everything.
@@ -31,10 +31,12 @@ pub(crate) fn bootstrap(
     let open_log = || File::options().create(true).append(true).open(log);
     fs::write(log, "").with_context(|| format!("cannot write {}", log.display()))?;
 
-    // The mounts it makes die with their own namespace: an interrupted run leaves none in the tree.
-    let mut command = Command::new("unshare");
+    // The mounts and processes it makes die with their own namespaces, and these with us: an interrupted run leaves
+    // nothing in the tree and nobody at work.
+    let mut command = Command::new("setpriv");
     command
-        .args(["--mount", "--propagation=private", "mmdebstrap", "--mode=root", "--variant=minbase"])
+        .args(["--pdeathsig=KILL", "unshare", "--mount", "--propagation=private", "--pid", "--mount-proc"])
+        .args(["--fork", "--kill-child", "mmdebstrap", "--mode=root", "--variant=minbase"])
         .arg(format!("--architectures={}", recipe.architecture))
         .arg(format!("--keyring={KEYRING}"))
         .arg(format!("--include={}", recipe.packages().join(",")))
@@ -58,7 +60,7 @@ pub(crate) fn bootstrap(
         .stdin(Stdio::null())
         .stdout(open_log().context("cannot open the log")?)
         .stderr(open_log().context("cannot open the log")?);
-    let status = command.status().context("cannot start unshare")?;
+    let status = command.status().context("cannot start setpriv")?;
     if status.success() {
         return Ok(());
     }

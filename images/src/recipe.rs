@@ -68,9 +68,9 @@ const PIOS_FAT: [Text; 2] = texts!("pios": "cmdline.txt", "config.txt");
 
 /// What an image needs to start itself.
 const BOOT_PACKAGES: &str = include_str!("../recipes/boot/packages");
-const BOOT_ESSENTIAL: Text = ("essential.sh", include_str!("../recipes/boot/essential.sh"));
+const BOOT_ESSENTIAL: [Text; 2] = texts!("boot": "essential.sh", "native.sh");
 /// The last of the scripts: what others leave for the initramfs goes into it.
-const BOOT_SCRIPT: [Text; 1] = texts!("boot": "boot.sh");
+const BOOT_SCRIPT: [Text; 2] = texts!("boot": "boot.sh", "foreign.sh");
 const BOOT_FILES: [Text; 1] = texts!("boot": "initramfs-hook");
 
 const TRIXIE_SCRIPT: [Text; 1] = texts!("trixie": "trixie.sh");
@@ -84,7 +84,7 @@ const BOOKWORM_FAT: [Text; 2] = [
 ];
 
 const CLOUD_INIT_PACKAGES: &str = include_str!("../recipes/cloud-init/packages");
-const PYTHON_ESSENTIAL: Text = ("essential.sh", include_str!("../recipes/cloud-init/essential.sh"));
+const PYTHON_ESSENTIAL: [Text; 1] = texts!("cloud-init": "essential.sh");
 const PYTHON_SCRIPT: [Text; 1] = texts!("cloud-init": "python.sh");
 const CLOUD_INIT_SCRIPT: [Text; 1] = texts!("cloud-init": "cloud-init.sh");
 const CLOUD_INIT_FILES: [Text; 2] = texts!("cloud-init": "41-rpi-firmware-mount.conf", "99_raspberry-pi.cfg");
@@ -146,7 +146,7 @@ impl Recipe {
             name: format!("bootable-{}-arm64", release.name()),
             architecture: "arm64".to_owned(),
             packages: vec![PIOS_PACKAGES, BOOT_PACKAGES],
-            essential: vec![BOOT_ESSENTIAL],
+            essential: BOOT_ESSENTIAL.to_vec(),
             scripts: [&SYSTEM[..], &PIOS_SCRIPT, &TRIXIE_SCRIPT, &BOOT_SCRIPT].concat(),
             files: [&PIOS_FILES[..], &TRIXIE_FILES, &BOOT_FILES].concat(),
             layout: Layout::PIOS,
@@ -165,7 +165,7 @@ impl Recipe {
             },
             Release::TrixieCloudInit => Self {
                 packages: vec![PIOS_PACKAGES, BOOT_PACKAGES, CLOUD_INIT_PACKAGES],
-                essential: vec![BOOT_ESSENTIAL, PYTHON_ESSENTIAL],
+                essential: [&BOOT_ESSENTIAL[..], &PYTHON_ESSENTIAL].concat(),
                 scripts: [
                     &SYSTEM[..],
                     &PIOS_SCRIPT,
@@ -181,7 +181,7 @@ impl Recipe {
             },
             Release::Ubuntu => Self {
                 packages: vec![UBUNTU_PACKAGES, BOOT_PACKAGES, CLOUD_INIT_PACKAGES],
-                essential: vec![BOOT_ESSENTIAL, PYTHON_ESSENTIAL],
+                essential: [&BOOT_ESSENTIAL[..], &PYTHON_ESSENTIAL].concat(),
                 scripts: [&SYSTEM[..], &UBUNTU_SCRIPT, &PYTHON_SCRIPT, &BOOT_SCRIPT].concat(),
                 files: [&UBUNTU_FILES[..], &BOOT_FILES].concat(),
                 fat: UBUNTU_FAT.to_vec(),
@@ -259,7 +259,7 @@ mod tests {
         };
         let whole = changed(|_| ());
         assert_ne!(whole, changed(|recipe| recipe.packages = vec![PIOS_PACKAGES]));
-        assert_ne!(whole, changed(|recipe| recipe.essential = vec![BOOT_ESSENTIAL]));
+        assert_ne!(whole, changed(|recipe| recipe.essential = BOOT_ESSENTIAL.to_vec()));
         assert_ne!(whole, changed(|recipe| recipe.scripts = Vec::new()));
         assert_ne!(whole, changed(|recipe| recipe.files = Vec::new()));
         assert_ne!(whole, changed(|recipe| recipe.fat = Vec::new()));

@@ -11,8 +11,9 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 26] = [
+const PACKAGES: [(&str, &str); 28] = [
     ("apt-ftparchive", "apt-utils"),
+    ("depmod", "kmod"),
     ("dnsmasq", "dnsmasq-base"),
     ("dpkg-deb", "dpkg"),
     ("fsck.fat", "dosfstools"),
@@ -32,6 +33,7 @@ const PACKAGES: [(&str, &str); 26] = [
     ("qemu-aarch64-static", "qemu-user-static"),
     ("qemu-system-aarch64", "qemu-system-arm"),
     ("resize2fs", "e2fsprogs"),
+    ("setpriv", "util-linux"),
     ("sfdisk", "fdisk"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
