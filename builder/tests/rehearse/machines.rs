@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::card;
 use crate::fixture::{Recipe, at, run};
-use crate::guest::{Then, kernel};
+use crate::guest::{Then, device_tree, kernel, pi_kernel};
 
 /// How long a guest may take that does next to nothing.
 const SOON: Duration = Duration::from_secs(60);
@@ -84,6 +84,34 @@ fn a_reboot_boots_what_the_card_says_then() {
             "[builder] power off"
         ]
     );
+}
+
+#[test]
+fn one_of_the_pis_own_kernels_gets_a_pi_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = card(folder.path(), "red00.img", pi_kernel("on a Pi", Then::Reboot));
+    let drive = at(&disk, Recipe::boot_offset());
+    let lan = lan(&folder, 1);
+    let error = Machine::start(&qemu(), &lan, spec(&folder, "red00", 0, disk.clone())).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "its boot partition has no bcm2710-rpi-3-b.dtb");
+
+    let file = folder.path().join("bcm2710-rpi-3-b.dtb");
+    std::fs::write(&file, device_tree(folder.path())).unwrap();
+    run(Command::new("mcopy").args(["-i", &drive]).arg(&file).arg("::/"));
+    let mut machine = Machine::start(&qemu(), &lan, spec(&folder, "red00", 0, disk.clone())).unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::Reboot));
+    replace_kernel(&disk, folder.path(), &pi_kernel("off", Then::PowerOff));
+    machine.power_on().unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::PowerOff));
+    let expected =
+        ["power on", "reboot", "power on", "power off"].map(|remark| format!("[builder] {remark}"));
+    let log = log(folder.path(), "red00");
+    assert_eq!(
+        log.iter().filter(|line| line.starts_with('[')).collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
+    assert!(log.contains(&"on a Pi".to_owned()) && log.contains(&"off".to_owned()), "{log:?}");
 }
 
 #[test]
