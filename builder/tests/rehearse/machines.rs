@@ -1,10 +1,13 @@
 //! Machines and their network, used as a library.
 
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use builder::rehearse::{End, Lan, Machine, MachineSpec, Qemu, RehearseError, boot};
+use builder::rehearse::{End, Lan, Mac, Machine, MachineSpec, Qemu, RehearseError, boot, mac};
 use tempfile::TempDir;
 
 use crate::card;
@@ -134,6 +137,62 @@ fn a_pulled_plug_is_no_reboot_and_the_network_takes_the_machine_back() {
     machine.power_on().unwrap();
     up(2);
     assert_eq!(machine.ended(), None);
+}
+
+/// A machine without QEMU: what it sends and gets are Ethernet frames.
+struct Wire(UnixStream);
+
+impl Wire {
+    fn join(folder: &TempDir, port: usize) -> Self {
+        let stream = UnixStream::connect(folder.path().join(format!("port{port}"))).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Self(stream)
+    }
+
+    /// Asks everybody who has an address.
+    fn ask(&mut self, own: (Mac, Ipv4Addr), wanted: Ipv4Addr) {
+        let (Mac(mac), ip) = own;
+        let header = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1];
+        let frame =
+            [&[0xff; 6][..], &mac, &header, &mac, &ip.octets(), &[0; 6], &wanted.octets(), &[0; 18]].concat();
+        self.0.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
+        self.0.write_all(&frame).unwrap();
+    }
+
+    /// The sender's address in the next ARP frame of this kind: 1 asks, 2 answers.
+    fn hear(&mut self, operation: u8) -> Ipv4Addr {
+        loop {
+            let mut length = [0; 4];
+            self.0.read_exact(&mut length).unwrap();
+            let mut frame = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+            self.0.read_exact(&mut frame).unwrap();
+            if frame[12..14] == [8, 6] && frame[21] == operation {
+                return Ipv4Addr::new(frame[28], frame[29], frame[30], frame[31]);
+            }
+        }
+    }
+}
+
+#[test]
+fn machines_hear_each_other_and_the_router_also_after_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let lan = lan(&folder, 2);
+    let (own, router) = (Ipv4Addr::new(192, 168, 76, 15), lan.network.router);
+    let mut other = Wire::join(&folder, 1);
+    for last in [15, 16] {
+        // The one before has lost its power.
+        let ip = Ipv4Addr::from_bits(own.to_bits() - 15 + last);
+        let mut machine = Wire::join(&folder, 0);
+        machine.ask((mac(0), ip), router);
+        assert_eq!(machine.hear(2), router);
+        assert_eq!(other.hear(1), ip);
+        let deadline = Instant::now() + SOON;
+        while lan.address_of(mac(0)) != Some(ip) {
+            assert!(Instant::now() < deadline, "{:?}", lan.address_of(mac(0)));
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(lan.address_of(mac(1)), None);
 }
 
 #[test]
