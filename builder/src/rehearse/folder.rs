@@ -57,6 +57,7 @@ impl Folder {
         let path = path.canonicalize().map_err(failed("use", path))?;
         let folder = Self { path, names, keep, _lock: file };
         folder.remove(&[&LOGS[..], &SPENT, &[DISK]].concat());
+        let _absent = fs::remove_file(folder.path.join(super::lan::LOG));
         Ok(folder)
     }
 
