@@ -1,5 +1,9 @@
 //! Rehearsals with a real QEMU, and guests of a dozen instructions.
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its fixture has to stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot set up its fixture has to stop"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -27,7 +27,26 @@ pub struct Boot {
     pub initramfs: Option<Vec<u8>>,
     /// The kernel command line: the first line of the file.
     pub cmdline: String,
+    /// What the kernel has drivers for.
+    pub board: Board,
 }
+
+/// A board that QEMU imitates.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Board {
+    /// QEMU's own, which any kernel for servers knows.
+    Virt,
+    /// A Raspberry Pi 3 Model B, the largest Pi with a network that QEMU has.
+    Pi3 {
+        /// Its description for the kernel, from the card.
+        device_tree: Vec<u8>,
+    },
+}
+
+/// Names that the description of the Pi 3 has: Raspberry Pi's and Linux's own.
+const DEVICE_TREES: [&str; 2] = ["bcm2710-rpi-3-b.dtb", "bcm2837-rpi-3-b.dtb"];
+/// What is in the version of a kernel that has no drivers for [`Board::Virt`]: Raspberry Pi's, Ubuntu's for it.
+const PI_KERNELS: [&str; 2] = ["rpi", "raspi"];
 
 impl std::fmt::Debug for Boot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,6 +57,15 @@ impl std::fmt::Debug for Boot {
             self.kernel.len(),
             self.cmdline
         )
+    }
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Virt => "virt",
+            Self::Pi3 { .. } => "Pi 3",
+        })
     }
 }
 
@@ -59,21 +87,12 @@ pub enum BootError {
     /// A 32-bit system.
     #[error("its config.txt asks for a 32-bit kernel, and only 64-bit systems can be rehearsed")]
     ThirtyTwoBit,
-    /// A kernel that lacks the virtual machine's drivers.
-    #[error(
-        "its kernel {0} is built for the Raspberry Pi's own hardware and has no drivers for a virtual machine's"
-    )]
-    PiKernel(String),
 }
 
 impl BootError {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::PiKernel(_) => {
-                "Raspberry Pi's own kernels (their versions contain `rpi`) boot on a Pi only: rehearse cards made from an image \
-                 with Debian's or Ubuntu's generic arm64 kernel"
-            }
             Self::ThirtyTwoBit => "rehearse a card made from a 64-bit image",
             Self::Read(_) | Self::Partitions(_) | Self::Fat(_) | Self::Missing(_) => {
                 "make it again: builder build --force"
@@ -100,7 +119,8 @@ pub fn read(card: &Path) -> Result<Boot, BootError> {
         return Err(BootError::ThirtyTwoBit);
     }
     // One byte tells whether a file is there.
-    let Files { kernel, initramfs, cmdline } = config.files(|name| matches!(get(name, 1), Ok(Some(_))));
+    let Files { prefix, kernel, initramfs, cmdline } =
+        config.files(|name| matches!(get(name, 1), Ok(Some(_))));
     let kernel = need(&kernel, LIMIT)?;
     let mut parts = Vec::new();
     for (name, optional) in initramfs {
@@ -109,10 +129,18 @@ pub fn read(card: &Path) -> Result<Boot, BootError> {
     }
     let cmdline = need(&cmdline, TEXT_LIMIT)?;
     let cmdline = String::from_utf8_lossy(&cmdline).lines().next().unwrap_or_default().trim().to_owned();
-    if let Some(version) = kernel_version(&kernel).filter(|version| version.contains("rpi")) {
-        return Err(BootError::PiKernel(version));
-    }
-    Ok(Boot { kernel, initramfs: (!parts.is_empty()).then_some(parts), cmdline })
+    let version = kernel_version(&kernel).unwrap_or_default();
+    let board = if PI_KERNELS.iter().any(|word| version.contains(word)) {
+        let [name, other] = DEVICE_TREES.map(|name| format!("{prefix}{name}"));
+        let device_tree = match get(&other, LIMIT)? {
+            Some(device_tree) => device_tree,
+            None => need(&name, LIMIT)?,
+        };
+        Board::Pi3 { device_tree }
+    } else {
+        Board::Virt
+    };
+    Ok(Boot { kernel, initramfs: (!parts.is_empty()).then_some(parts), cmdline, board })
 }
 
 /// `6.12.47+rpt-rpi-v8` of a kernel that is packed with gzip or not at all.

@@ -105,7 +105,7 @@ impl RehearseError {
             Self::Copy { source, .. } => source.hint().map(str::to_owned),
             Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".to_owned()),
             Self::Network(error) => Some(error.hint().to_owned()),
-            Self::Refused { said, .. } if said.contains("not compiled") || said.contains("user") => {
+            Self::Refused { said, .. } if said.contains("not compiled") => {
                 Some("this QEMU is built without user-mode networking (slirp): install the distribution's full one".to_owned())
             }
             _ => None,

@@ -21,6 +21,8 @@ pub(super) struct Config {
 /// Names of files on the FAT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Files {
+    /// What is before the names of the operating system's files.
+    pub(super) prefix: String,
     /// The kernel.
     pub(super) kernel: String,
     /// The parts of the initramfs. `true`: it may be missing.
@@ -77,7 +79,7 @@ impl Config {
         };
         let name = self.cmdline.as_deref().unwrap_or("cmdline.txt");
         let cmdline = if exists(&at(name)) { at(name) } else { name.to_owned() };
-        Files { kernel: at(kernel), initramfs, cmdline }
+        Files { prefix: prefix.to_owned(), kernel: at(kernel), initramfs, cmdline }
     }
 }
 

@@ -13,7 +13,7 @@ use super::error::RehearseError;
 const LOCK: &str = ".lock";
 /// What a machine needs while it runs.
 const LOGS: [&str; 2] = ["log", "qemu.log"];
-const SPENT: [&str; 2] = ["kernel", "initramfs"];
+const SPENT: [&str; 3] = ["kernel", "initramfs", "dtb"];
 const DISK: &str = "img";
 
 /// A rehearsal's folder. Dropping it removes everything but the logs.
@@ -57,6 +57,7 @@ impl Folder {
         let path = path.canonicalize().map_err(failed("use", path))?;
         let folder = Self { path, names, keep, _lock: file };
         folder.remove(&[&LOGS[..], &SPENT, &[DISK]].concat());
+        let _absent = fs::remove_file(folder.path.join(super::lan::LOG));
         Ok(folder)
     }
 

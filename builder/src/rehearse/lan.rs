@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::RehearseError;
 use super::network::Network;
@@ -15,6 +16,9 @@ use super::watch::{Mac, Watch};
 
 /// How often another free port is tried when somebody was faster.
 const PORT_ATTEMPTS: usize = 5;
+
+/// What its QEMU complains of.
+pub(super) const LOG: &str = "network.log";
 
 /// A network for virtual machines. Dropping it ends it.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl Lan {
         let launch = Launch {
             name: "the network",
             folder: &folder,
-            complaints: folder.join("network.log"),
+            complaints: folder.join(LOG),
             arguments: arguments(&network, ports),
             output: theirs,
         };
@@ -69,6 +73,11 @@ impl Lan {
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether its QEMU has ended, which it does not by itself.
+    pub fn has_ended(&self) -> bool {
+        self.process.stopped(Duration::ZERO).is_some()
     }
 
     /// Where machines run: sockets are named relative to it, since the names of sockets must be short.

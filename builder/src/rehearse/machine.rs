@@ -10,7 +10,7 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::boot::{self, Boot};
+use super::boot::{self, Board, Boot};
 use super::console::Console;
 use super::error::RehearseError;
 use super::lan::{self, Lan};
@@ -30,9 +30,9 @@ pub struct MachineSpec {
     pub disk: PathBuf,
     /// Where its files go: `NAME.log` is the console, `NAME.qemu.log` what QEMU complains of.
     pub folder: PathBuf,
-    /// Memory.
+    /// Memory. A Pi 3 has 1024.
     pub memory_mib: u32,
-    /// Processors.
+    /// Processors. A Pi 3 has 4.
     pub cpus: u32,
     /// Who else gets every line of the console, with its time and its end.
     pub follower: Option<Sender<String>>,
@@ -66,10 +66,11 @@ struct Running {
     recorder: JoinHandle<()>,
 }
 
-/// The MAC address of a machine: locally administered, one per number.
+/// The MAC address of a machine, one per number. QEMU's network card on USB begins with 40, whatever it is told; and Linux
+/// calls it eth0, as on a Pi, because that is no locally administered address.
 pub fn mac(index: usize) -> Mac {
     let [.., high, low] = index.to_be_bytes();
-    Mac([0x02, b'r', b'h', 0, high, low])
+    Mac([0x40, b'r', b'h', 0, high, low])
 }
 
 impl Machine {
@@ -180,6 +181,8 @@ struct Files {
     disk: PathBuf,
     kernel: PathBuf,
     initramfs: Option<PathBuf>,
+    /// Of a Pi 3, if it is one.
+    device_tree: Option<PathBuf>,
     complaints: PathBuf,
 }
 
@@ -204,9 +207,26 @@ impl Files {
             disk: full(&spec.disk)?,
             kernel: put("kernel", &boot.kernel)?,
             initramfs: boot.initramfs.as_ref().map(|bytes| put("initramfs", bytes)).transpose()?,
+            device_tree: match &boot.board {
+                Board::Virt => None,
+                Board::Pi3 { device_tree } => {
+                    round_up(&spec.disk)?;
+                    Some(put("dtb", device_tree)?)
+                }
+            },
             complaints: full(&spec.folder.join(format!("{}.qemu.log", spec.name)))?,
         })
     }
+}
+
+/// QEMU's SD card controller takes powers of two only.
+fn round_up(disk: &Path) -> Result<(), RehearseError> {
+    let round = || {
+        let file = std::fs::File::options().write(true).open(disk)?;
+        let size = file.metadata()?.len();
+        if size.is_power_of_two() { Ok(()) } else { file.set_len(size.next_power_of_two()) }
+    };
+    round().map_err(|source| RehearseError::File { what: "grow", path: disk.to_owned(), source })
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
@@ -214,31 +234,48 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::io::Write::write_all(&mut file, bytes)
 }
 
-/// The disk is on PCI, which every initramfs has; the network is not, so that it is called eth0, as on a Pi.
 fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut say = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
-    say(&["-machine", qemu.accelerator.machine()]);
-    say(&qemu.accelerator.arguments());
-    say(&["-m", &spec.memory_mib.to_string(), "-smp", &spec.cpus.to_string()]);
     // QEMU would start the guest again with its old command line; and a stopped one stays until we know why.
     say(&["-action", "reboot=shutdown,shutdown=pause"]);
     say(&["-kernel", &text(&files.kernel)]);
     if let Some(initramfs) = &files.initramfs {
         say(&["-initrd", &text(initramfs)]);
     }
-    say(&["-append", &format!("{cmdline} console=ttyAMA0")]);
-    let file = text(&files.disk).replace(',', ",,");
-    say(&["-drive", &format!("if=none,id=card,format=raw,cache=writeback,discard=unmap,file={file}")]);
-    say(&["-device", "virtio-blk-pci,drive=card"]);
+    let disk = text(&files.disk).replace(',', ",,");
+    let disk = format!("format=raw,cache=writeback,discard=unmap,file={disk}");
     let port = lan::socket(spec.index);
     say(&["-netdev", &format!("stream,id=lan,server=off,addr.type=unix,addr.path={port}")]);
-    say(&["-device", &format!("virtio-net-device,netdev=lan,mac={}", mac(spec.index))]);
-    say(&["-device", "virtio-rng-pci"]);
+    let lan = format!("netdev=lan,mac={}", mac(spec.index));
     // Descriptor 1 is one end of a socket pair of which we have the other.
-    say(&["-chardev", "socket,id=console,fd=1", "-serial", "chardev:console"]);
+    let console = "socket,id=console,fd=1";
+    match &files.device_tree {
+        // The disk is on PCI, which every initramfs has; the network is not, so that it is called eth0, as on a Pi.
+        None => {
+            say(&["-machine", qemu.accelerator.machine()]);
+            say(&qemu.accelerator.arguments());
+            say(&["-m", &spec.memory_mib.to_string(), "-smp", &spec.cpus.to_string()]);
+            say(&["-append", &format!("{cmdline} console=ttyAMA0")]);
+            say(&["-drive", &format!("if=none,id=card,{disk}"), "-device", "virtio-blk-pci,drive=card"]);
+            say(&["-device", &format!("virtio-net-device,{lan}"), "-device", "virtio-rng-pci"]);
+            say(&["-chardev", console, "-serial", "chardev:console"]);
+        }
+        // Memory and processors are a Pi's. Which of its serial lines the kernel uses is the card's choice.
+        Some(device_tree) => {
+            say(&["-machine", "raspi3b", "-accel", "tcg,thread=multi", "-dtb", &text(device_tree)]);
+            say(&["-append", &format!("{cmdline} {PI3_WORDS}")]);
+            say(&["-drive", &format!("if=sd,{disk}"), "-device", &format!("usb-net,{lan}")]);
+            say(&["-chardev", &format!("{console},mux=on")]);
+            say(&["-serial", "chardev:console", "-serial", "chardev:console"]);
+        }
+    }
     words
 }
+
+/// Every name that the console may have, and what the Pi's USB driver must not do in QEMU.
+const PI3_WORDS: &str = "console=ttyS0,115200 console=ttyAMA1,115200 console=ttyAMA0,115200 8250.nr_uarts=1 \
+    dwc_otg.lpm_enable=0 dwc_otg.fiq_fsm_enable=0";
 
 /// QEMU takes paths as text; where one is not, it says that it cannot open it.
 fn text(path: &Path) -> String {
@@ -262,44 +299,66 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_machine_boots_with_the_cards_own_words_and_a_console() {
+    fn words(accelerator: Accelerator, initramfs: Option<&str>, device_tree: Option<&str>) -> String {
         let files = Files {
             disk: spec().disk,
             kernel: PathBuf::from("/r/red01.kernel"),
-            initramfs: Some(PathBuf::from("/r/red01.initramfs")),
+            initramfs: initramfs.map(PathBuf::from),
+            device_tree: device_tree.map(PathBuf::from),
             complaints: PathBuf::new(),
         };
-        let qemu = Qemu { program: "qemu", version: (10, 0), accelerator: Accelerator::Tcg };
-        let words = arguments(&qemu, &spec(), &files, "root=PARTUUID=1-02 systemd.run=/x").join(" ");
-        insta::assert_snapshot!(words.replace(" -", "\n-"), @r"
+        let qemu = Qemu { program: "qemu", version: (10, 0), accelerator };
+        arguments(&qemu, &spec(), &files, "root=PARTUUID=1-02 systemd.run=/x").join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn a_machine_boots_with_the_cards_own_words_and_a_console() {
+        insta::assert_snapshot!(words(Accelerator::Tcg, Some("/r/red01.initramfs"), None), @r"
+        -action reboot=shutdown,shutdown=pause
+        -kernel /r/red01.kernel
+        -initrd /r/red01.initramfs
+        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
         -machine virt
         -accel tcg,thread=multi
         -cpu cortex-a72
         -m 1024
         -smp 2
-        -action reboot=shutdown,shutdown=pause
-        -kernel /r/red01.kernel
-        -initrd /r/red01.initramfs
         -append root=PARTUUID=1-02 systemd.run=/x console=ttyAMA0
         -drive if=none,id=card,format=raw,cache=writeback,discard=unmap,file=/r/a,,b/red01.img
         -device virtio-blk-pci,drive=card
-        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
-        -device virtio-net-device,netdev=lan,mac=02:72:68:00:00:01
+        -device virtio-net-device,netdev=lan,mac=40:72:68:00:00:01
         -device virtio-rng-pci
         -chardev socket,id=console,fd=1
         -serial chardev:console
         ");
-        let kvm = Qemu { accelerator: Accelerator::Kvm, ..qemu };
-        let words = arguments(&kvm, &spec(), &Files { initramfs: None, ..files }, "x").join(" ");
-        assert!(words.starts_with("-machine virt,gic-version=host -accel kvm -cpu host "), "{words}");
-        assert!(!words.contains("-initrd"));
+        let kvm = words(Accelerator::Kvm, None, None);
+        assert!(kvm.contains("-machine virt,gic-version=host\n-accel kvm\n-cpu host\n"), "{kvm}");
+        assert!(!kvm.contains("-initrd"));
+    }
+
+    #[test]
+    fn a_pi_three_is_what_the_pis_own_kernels_get() {
+        insta::assert_snapshot!(words(Accelerator::Kvm, Some("/r/red01.initramfs"), Some("/r/red01.dtb")), @r"
+        -action reboot=shutdown,shutdown=pause
+        -kernel /r/red01.kernel
+        -initrd /r/red01.initramfs
+        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
+        -machine raspi3b
+        -accel tcg,thread=multi
+        -dtb /r/red01.dtb
+        -append root=PARTUUID=1-02 systemd.run=/x console=ttyS0,115200 console=ttyAMA1,115200 console=ttyAMA0,115200 8250.nr_uarts=1 dwc_otg.lpm_enable=0 dwc_otg.fiq_fsm_enable=0
+        -drive if=sd,format=raw,cache=writeback,discard=unmap,file=/r/a,,b/red01.img
+        -device usb-net,netdev=lan,mac=40:72:68:00:00:01
+        -chardev socket,id=console,fd=1,mux=on
+        -serial chardev:console
+        -serial chardev:console
+        ");
     }
 
     #[test]
     fn machines_have_addresses_of_their_own() {
-        assert_eq!(mac(0).to_string(), "02:72:68:00:00:00");
-        assert_eq!(mac(258).to_string(), "02:72:68:00:01:02");
-        assert_eq!(mac(0).0[0] & 3, 2, "locally administered, of one machine");
+        assert_eq!(mac(0).to_string(), "40:72:68:00:00:00");
+        assert_eq!(mac(258).to_string(), "40:72:68:00:01:02");
+        assert_eq!(mac(0).0[0] & 3, 0, "eth0 on USB, and of one machine");
     }
 }

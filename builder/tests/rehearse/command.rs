@@ -75,14 +75,17 @@ impl Bench {
     }
 
     /// Machines run in the rehearsal's folder, their guards in ours.
-    fn running(&self) -> Vec<String> {
+    fn running(&self) -> Vec<(Pid, String)> {
         let folder = self.folder().canonicalize().unwrap();
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let ours = processes.filter(|entry| {
-            fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder))
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let ours = processes
+            .filter(|path| fs::read_link(path.join("cwd")).is_ok_and(|cwd| cwd.starts_with(&folder)));
+        let described = ours.filter_map(|path| {
+            let words = fs::read(path.join("cmdline")).ok()?;
+            let id = path.file_name()?.to_str()?.parse().ok()?;
+            Some((Pid::from_raw(id)?, String::from_utf8_lossy(&words).replace('\0', " ")))
         });
-        let commands = ours.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
-        commands.map(|words| String::from_utf8_lossy(&words).replace('\0', " ")).collect()
+        described.collect()
     }
 
     fn nothing_runs(&self) {
@@ -110,7 +113,7 @@ struct Live {
 impl Live {
     fn start(bench: &Bench, line: &str) -> Self {
         let mut command = bench.builder(&format!("rehearse {line}"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -122,6 +125,11 @@ impl Live {
         let deadline = Instant::now() + SOON;
         let left = || deadline.saturating_duration_since(Instant::now());
         while !self.lines.recv_timeout(left()).unwrap().ends_with(" the guest is up") {}
+    }
+
+    /// All that it said, after its end.
+    fn said(&mut self) -> String {
+        std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap()
     }
 
     fn signal(&mut self, signal: Signal) -> ExitStatus {
@@ -265,6 +273,22 @@ fn no_machine_outlives_a_killed_builder() {
     // What it left is gone after the next one.
     assert_eq!(bench.rehearse("red00 --timeout 1s").0, Some(5));
     assert!(bench.left().is_empty(), "{:?}", bench.left());
+}
+
+#[test]
+fn a_qemu_that_dies_ends_the_rehearsal_and_is_named() {
+    let bench = Bench::new(Then::Stay);
+    for (word, named) in [("virtio-blk", "red00"), ("hubport", "the network")] {
+        let mut live = Live::start(&bench, "red00 --console red00");
+        live.booted();
+        let running = bench.running();
+        let (id, _) = running.iter().find(|(_, command)| command.contains(word)).unwrap();
+        kill_process(*id, Signal::KILL).unwrap();
+        assert_eq!(live.child.wait().unwrap().code(), Some(1));
+        let said = live.said();
+        assert!(said.contains(&format!("error: QEMU, which was {named}, has ended\nhint: ")), "{said}");
+        bench.nothing_runs();
+    }
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Machines and their network, used as a library.
 
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use builder::rehearse::{End, Lan, Machine, MachineSpec, Qemu, RehearseError, boot};
+use builder::rehearse::{End, Lan, Mac, Machine, MachineSpec, Qemu, RehearseError, boot, mac};
 use tempfile::TempDir;
 
 use crate::card;
 use crate::fixture::{Recipe, at, run};
-use crate::guest::{Then, kernel};
+use crate::guest::{Then, device_tree, kernel, pi_kernel};
 
 /// How long a guest may take that does next to nothing.
 const SOON: Duration = Duration::from_secs(60);
@@ -87,6 +90,34 @@ fn a_reboot_boots_what_the_card_says_then() {
 }
 
 #[test]
+fn one_of_the_pis_own_kernels_gets_a_pi_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = card(folder.path(), "red00.img", pi_kernel("on a Pi", Then::Reboot));
+    let drive = at(&disk, Recipe::boot_offset());
+    let lan = lan(&folder, 1);
+    let error = Machine::start(&qemu(), &lan, spec(&folder, "red00", 0, disk.clone())).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert_eq!(cause, "its boot partition has no bcm2710-rpi-3-b.dtb");
+
+    let file = folder.path().join("bcm2710-rpi-3-b.dtb");
+    std::fs::write(&file, device_tree(folder.path())).unwrap();
+    run(Command::new("mcopy").args(["-i", &drive]).arg(&file).arg("::/"));
+    let mut machine = Machine::start(&qemu(), &lan, spec(&folder, "red00", 0, disk.clone())).unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::Reboot));
+    replace_kernel(&disk, folder.path(), &pi_kernel("off", Then::PowerOff));
+    machine.power_on().unwrap();
+    assert_eq!(machine.wait(SOON), Some(End::PowerOff));
+    let expected =
+        ["power on", "reboot", "power on", "power off"].map(|remark| format!("[builder] {remark}"));
+    let log = log(folder.path(), "red00");
+    assert_eq!(
+        log.iter().filter(|line| line.starts_with('[')).collect::<Vec<_>>(),
+        expected.iter().collect::<Vec<_>>()
+    );
+    assert!(log.contains(&"on a Pi".to_owned()) && log.contains(&"off".to_owned()), "{log:?}");
+}
+
+#[test]
 fn a_pulled_plug_is_no_reboot_and_the_network_takes_the_machine_back() {
     let folder = tempfile::tempdir().unwrap();
     let disk = card(folder.path(), "red00.img", kernel("up", Then::Stay));
@@ -106,6 +137,62 @@ fn a_pulled_plug_is_no_reboot_and_the_network_takes_the_machine_back() {
     machine.power_on().unwrap();
     up(2);
     assert_eq!(machine.ended(), None);
+}
+
+/// A machine without QEMU: what it sends and gets are Ethernet frames.
+struct Wire(UnixStream);
+
+impl Wire {
+    fn join(folder: &TempDir, port: usize) -> Self {
+        let stream = UnixStream::connect(folder.path().join(format!("port{port}"))).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        Self(stream)
+    }
+
+    /// Asks everybody who has an address.
+    fn ask(&mut self, own: (Mac, Ipv4Addr), wanted: Ipv4Addr) {
+        let (Mac(mac), ip) = own;
+        let header = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1];
+        let frame =
+            [&[0xff; 6][..], &mac, &header, &mac, &ip.octets(), &[0; 6], &wanted.octets(), &[0; 18]].concat();
+        self.0.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
+        self.0.write_all(&frame).unwrap();
+    }
+
+    /// The sender's address in the next ARP frame of this kind: 1 asks, 2 answers.
+    fn hear(&mut self, operation: u8) -> Ipv4Addr {
+        loop {
+            let mut length = [0; 4];
+            self.0.read_exact(&mut length).unwrap();
+            let mut frame = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+            self.0.read_exact(&mut frame).unwrap();
+            if frame[12..14] == [8, 6] && frame[21] == operation {
+                return Ipv4Addr::new(frame[28], frame[29], frame[30], frame[31]);
+            }
+        }
+    }
+}
+
+#[test]
+fn machines_hear_each_other_and_the_router_also_after_a_power_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let lan = lan(&folder, 2);
+    let (own, router) = (Ipv4Addr::new(192, 168, 76, 15), lan.network.router);
+    let mut other = Wire::join(&folder, 1);
+    for last in [15, 16] {
+        // The one before has lost its power.
+        let ip = Ipv4Addr::from_bits(own.to_bits() - 15 + last);
+        let mut machine = Wire::join(&folder, 0);
+        machine.ask((mac(0), ip), router);
+        assert_eq!(machine.hear(2), router);
+        assert_eq!(other.hear(1), ip);
+        let deadline = Instant::now() + SOON;
+        while lan.address_of(mac(0)) != Some(ip) {
+            assert!(Instant::now() < deadline, "{:?}", lan.address_of(mac(0)));
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(lan.address_of(mac(1)), None);
 }
 
 #[test]

@@ -33,6 +33,8 @@ pub(super) enum RehearsalError {
     Late { timeout: FormattedDuration, missing: Vec<String> },
     #[error("QEMU, which was {0}, has ended")]
     Died(Hostname),
+    #[error("QEMU, which was the network, has ended")]
+    NoNetwork,
     #[error("{0} switched itself off, and a Pi would stay off")]
     Off(Hostname),
 }

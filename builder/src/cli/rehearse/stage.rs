@@ -145,6 +145,10 @@ impl Stage {
 
     /// Switches on again what rebooted, and tells what is new.
     pub(super) fn tend(&mut self, screen: &mut Screen<'_>) -> Result<(), Failure> {
+        if self.lan.has_ended() {
+            let hint = format!("what it complained of: {}", self.folder.path().join("network.log").display());
+            return Err(Failure::new(Kind::Failed, RehearsalError::NoNetwork).hint(hint));
+        }
         let machines = self.machines.iter_mut().zip(&self.names).zip(&mut self.addresses).enumerate();
         for (index, ((machine, name), address)) in machines {
             let failed =
