@@ -9,15 +9,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use ::tests::desk::{Desk, FAT_OFFSET};
+use ::tests::emulator::{Emulator, LOOK};
+use ::tests::product::Product;
+use ::tests::{shelf, wait};
 use anyhow::{Context, Result};
 use cluster::hook;
 use cluster::wire::{Board, Stage};
 use images::Release;
 use serde::Serialize;
-use tests::desk::{Desk, FAT_OFFSET};
-use tests::emulator::{Emulator, LOOK};
-use tests::product::Product;
-use tests::{shelf, wait};
 
 use crate::{agents, setup};
 
