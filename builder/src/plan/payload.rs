@@ -145,7 +145,7 @@ fn readme(common: Common<'_>, node: &Node) -> String {
         Start::Hook => (
             format!(
                 "At the first boot the program {folder}/{run} sets the Pi up, takes its\n\
-                 words off cmdline.txt, destroys the secrets on this partition and reboots. What it did is in {folder}/{status}."
+                 words off cmdline.txt and destroys the secrets on this partition. What it did is in {folder}/{status}."
             ),
             format!("put the content of {folder}/{original} into cmdline.txt"),
         ),
