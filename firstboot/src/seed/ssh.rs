@@ -53,8 +53,8 @@ pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
         seed.write_text(DROP_IN, &drop_in(seed.has(KEY)?, secrets.password_hash.is_some()), 0o644)?;
     }
     if seed.card.start == Start::CloudInit {
-        // It runs already, with the host keys that cloud-init made.
-        seed.root.run(&Program::new("systemctl", ["--no-block", "try-reload-or-restart", unit]))?;
+        // It runs already, with the host keys that cloud-init made. A reload would lose the port that a socket unit holds.
+        seed.root.run(&Program::new("systemctl", ["--no-block", "try-restart", unit]))?;
     }
     Ok(())
 }
