@@ -5,9 +5,9 @@
 
 use std::path::Path;
 
-use cluster::card::Card;
+use cluster::card::{Card, Start};
 
-use super::SeedError;
+use super::{SeedError, install};
 use crate::host::{Host, Program};
 
 /// Where systemd's run-generator would have us stay; never the way on.
@@ -47,7 +47,12 @@ pub fn go_on(root: &dyn Host, card: Option<&Card>) -> Result<(), SeedError> {
     if card.is_some_and(|card| card.keymap.is_some()) && has_keyboard(root) {
         results.push(run("systemctl", &["--no-block", "restart", KEYBOARD]));
     }
-    results.push(run("systemctl", &["--no-block", "start", &normal_target(root)]));
+    // Where cloud-init started us, all of the normal boot is there but what systemd has just learned of.
+    let next = match card {
+        Some(Card { start: Start::CloudInit, .. }) => install::UNIT.to_owned(),
+        _ => normal_target(root),
+    };
+    results.push(run("systemctl", &["--no-block", "start", &next]));
     results.into_iter().collect()
 }
 
@@ -118,6 +123,13 @@ mod tests {
             let log = went_on(default, None, BTreeMap::new());
             assert_eq!(log.last().unwrap(), "run systemctl --no-block start graphical.target", "{default}");
         }
+    }
+
+    #[test]
+    fn after_cloud_init_only_the_agent_is_missing() {
+        let card = Card { start: Start::CloudInit, ..pi::card() };
+        let log = went_on("graphical.target\n", Some(&card), BTreeMap::new());
+        assert_eq!(log.last().unwrap(), "run systemctl --no-block start firstboot.service");
     }
 
     #[test]
