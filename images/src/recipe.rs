@@ -110,7 +110,7 @@ pub(crate) struct Recipe {
     packages: Vec<&'static str>,
     /// Scripts that run before the packages of those lists are installed.
     essential: Vec<Text>,
-    /// Whether this machine's own programs help to make the tree.
+    /// Whether this machine's own programs help to make the tree. That decides how fast, not what comes out.
     native: bool,
     /// Put one after the other, the script that finishes the tree.
     scripts: Vec<Text>,
@@ -227,7 +227,7 @@ impl Recipe {
         let shape = format!("{:?} {} {}", self.layout, self.bootable, self.issue);
         let parts = [VERSION, &self.name, &self.architecture, &sources, &shape];
         let texts = [&self.essential, &self.scripts, &self.files, &self.fat].into_iter().flatten();
-        let parts = parts.into_iter().chain(self.packages.iter().copied()).chain(self.native());
+        let parts = parts.into_iter().chain(self.packages.iter().copied());
         for part in parts.chain(texts.flat_map(|(name, text)| [*name, *text])) {
             hash.update(part);
             hash.update([0]);

@@ -3,23 +3,29 @@
 # reads or writes something of its architecture (dpkg, uname, perl) stays, and what an initramfs takes along.
 root=$1
 stage=$2
-libraries=usr/lib/x86_64-linux-gnu
+
+programs="basename bash cat chgrp chmod chown cmp comm cp cut dash date depmod diff dirname dpkg-deb env expr find grep \
+	gzip head id install ln ls mawk mkdir mktemp mv openssl paste readlink realpath rm rmdir sed sort stat tail tar tee \
+	touch tr tsort uniq wc xargs xz zstd"
+
 if [ "$(dpkg --print-architecture)" = amd64 ] && [ "$stage" = extract ]; then
 	# A folder lib64 of its own would be a tree without merged /usr, which systemd refuses.
-	mkdir -p "$root/usr/lib64" "$root/$libraries" "$root/native"
+	mkdir -p "$root/usr/lib64" "$root/usr/lib/x86_64-linux-gnu" "$root/native"
 	ln -s usr/lib64 "$root/lib64"
-	mount --bind /lib64 "$root/usr/lib64"
-	mount --bind "/$libraries" "$root/$libraries"
-	if [ -x /usr/sbin/depmod ]; then cp /usr/sbin/depmod "$root/native"; fi
+	cp --dereference /lib64/ld-linux-x86-64.so.2 "$root/lib64"
+	for name in $programs; do
+		if path=$(command -v "$name"); then
+			cp --dereference "$path" "$root/native"
+			ldd "$path" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | while read -r library; do
+				cp --dereference --no-clobber "$library" "$root/usr/lib/x86_64-linux-gnu"
+			done
+		fi
+	done
 fi
-for name in basename bash cat chgrp chmod chown cmp comm cp cut dash date diff dirname dpkg-deb env expr find grep gzip \
-	head id install ln ls mawk mkdir mktemp mv openssl paste readlink realpath rm rmdir sed sort stat tail tar tee \
-	touch tr tsort uniq wc xargs xz zstd; do
-	file=usr/bin/$name
-	if [ ! -d "$root/native" ] || [ ! -f "/$file" ] || [ -L "/$file" ]; then continue; fi
-	if [ "$stage" = extract ]; then
-		cp "/$file" "$root/native"
-	elif [ -f "$root/$file" ] && [ ! -L "$root/$file" ]; then
-		mount --bind "/$file" "$root/$file"
-	fi
-done
+if [ "$stage" = essential ] && [ -d "$root/native" ]; then
+	for name in $programs; do
+		if [ -f "$root/native/$name" ] && [ -f "$root/usr/bin/$name" ] && [ ! -L "$root/usr/bin/$name" ]; then
+			mount --bind "$root/native/$name" "$root/usr/bin/$name"
+		fi
+	done
+fi
