@@ -8,11 +8,16 @@ programs="basename bash cat chgrp chmod chown cmp comm cp cut dash date depmod d
 	gzip head id install ln ls mawk mkdir mktemp mv openssl paste readlink realpath rm rmdir sed sort stat tail tar tee \
 	touch tr tsort uniq wc xargs xz zstd"
 
-if [ "$(dpkg --print-architecture)" = amd64 ] && [ "$stage" = extract ]; then
+put_loader() {
 	# A folder lib64 of its own would be a tree without merged /usr, which systemd refuses.
-	mkdir -p "$root/usr/lib64" "$root/usr/lib/x86_64-linux-gnu" "$root/native"
-	ln -s usr/lib64 "$root/lib64"
-	cp --dereference /lib64/ld-linux-x86-64.so.2 "$root/lib64"
+	mkdir -p "$root/usr/lib64"
+	ln -snf usr/lib64 "$root/lib64"
+	cp --dereference /lib64/ld-linux-x86-64.so.2 "$root/usr/lib64"
+}
+
+if [ "$(dpkg --print-architecture)" = amd64 ] && [ "$stage" = extract ]; then
+	mkdir -p "$root/usr/lib/x86_64-linux-gnu" "$root/native"
+	put_loader
 	for name in $programs; do
 		if path=$(command -v "$name"); then
 			cp --dereference "$path" "$root/native"
@@ -23,6 +28,8 @@ if [ "$(dpkg --print-architecture)" = amd64 ] && [ "$stage" = extract ]; then
 	done
 fi
 if [ "$stage" = essential ] && [ -d "$root/native" ]; then
+	# Bookworm's usr-is-merged clears such a folder away.
+	put_loader
 	for name in $programs; do
 		if [ -f "$root/native/$name" ] && [ -f "$root/usr/bin/$name" ] && [ ! -L "$root/usr/bin/$name" ]; then
 			mount --bind "$root/native/$name" "$root/usr/bin/$name"
