@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::apt::Mirror;
 use crate::recipe::{KEYRING, Recipe};
+use crate::tools::FOLDERS;
 
 /// Programs that [`bootstrap`] calls.
 pub(crate) const PROGRAMS: [&str; 3] = ["mmdebstrap", "setpriv", "unshare"];
@@ -44,9 +45,20 @@ pub(crate) fn bootstrap(
         .arg("--dpkgopt=force-unsafe-io")
         // Room and time, once: the image itself installs what it is asked to in full.
         .args(["man", "doc", "locale"].map(|name| format!("--dpkgopt=path-exclude=/usr/share/{name}/*")));
+    if recipe.suite == "bookworm" {
+        // Its packages can still be had in a tree with /bin and /lib of its own; Raspberry Pi OS is not such a one.
+        command.arg("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr");
+    }
     if let Some(essential) = recipe.essential() {
         let script = write("essential.sh", &essential)?;
         command.arg(format!("--essential-hook=sh '{}' \"$1\"", script.display()));
+    }
+    if let Some(native) = recipe.native() {
+        let script = write("native.sh", &format!("set -eu\n{native}"))?;
+        for stage in ["extract", "essential"] {
+            command.arg(format!("--{stage}-hook=sh '{}' \"$1\" {stage}", script.display()));
+        }
+        command.env("PATH", format!("/native:{}", FOLDERS.join(":")));
     }
     command
         .arg(format!("--customize-hook=sh '{}' \"$1\"", customize.display()))

@@ -68,7 +68,9 @@ const PIOS_FAT: [Text; 2] = texts!("pios": "cmdline.txt", "config.txt");
 
 /// What an image needs to start itself.
 const BOOT_PACKAGES: &str = include_str!("../recipes/boot/packages");
-const BOOT_ESSENTIAL: [Text; 2] = texts!("boot": "essential.sh", "native.sh");
+const BOOT_ESSENTIAL: [Text; 1] = texts!("boot": "essential.sh");
+/// Runs twice: when the required packages are unpacked, and when they are installed.
+const NATIVE: Text = ("native.sh", include_str!("../recipes/boot/native.sh"));
 /// The last of the scripts: what others leave for the initramfs goes into it.
 const BOOT_SCRIPT: [Text; 2] = texts!("boot": "boot.sh", "foreign.sh");
 const BOOT_FILES: [Text; 1] = texts!("boot": "initramfs-hook");
@@ -108,6 +110,8 @@ pub(crate) struct Recipe {
     packages: Vec<&'static str>,
     /// Scripts that run before the packages of those lists are installed.
     essential: Vec<Text>,
+    /// Whether this machine's own programs help to make the tree. That decides how fast, not what comes out.
+    native: bool,
     /// Put one after the other, the script that finishes the tree.
     scripts: Vec<Text>,
     /// Files for the scripts.
@@ -130,6 +134,7 @@ impl Recipe {
             architecture: architecture.to_owned(),
             packages: vec![PIOS_PACKAGES],
             essential: Vec::new(),
+            native: false,
             scripts: [&SYSTEM[..], &PIOS_SCRIPT].concat(),
             files: PIOS_FILES.to_vec(),
             fat: PIOS_FAT.to_vec(),
@@ -147,6 +152,7 @@ impl Recipe {
             architecture: "arm64".to_owned(),
             packages: vec![PIOS_PACKAGES, BOOT_PACKAGES],
             essential: BOOT_ESSENTIAL.to_vec(),
+            native: true,
             scripts: [&SYSTEM[..], &PIOS_SCRIPT, &TRIXIE_SCRIPT, &BOOT_SCRIPT].concat(),
             files: [&PIOS_FILES[..], &TRIXIE_FILES, &BOOT_FILES].concat(),
             layout: Layout::PIOS,
@@ -204,10 +210,14 @@ impl Recipe {
 
     /// The script that runs before the packages are installed, if anything has to.
     pub(crate) fn essential(&self) -> Option<String> {
-        if self.essential.is_empty() {
-            return None;
-        }
-        Some(self.essential.iter().map(|(_, text)| *text).collect::<Vec<_>>().join("\n"))
+        let texts: Vec<&str> = self.essential.iter().map(|(_, text)| *text).collect();
+        (!texts.is_empty()).then(|| texts.join("\n"))
+    }
+
+    /// The script that lets this machine's own programs help, if they are to: its arguments are the tree and the stage,
+    /// `extract` or `essential`.
+    pub(crate) fn native(&self) -> Option<&'static str> {
+        self.native.then_some(NATIVE.1)
     }
 
     /// The name of this recipe's result with this mirror; its last bytes name the disk.

@@ -43,7 +43,8 @@ const PACKAGES: [(&str, &str); 28] = [
 ];
 
 /// Where programs are: root's own folders too, which a plain user's search path may lack.
-const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+pub(crate) const FOLDERS: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// Checks that every program is installed.
 ///

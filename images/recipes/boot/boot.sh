@@ -1,6 +1,8 @@
 # The kernel and its initramfs, for the FAT: they leave the root partition, where packages would make them again.
-rm "$root/usr/sbin/update-initramfs"
-chroot "$root" dpkg-divert --quiet --local --rename --remove /usr/sbin/update-initramfs
+for name in update-initramfs depmod; do
+	rm "$root/usr/sbin/$name"
+	chroot "$root" dpkg-divert --quiet --local --rename --remove "/usr/sbin/$name"
+done
 put 755 initramfs-hook etc/initramfs-tools/hooks/card
 printf 'MODULES=most\nCOMPRESS=zstd\nCOMPRESSLEVEL=3\n' >"$root/etc/initramfs-tools/conf.d/card"
 kernel=$(basename "$root"/boot/vmlinuz-* | sed 's/^vmlinuz-//')
