@@ -16,7 +16,7 @@ use super::error::RehearseError;
 use super::lan::{self, Lan};
 use super::monitor::Stop;
 use super::process::{Launch, Process};
-use super::qemu::Qemu;
+use super::qemu::{Accelerator, Qemu};
 use super::watch::Mac;
 
 /// What a machine is made of.
@@ -256,7 +256,8 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> V
             say(&["-machine", qemu.accelerator.machine()]);
             say(&qemu.accelerator.arguments());
             say(&["-m", &spec.memory_mib.to_string(), "-smp", &spec.cpus.to_string()]);
-            say(&["-append", &format!("{cmdline} console=ttyAMA0")]);
+            let slow = if qemu.accelerator == Accelerator::Tcg { PATIENCE } else { "" };
+            say(&["-append", &format!("{cmdline}{slow} console=ttyAMA0")]);
             say(&["-drive", &format!("if=none,id=card,{disk}"), "-device", "virtio-blk-pci,drive=card"]);
             say(&["-device", &format!("virtio-net-device,{lan}"), "-device", "virtio-rng-pci"]);
             say(&["-chardev", console, "-serial", "chardev:console"]);
@@ -264,7 +265,7 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> V
         // Memory and processors are a Pi's. Which of its serial lines the kernel uses is the card's choice.
         Some(device_tree) => {
             say(&["-machine", "raspi3b", "-accel", "tcg,thread=multi", "-dtb", &text(device_tree)]);
-            say(&["-append", &format!("{cmdline} {PI3_WORDS}")]);
+            say(&["-append", &format!("{cmdline}{PATIENCE} {PI3_WORDS}")]);
             say(&["-drive", &format!("if=sd,{disk}"), "-device", &format!("usb-net,{lan}")]);
             say(&["-chardev", &format!("{console},mux=on")]);
             say(&["-serial", "chardev:console", "-serial", "chardev:console"]);
@@ -272,6 +273,10 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> V
     }
     words
 }
+
+/// What systemd is told where QEMU translates: on a busy computer it would give up on a healthy disk, as it does after 90
+/// seconds, and end in emergency mode.
+const PATIENCE: &str = " systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min";
 
 /// Every name that the console may have, and what the Pi's USB driver must not do in QEMU.
 const PI3_WORDS: &str = "console=ttyS0,115200 console=ttyAMA1,115200 console=ttyAMA0,115200 8250.nr_uarts=1 \
@@ -285,7 +290,6 @@ fn text(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rehearse::qemu::Accelerator;
 
     fn spec() -> MachineSpec {
         MachineSpec {
@@ -323,7 +327,7 @@ mod tests {
         -cpu cortex-a72
         -m 1024
         -smp 2
-        -append root=PARTUUID=1-02 systemd.run=/x console=ttyAMA0
+        -append root=PARTUUID=1-02 systemd.run=/x systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min console=ttyAMA0
         -drive if=none,id=card,format=raw,cache=writeback,discard=unmap,file=/r/a,,b/red01.img
         -device virtio-blk-pci,drive=card
         -device virtio-net-device,netdev=lan,mac=40:72:68:00:00:01
@@ -333,7 +337,7 @@ mod tests {
         ");
         let kvm = words(Accelerator::Kvm, None, None);
         assert!(kvm.contains("-machine virt,gic-version=host\n-accel kvm\n-cpu host\n"), "{kvm}");
-        assert!(!kvm.contains("-initrd"));
+        assert!(!kvm.contains("-initrd") && kvm.contains("systemd.run=/x console=ttyAMA0\n"), "{kvm}");
     }
 
     #[test]
@@ -346,7 +350,7 @@ mod tests {
         -machine raspi3b
         -accel tcg,thread=multi
         -dtb /r/red01.dtb
-        -append root=PARTUUID=1-02 systemd.run=/x console=ttyS0,115200 console=ttyAMA1,115200 console=ttyAMA0,115200 8250.nr_uarts=1 dwc_otg.lpm_enable=0 dwc_otg.fiq_fsm_enable=0
+        -append root=PARTUUID=1-02 systemd.run=/x systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min console=ttyS0,115200 console=ttyAMA1,115200 console=ttyAMA0,115200 8250.nr_uarts=1 dwc_otg.lpm_enable=0 dwc_otg.fiq_fsm_enable=0
         -drive if=sd,format=raw,cache=writeback,discard=unmap,file=/r/a,,b/red01.img
         -device usb-net,netdev=lan,mac=40:72:68:00:00:01
         -chardev socket,id=console,fd=1,mux=on

@@ -301,6 +301,14 @@ fn kept_copies_stay_and_a_second_rehearsal_waits() {
     assert!(said.starts_with("error: another rehearsal runs in ./red.rehearsal\n"), "{said}");
     assert_eq!(live.signal(Signal::INT).code(), Some(6));
     assert_eq!(bench.left(), ["red00.img"]);
+
+    let (code, said) = bench.rehearse("red00 --cards red.rehearsal");
+    assert_eq!(code, Some(2));
+    assert!(
+        said.starts_with("error: the cards lie in ./red.rehearsal, which a rehearsal clears\n"),
+        "{said}"
+    );
+    assert_eq!(bench.left(), ["red00.img"]);
 }
 
 fn bench_refusal(bench: &Bench) -> (Option<i32>, String) {

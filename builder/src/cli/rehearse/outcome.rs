@@ -23,6 +23,8 @@ pub(super) enum RehearsalError {
     NoManager(String),
     #[error("{0} is not among the nodes to rehearse")]
     NotCast(String),
+    #[error("the cards lie in {}, which a rehearsal clears", .0.display())]
+    InOwnFolder(PathBuf),
     #[error("cannot wait for Ctrl-C")]
     Signals(#[source] io::Error),
     #[error("stopped before the swarm was formed")]

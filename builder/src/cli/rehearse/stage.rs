@@ -96,6 +96,14 @@ impl Stage {
         let manager = names.iter().position(|name| *name == manager_name).unwrap_or_default();
 
         let path = project.folder.join(format!("{}.rehearsal", project.cluster.name));
+        if path
+            .canonicalize()
+            .is_ok_and(|folder| args.cards.canonicalize().is_ok_and(|cards| cards == folder))
+        {
+            let error = RehearsalError::InOwnFolder(path);
+            return Err(Failure::new(Kind::Usage, error)
+                .hint("move them to another folder, and name it with --cards DIR"));
+        }
         let all = project.cluster.nodes.iter().map(|node| node.name.to_string()).collect();
         let folder = Folder::open(&path, all, args.keep)?;
         screen.say(&format!("logs of the machines: {}", folder.path().display()));
