@@ -87,9 +87,6 @@ impl Drop for Folder {
         if !self.keep {
             self.remove(&[DISK]);
         }
-        for index in 0..self.names.len() {
-            let _absent = fs::remove_file(self.path.join(super::lan::socket(index)));
-        }
     }
 }
 
@@ -117,7 +114,7 @@ mod tests {
             let folder = open(&path, keep).unwrap();
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
             assert_eq!(names(&path), [".gitignore", ".lock"], "what an earlier run left is gone");
-            for name in ["red00.img", "red00.log", "red00.kernel", "port0"] {
+            for name in ["red00.img", "red00.log", "red00.kernel"] {
                 fs::write(path.join(name), "").unwrap();
             }
             drop(folder);

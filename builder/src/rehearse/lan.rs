@@ -1,7 +1,7 @@
-//! The rehearsal's network: one QEMU without a machine is its switch, its router and its DHCP and name server.
+//! The rehearsal's network: a switch of ours, and one QEMU without a machine as router, DHCP and name server.
 //!
-//! Each machine connects to a Unix socket in our own folder, so nobody else on this computer can join, as they could
-//! with multicast. A machine that is started again connects again. One more port of the switch is ours: see [`Watch`].
+//! Each machine connects to a Unix socket in a private folder, so nobody else on this computer can join, as they could
+//! with multicast. A machine that is started again connects again.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -12,6 +12,7 @@ use super::error::RehearseError;
 use super::network::Network;
 use super::process::{Launch, Process};
 use super::qemu::Qemu;
+use super::switch::Switch;
 use super::watch::{Mac, Watch};
 
 /// How often another free port is tried when somebody was faster.
@@ -23,6 +24,7 @@ pub(super) const LOG: &str = "network.log";
 /// A network for virtual machines. Dropping it ends it.
 #[derive(Debug)]
 pub struct Lan {
+    switch: Switch,
     process: Process,
     watch: Watch,
     folder: PathBuf,
@@ -31,7 +33,7 @@ pub struct Lan {
 }
 
 impl Lan {
-    /// Starts a network with so many ports. `folder` gets the sockets and QEMU's complaints; it should be private.
+    /// Starts a network with so many ports. `folder` gets QEMU's complaints; machines run there.
     pub fn start(
         qemu: &Qemu,
         folder: &Path,
@@ -46,12 +48,14 @@ impl Lan {
             name: "the network",
             folder: &folder,
             complaints: folder.join(LOG),
-            arguments: arguments(&network, ports),
+            arguments: arguments(&network),
             output: theirs,
         };
         let process = Process::start(qemu, launch)?;
-        let watch = Watch::start(ours, network.clone());
-        Ok(Self { process, watch, folder, network })
+        let watch = Watch::new(network.clone());
+        let switch = Switch::start(ports, ours, watch.clone())
+            .map_err(|source| RehearseError::Start { program: "the network's switch".to_owned(), source })?;
+        Ok(Self { switch, process, watch, folder, network })
     }
 
     /// The address that a machine was last heard with.
@@ -80,30 +84,26 @@ impl Lan {
         self.process.stopped(Duration::ZERO).is_some()
     }
 
-    /// Where machines run: sockets are named relative to it, since the names of sockets must be short.
+    /// Where machines run.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// The socket of a machine's port.
+    pub fn socket(&self, index: usize) -> PathBuf {
+        self.switch.socket(index)
+    }
 }
 
-/// The name of a port's socket within the folder.
-pub(super) fn socket(index: usize) -> String {
-    format!("port{index}")
-}
-
-fn arguments(network: &Network, ports: usize) -> Vec<String> {
+/// A hub of two: the router, and the line to our switch, which is descriptor 1.
+fn arguments(network: &Network) -> Vec<String> {
     let mut words = vec!["-machine".to_owned(), "none".to_owned()];
     let mut join = |id: &str, netdev: String| {
         words.extend(["-netdev".to_owned(), netdev]);
         words.extend(["-netdev".to_owned(), format!("hubport,id=hub-{id},hubid=0,netdev={id}")]);
     };
     join("user", format!("user,id=user,ipv6=off,{}", network.arguments()));
-    // Descriptor 1 is one end of a socket pair of which we have the other.
-    join("watch", "stream,id=watch,server=off,addr.type=fd,addr.str=1".to_owned());
-    for index in 0..ports {
-        let name = socket(index);
-        join(&name, format!("stream,id={name},server=on,addr.type=unix,addr.path={name}"));
-    }
+    join("switch", "stream,id=switch,server=off,addr.type=fd,addr.str=1".to_owned());
     words
 }
 
@@ -112,13 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_port_joins_the_one_hub() {
-        let words = arguments(&Network::default(), 2).join(" ");
-        assert_eq!(words.matches("hubid=0").count(), 4);
-        assert!(words.starts_with("-machine none -netdev user,id=user,ipv6=off,net=192.168.76.0/24,host="));
-        assert!(words.ends_with(
-            "-netdev stream,id=port1,server=on,addr.type=unix,addr.path=port1 \
-             -netdev hubport,id=hub-port1,hubid=0,netdev=port1"
-        ));
+    fn the_router_has_one_line_to_the_switch() {
+        assert_eq!(
+            arguments(&Network::default()).join(" "),
+            "-machine none -netdev user,id=user,ipv6=off,net=192.168.76.0/24,host=192.168.76.1,dns=192.168.76.3,\
+             dhcpstart=192.168.76.15 -netdev hubport,id=hub-user,hubid=0,netdev=user \
+             -netdev stream,id=switch,server=off,addr.type=fd,addr.str=1 \
+             -netdev hubport,id=hub-switch,hubid=0,netdev=switch"
+        );
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::boot::{self, Board, Boot};
 use super::console::Console;
 use super::error::RehearseError;
-use super::lan::{self, Lan};
+use super::lan::Lan;
 use super::monitor::Stop;
 use super::process::{Launch, Process};
 use super::qemu::{Accelerator, Qemu};
@@ -55,6 +55,7 @@ pub struct Machine {
     qemu: Qemu,
     spec: MachineSpec,
     lan_folder: PathBuf,
+    socket: PathBuf,
     console: Console,
     running: Option<Running>,
     end: Option<End>,
@@ -87,6 +88,7 @@ impl Machine {
         })?;
         let mut machine = Self {
             qemu: qemu.clone(),
+            socket: lan.socket(spec.index),
             spec,
             lan_folder: lan.folder().to_owned(),
             console,
@@ -112,7 +114,7 @@ impl Machine {
             name: &self.spec.name,
             folder: &self.lan_folder,
             complaints: files.complaints.clone(),
-            arguments: arguments(&self.qemu, &self.spec, &files, &boot.cmdline),
+            arguments: arguments(&self.qemu, &self.spec, &files, &self.socket, &boot.cmdline),
             output: theirs,
         };
         self.console.remark("power on");
@@ -234,7 +236,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::io::Write::write_all(&mut file, bytes)
 }
 
-fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> Vec<String> {
+fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, socket: &Path, cmdline: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut say = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
     // QEMU would start the guest again with its old command line; and a stopped one stays until we know why.
@@ -245,8 +247,8 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, cmdline: &str) -> V
     }
     let disk = text(&files.disk).replace(',', ",,");
     let disk = format!("format=raw,cache=writeback,discard=unmap,file={disk}");
-    let port = lan::socket(spec.index);
-    say(&["-netdev", &format!("stream,id=lan,server=off,addr.type=unix,addr.path={port}")]);
+    let socket = text(socket).replace(',', ",,");
+    say(&["-netdev", &format!("stream,id=lan,server=off,addr.type=unix,addr.path={socket}")]);
     let lan = format!("netdev=lan,mac={}", mac(spec.index));
     // Descriptor 1 is one end of a socket pair of which we have the other.
     let console = "socket,id=console,fd=1";
@@ -312,7 +314,9 @@ mod tests {
             complaints: PathBuf::new(),
         };
         let qemu = Qemu { program: "qemu", version: (10, 0), accelerator };
-        arguments(&qemu, &spec(), &files, "root=PARTUUID=1-02 systemd.run=/x").join(" ").replace(" -", "\n-")
+        arguments(&qemu, &spec(), &files, Path::new("/s/1"), "root=PARTUUID=1-02 systemd.run=/x")
+            .join(" ")
+            .replace(" -", "\n-")
     }
 
     #[test]
@@ -321,7 +325,7 @@ mod tests {
         -action reboot=shutdown,shutdown=pause
         -kernel /r/red01.kernel
         -initrd /r/red01.initramfs
-        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
+        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=/s/1
         -machine virt
         -accel tcg,thread=multi
         -cpu cortex-a72
@@ -346,7 +350,7 @@ mod tests {
         -action reboot=shutdown,shutdown=pause
         -kernel /r/red01.kernel
         -initrd /r/red01.initramfs
-        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=port1
+        -netdev stream,id=lan,server=off,addr.type=unix,addr.path=/s/1
         -machine raspi3b
         -accel tcg,thread=multi
         -dtb /r/red01.dtb

@@ -1,18 +1,11 @@
 //! Learns which machine has which address by listening on the rehearsal's network: DHCP leases are not to be foreseen.
-//!
-//! QEMU's stream sockets carry each Ethernet frame after its length, four bytes with the highest first.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, Read};
 use std::net::Ipv4Addr;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::network::Network;
-
-/// Largest frame that QEMU sends (its NET_BUFSIZE).
-const FRAME_LIMIT: usize = 4096 + 65536;
 
 /// An Ethernet address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,43 +19,30 @@ impl fmt::Display for Mac {
 }
 
 /// Who has which address.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Watch {
     seen: Arc<Mutex<BTreeMap<Mac, Ipv4Addr>>>,
+    network: Network,
 }
 
 impl Watch {
-    /// Listens in the background, until the other end closes.
-    pub(super) fn start(mut stream: UnixStream, network: Network) -> Self {
-        let watch = Self::default();
-        let seen = Arc::clone(&watch.seen);
-        std::thread::spawn(move || {
-            while let Ok(frame) = read_frame(&mut stream) {
-                // A machine also has addresses of Docker's networks, and asks with them at times.
-                if let Some((mac, ip)) = arp_sender(&frame).filter(|(_, ip)| network.contains(*ip)) {
-                    seen.lock().unwrap_or_else(PoisonError::into_inner).insert(mac, ip);
-                }
-            }
-        });
-        watch
+    /// Has heard nothing yet.
+    pub(super) fn new(network: Network) -> Self {
+        Self { seen: Arc::default(), network }
+    }
+
+    /// Takes note of a frame that a machine sent.
+    pub(super) fn hear(&self, frame: &[u8]) {
+        // A machine also has addresses of Docker's networks, and asks with them at times.
+        if let Some((mac, ip)) = arp_sender(frame).filter(|(_, ip)| self.network.contains(*ip)) {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(mac, ip);
+        }
     }
 
     /// What a machine said last.
     pub(super) fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&mac).copied()
     }
-}
-
-fn read_frame(stream: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
-    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-    if length > FRAME_LIMIT {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut frame = vec![0; length];
-    stream.read_exact(&mut frame)?;
-    Ok(frame)
 }
 
 /// Whom an ARP frame is from (RFC 826, for Ethernet and IPv4). A probe (RFC 5227) says no address yet.
@@ -78,9 +58,6 @@ fn arp_sender(frame: &[u8]) -> Option<(Mac, Ipv4Addr)> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::time::{Duration, Instant};
-
     use super::*;
 
     const MAC: Mac = Mac([2, 0x72, 0x68, 0, 0, 1]);
@@ -109,25 +86,11 @@ mod tests {
 
     #[test]
     fn the_newest_address_of_this_network_counts() {
-        let (mut wire, ours) = UnixStream::pair().unwrap();
-        let watch = Watch::start(ours, Network::default());
+        let watch = Watch::new(Network::default());
         for ip in [[192, 168, 76, 15], [192, 168, 76, 16], [172, 17, 0, 1]] {
-            let frame = arp(ip, 1);
-            wire.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
-            wire.write_all(&frame).unwrap();
+            watch.hear(&arp(ip, 1));
         }
-        drop(wire);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while watch.address_of(MAC) != Some(Ipv4Addr::new(192, 168, 76, 16)) {
-            assert!(Instant::now() < deadline, "{:?}", watch.address_of(MAC));
-            std::thread::yield_now();
-        }
+        assert_eq!(watch.address_of(MAC), Some(Ipv4Addr::new(192, 168, 76, 16)));
         assert_eq!(watch.address_of(Mac([0; 6])), None);
-    }
-
-    #[test]
-    fn refuses_a_frame_longer_than_any() {
-        assert_eq!(read_frame(&mut &[0xff; 8][..]).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(read_frame(&mut &[0, 0, 0, 2, 7, 8][..]).unwrap(), [7, 8]);
     }
 }

@@ -53,6 +53,8 @@ impl Bench {
     fn builder(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_builder"));
         command.current_dir(self.folder()).env_clear().env("HOME", self.folder());
+        // What a killed run leaves there goes with the test.
+        command.env("TMPDIR", self.folder());
         command.env("PATH", std::env::var_os("PATH").unwrap()).args(line.split_whitespace());
         command
     }

@@ -143,8 +143,8 @@ fn a_pulled_plug_is_no_reboot_and_the_network_takes_the_machine_back() {
 struct Wire(UnixStream);
 
 impl Wire {
-    fn join(folder: &TempDir, port: usize) -> Self {
-        let stream = UnixStream::connect(folder.path().join(format!("port{port}"))).unwrap();
+    fn join(lan: &Lan, port: usize) -> Self {
+        let stream = UnixStream::connect(lan.socket(port)).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         Self(stream)
     }
@@ -178,11 +178,14 @@ fn machines_hear_each_other_and_the_router_also_after_a_power_cut() {
     let folder = tempfile::tempdir().unwrap();
     let lan = lan(&folder, 2);
     let (own, router) = (Ipv4Addr::new(192, 168, 76, 15), lan.network.router);
-    let mut other = Wire::join(&folder, 1);
+    let mut other = Wire::join(&lan, 1);
+    // Who has an answer is connected.
+    other.ask((mac(1), lan.network.name_server), router);
+    assert_eq!(other.hear(2), router);
     for last in [15, 16] {
         // The one before has lost its power.
         let ip = Ipv4Addr::from_bits(own.to_bits() - 15 + last);
-        let mut machine = Wire::join(&folder, 0);
+        let mut machine = Wire::join(&lan, 0);
         machine.ask((mac(0), ip), router);
         assert_eq!(machine.hear(2), router);
         assert_eq!(other.hear(1), ip);
@@ -192,7 +195,7 @@ fn machines_hear_each_other_and_the_router_also_after_a_power_cut() {
             std::thread::yield_now();
         }
     }
-    assert_eq!(lan.address_of(mac(1)), None);
+    assert_eq!(lan.address_of(mac(2)), None);
 }
 
 #[test]
