@@ -7,7 +7,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,17 @@ fn assert_booted_as_pi_os(node: &str, before: &Path, card: &Path) {
     assert!(fstab.contains(&format!("PARTUUID={}-02", disk(&cmdline))), "{node}: {fstab}");
 }
 
+/// Ends with the test, whatever becomes of it.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended by itself where the test went well.
+        let _ended = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
+
 /// What `builder rehearse` says before the lines that lead into the machines.
 const RUNNING: &str = "the machines run until Ctrl-C";
 
@@ -139,8 +150,8 @@ fn a_manager_and_a_worker_rehearse_and_their_cards_stay_as_they_were() {
     let talk = desk.folder().join("talk");
     let mut rehearsal = desk.command(["rehearse", "--keep", "--json"]);
     let talking = std::fs::File::create(&talk).unwrap();
-    let mut rehearsal = rehearsal.stdout(Stdio::piped()).stderr(talking).spawn().unwrap();
-    let mut boards = BufReader::new(rehearsal.stdout.take().unwrap()).lines();
+    let mut rehearsal = Running(rehearsal.stdout(Stdio::piped()).stderr(talking).spawn().unwrap());
+    let mut boards = BufReader::new(rehearsal.0.stdout.take().unwrap()).lines();
     let formed = boards.any(|board| {
         let board: serde_json::Value = serde_json::from_str(&board.unwrap()).unwrap();
         board["formed"] == true
@@ -160,8 +171,8 @@ fn a_manager_and_a_worker_rehearse_and_their_cards_stay_as_they_were() {
         let who = String::from_utf8_lossy(&who.stdout).into_owned();
         assert_eq!(who, format!("{node}\nada\n0\naarch64\n"), "{line}");
     }
-    kill_process(Pid::from_child(&rehearsal), Signal::INT).unwrap();
-    assert!(rehearsal.wait().unwrap().success(), "{}", said());
+    kill_process(Pid::from_child(&rehearsal.0), Signal::INT).unwrap();
+    assert!(rehearsal.0.wait().unwrap().success(), "{}", said());
     assert_eq!(digests(), before);
 
     for node in nodes {
@@ -169,7 +180,7 @@ fn a_manager_and_a_worker_rehearse_and_their_cards_stay_as_they_were() {
         assert_made(&desk, node, &kept("img"));
         assert_booted_as_pi_os(node, &desk.card(node), &kept("img"));
         let console = std::fs::read_to_string(kept("log")).unwrap();
-        assert_eq!(console.matches(" power on\n").count(), 1, "the seed stage's boot went on");
+        assert_eq!(console.matches("[builder] power on\n").count(), 1, "the seed stage's boot went on");
     }
 }
 
