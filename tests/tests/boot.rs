@@ -277,4 +277,4 @@ fn a_card_whose_power_is_cut_comes_up() {
 }
 
 /// What systemd says on the console when it starts us.
-const SEED_BEGINS: &str = "kernel-command-line.service";
+const SEED_BEGINS: &str = "Starting kernel-command-line";

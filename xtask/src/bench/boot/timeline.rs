@@ -23,7 +23,7 @@ const BEGINNINGS: [(&str, &str); 4] = [
     ("kernel", "Booting Linux on physical CPU"),
     ("initramfs", "Run /init as init process"),
     ("systemd, up to the seed stage", "systemd[1]: systemd "),
-    ("seed stage", "kernel-command-line.service"),
+    ("seed stage", "Starting kernel-command-line"),
 ];
 /// The parts that an image without us does not have.
 const OURS: [&str; 3] = ["seed stage", "Docker: lists, packages, engine", "swarm init"];
