@@ -4,6 +4,8 @@
 //! |---|---|---|---|
 //! | `PUT /v1/nodes/{name}` | that node | [`Report`] | [`ReportReply`] |
 //! | `POST /v1/join` | planned nodes | none | [`JoinReply`], or 403/409/503 with [`Problem`] |
+//! | `POST /v1/founder` | managers | [`Ballot`] | [`Vote`] |
+//! | `GET /v1/reports` | managers | none | [`Told`], a list |
 //! | `GET /v1/cluster` | operator | none | [`Board`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
 //! | `POST /v1/leave` | operator | none | 202 |
@@ -125,6 +127,9 @@ pub struct ReportReply {
     pub want: Want,
     /// What the manager's node list says of it; `None` while there is no swarm or no entry.
     pub swarm: Option<SwarmEntry>,
+    /// Whether the manager could read its node list. One that could not has no say in who is a member.
+    #[serde(default)]
+    pub reads_list: bool,
 }
 
 /// What is wanted of a node.
@@ -144,6 +149,50 @@ pub struct JoinReply {
     pub token: Secret<String>,
     /// Managers to join at, port included, best first.
     pub managers: Vec<SocketAddrV4>,
+}
+
+/// Part of an agreement between several managers on which of them starts the swarm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ballot {
+    /// Of this attempt; higher ones win. Zero only asks how things stand.
+    pub number: u64,
+    /// Whom to accept as founder. Without it, only a promise is asked for: to heed no lower number.
+    pub founder: Option<Hostname>,
+}
+
+/// A manager's answer to a [`Ballot`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vote {
+    /// Whether it promised, or accepted.
+    pub granted: bool,
+    /// The highest number it has promised to heed.
+    pub promised: u64,
+    /// What it accepted last.
+    pub accepted: Option<Accepted>,
+    /// Who is agreed on, if it knows.
+    pub agreed: Option<Hostname>,
+    /// Whether it is in a swarm, so that there is nothing left to agree on.
+    pub member: bool,
+}
+
+/// A founder that a manager has accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// In which attempt.
+    pub number: u64,
+    /// Whom.
+    pub founder: Hostname,
+}
+
+/// What a manager has heard of a node, for another manager's board.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The node.
+    pub name: Hostname,
+    /// Its last report.
+    pub report: Report,
+    /// Milliseconds since then, by the manager's monotonic clock.
+    pub age_ms: u64,
 }
 
 /// Why a request was not granted.
@@ -181,8 +230,11 @@ pub struct Board {
     pub cluster_id: ClusterId,
     /// The manager's clock, milliseconds since 1970.
     pub unix_ms: u64,
-    /// Whether every planned node is in the node list exactly once and ready.
+    /// Whether every planned node is in the node list exactly once, in its role, and ready.
     pub formed: bool,
+    /// Whether this manager is one of several of which too few can be reached for the swarm to be managed.
+    #[serde(default)]
+    pub quorum_lost: bool,
     /// The planned nodes, in the cluster file's order.
     pub nodes: Vec<BoardNode>,
 }

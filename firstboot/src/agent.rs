@@ -6,6 +6,7 @@
 //! Transient trouble is retried for ever and shown on the board. Permanent trouble is reported, then the process ends
 //! with [`EXIT_PERMANENT`], with which the unit is not restarted.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +60,8 @@ pub struct Options {
     pub state: PathBuf,
     /// Docker's socket.
     pub docker_socket: PathBuf,
+    /// Where the manager's API listens.
+    pub listen: Ipv4Addr,
     /// TCP port of the manager's API, on all managers.
     pub port: u16,
 }
@@ -102,9 +105,9 @@ pub struct Pi {
 }
 
 impl Pi {
-    /// Whether this is the manager that starts the swarm.
-    pub(crate) fn is_founder(&self) -> bool {
-        self.card.managers().next().is_some_and(|manager| manager.name == self.card.node)
+    /// Whether there are managers other than this node.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.card.managers().any(|manager| manager.name != self.card.node)
     }
 
     /// Runs something that blocks, away from the loop that serves the API.
@@ -158,10 +161,10 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     if pi.card.role == Role::Manager {
         let api = Arc::new(Api::new(Arc::clone(&pi)));
         let tls = credentials.server().map_err(AgentError::Identity)?;
-        tokio::spawn(listen(Server::new(Arc::clone(&api), tls), options.port));
+        tokio::spawn(listen(Server::new(Arc::clone(&api), tls), (options.listen, options.port)));
         tokio::spawn(housekeeping::run(Arc::clone(&pi), api));
     }
-    if !pi.is_founder() {
+    if pi.has_peers() {
         tokio::spawn(reporter::run(Arc::clone(&pi)));
     }
     let Err(error) = live(&pi).await;
@@ -207,21 +210,21 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
 }
 
 /// Opens the API's port. Somebody else may hold it for a while.
-async fn listen(server: Server, port: u16) {
+async fn listen(server: Server, at: (Ipv4Addr, u16)) {
     let mut backoff = Backoff::new(LOCAL);
     let listener = loop {
-        match TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await {
+        match TcpListener::bind(at).await {
             Ok(listener) => break listener,
             Err(error) => {
                 let pause = backoff.failed();
                 if backoff.is_loud() {
-                    tracing::warn!("cannot listen on port {port}: {error}");
+                    tracing::warn!("cannot listen on port {}: {error}", at.1);
                 }
                 sleep(pause).await;
             }
         }
     };
-    tracing::info!("the API listens on port {port}");
+    tracing::info!("the API listens on port {}", at.1);
     server.run(listener).await;
 }
 

@@ -154,6 +154,15 @@ impl Engine {
         done("/nodes/update", self.post(&format!("/nodes/{id}/update?version={version}"), spec)).await
     }
 
+    /// Makes a manager a worker. The others agree on it first, so this needs more than half of them.
+    pub async fn demote(&self, node: &Node) -> Result<(), EngineError> {
+        let mut spec = node.spec.clone();
+        if let Some(fields) = spec.as_object_mut() {
+            fields.insert("Role".to_owned(), json!("worker"));
+        }
+        self.update_node(&node.id, node.version.index, &spec).await
+    }
+
     /// Removes a node that is down from the list.
     pub async fn remove_node(&self, id: &str) -> Result<(), EngineError> {
         done("/nodes", self.request(Method::DELETE, &format!("/nodes/{id}"), READ)).await

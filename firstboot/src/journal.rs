@@ -4,7 +4,7 @@
 //! ever started here (the point of no return), whether an installation was cut short, who has joined, where the
 //! manager was. Absent, valid and damaged are three answers, and a damaged journal never leads to a second swarm.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +14,7 @@ use cluster::wire::Mark;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::election::Ballots;
 use crate::host::{Host, HostError};
 
 /// The journal's version. A newer one than this counts as damaged: it may say what this agent would not heed.
@@ -47,9 +48,12 @@ pub struct Journal {
     /// `swarm init` on this node.
     #[serde(default)]
     pub init: Progress,
-    /// The manager's last good address.
+    /// The managers' last good addresses.
     #[serde(default)]
-    pub manager: Option<Ipv4Addr>,
+    pub managers: BTreeMap<Hostname, Ipv4Addr>,
+    /// Manager: its part in the agreement on who starts the swarm.
+    #[serde(default)]
+    pub ballots: Ballots,
     /// Manager: when it first had a believable clock, seconds since 1970. The join window counts from here.
     #[serde(default)]
     pub window_opened: Option<u64>,
@@ -146,23 +150,27 @@ impl JournalFile {
     }
 
     /// Changes the content and brings it to disk before returning. Memory changes only if the disk did.
-    pub fn update(&self, change: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
-        let mut current = self.lock();
-        let mut next = current.clone();
-        change(&mut next);
-        let mut bytes = serde_json::to_vec_pretty(&next).map_err(JournalError::Parse)?;
-        bytes.push(b'\n');
-        self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::File)?;
-        *current = next;
-        Ok(())
+    pub fn update<T>(&self, change: impl FnOnce(&mut Journal) -> T) -> Result<T, JournalError> {
+        self.write(change, true)
     }
 
     /// Changes the content if that makes a difference: what is reported every second must not wear the card out.
-    pub fn settle(&self, change: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
-        let before = self.get();
-        let mut after = before.clone();
-        change(&mut after);
-        if after == before { Ok(()) } else { self.update(|journal| *journal = after) }
+    pub fn settle<T>(&self, change: impl FnOnce(&mut Journal) -> T) -> Result<T, JournalError> {
+        self.write(change, false)
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Journal) -> T, always: bool) -> Result<T, JournalError> {
+        // Held throughout: a vote must see what the one before it promised.
+        let mut current = self.lock();
+        let mut next = current.clone();
+        let result = change(&mut next);
+        if always || next != *current {
+            let mut bytes = serde_json::to_vec_pretty(&next).map_err(JournalError::Parse)?;
+            bytes.push(b'\n');
+            self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::File)?;
+            *current = next;
+        }
+        Ok(result)
     }
 }
 

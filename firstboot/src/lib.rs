@@ -2,6 +2,7 @@
 //! network, and the *agent*, a systemd service that installs Docker and forms or joins the swarm.
 
 pub mod agent;
+pub mod election;
 pub mod engine;
 pub mod host;
 pub mod journal;

@@ -1,6 +1,7 @@
 //! Chooses the life: without a command, beside a `card.json`, the seed stage; `agent` the service.
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -107,7 +108,12 @@ fn run_agent(args: AgentArgs) -> ExitCode {
         .with_target(false)
         .with_ansi(false)
         .init();
-    let options = Options { state: args.state, docker_socket: args.docker_socket, port: args.port };
+    let options = Options {
+        state: args.state,
+        docker_socket: args.docker_socket,
+        listen: Ipv4Addr::UNSPECIFIED,
+        port: args.port,
+    };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -23,6 +23,7 @@ use crate::agent::Pi;
 
 mod board;
 mod connection;
+mod founder;
 mod join;
 mod leave;
 mod rate;
@@ -37,6 +38,8 @@ pub struct Api {
     pi: Arc<Pi>,
     reports: Mutex<HashMap<Hostname, reports::Heard>>,
     nodes: board::NodeList,
+    /// The manager that was let in last, and when: the next has to wait until it is one.
+    entering: Mutex<Option<(Hostname, Instant)>>,
     rate: rate::Limit,
 }
 
@@ -54,6 +57,7 @@ impl Api {
             pi,
             reports: Mutex::new(HashMap::new()),
             nodes: board::NodeList::default(),
+            entering: Mutex::new(None),
             rate: rate::Limit::default(),
         }
     }
@@ -72,6 +76,8 @@ fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes/{name}", put(reports::put))
         .route("/v1/join", post(join::post))
+        .route("/v1/founder", post(founder::post))
+        .route("/v1/reports", get(reports::get))
         .route("/v1/cluster", get(board::get))
         .route("/v1/tokens/rotate", post(tokens::rotate))
         .route("/v1/leave", post(leave::post))

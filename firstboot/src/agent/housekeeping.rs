@@ -1,17 +1,20 @@
 //! What a manager does for the others once the swarm runs: labels, remains of re-flashed nodes, who has joined, and
 //! the end of it all when the operator says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::card::Card;
+use cluster::name::Hostname;
 use cluster::wire::Stage;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::Pi;
 use super::status::chain;
+use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, Node, Refusal};
 use crate::serve::Api;
 use crate::steps::clock;
@@ -46,8 +49,12 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
                 }
             } else {
                 remember_joined(&pi, &nodes);
-                if let Err(error) = tidy(&pi.engine, &pi.card, &nodes).await {
-                    tracing::warn!("{}", chain(&error));
+                for result in
+                    [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.addresses(), &nodes).await]
+                {
+                    if let Err(error) = result {
+                        tracing::warn!("{}", chain(&error));
+                    }
                 }
                 if api.board().await.formed {
                     pause = CALM;
@@ -96,6 +103,36 @@ async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), Engine
     Ok(())
 }
 
+/// Makes managers whose address has changed workers, so that they come in anew with the new one: the others would
+/// go on looking for them at the old. Only while more than half of the managers are left without them.
+async fn make_way(pi: &Pi, told: &HashMap<Hostname, Ipv4Addr>, nodes: &[Node]) -> Result<(), EngineError> {
+    let own = pi.status.report().swarm_node;
+    if let Some(node) = moved(told, nodes).find(|node| Some(&node.id) != own.as_ref()) {
+        tracing::warn!("{} has another address: it has to come in anew", node.description.hostname);
+        match pi.engine.demote(node).await {
+            Err(error) if error.refusal() == Some(Refusal::OutOfSequence) => {}
+            result => return result,
+        }
+    }
+    Ok(())
+}
+
+/// Managers that say that they are elsewhere than the list says, if the others can do without them.
+fn moved<'a>(told: &HashMap<Hostname, Ipv4Addr>, nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
+    let managers = move || nodes.iter().filter_map(|node| Some((node, node.manager_status.as_ref()?)));
+    managers()
+        .filter(move |(node, status)| {
+            let mut told = told.iter().filter(|(name, _)| name.as_str() == node.description.hostname);
+            let elsewhere = told.any(|(_, address)| {
+                status.addr.rsplit_once(':').is_some_and(|(listed, _)| listed != address.to_string())
+            });
+            let others = managers().filter(|(other, _)| other.id != node.id);
+            let reachable = others.filter(|(_, other)| other.reachability == "reachable").count();
+            elsewhere && is_majority(reachable, managers().count())
+        })
+        .map(|(node, _)| node)
+}
+
 /// Workers' entries that are down and have a successor that is ready under the same name.
 fn remains(nodes: &[Node]) -> impl Iterator<Item = &Node> {
     nodes.iter().filter(|node| {
@@ -139,6 +176,31 @@ mod tests {
             node("e", "red03", "ready"),
         ];
         assert_eq!(remains(&nodes).map(|node| node.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn a_manager_that_moved_makes_way_while_the_others_are_enough() {
+        let manager = |id: &str, place: u8, reachability: &str| -> Node {
+            let json = json!({"ID": id, "Description": {"Hostname": format!("red{place:02}")}, "Status": {"State": "ready"},
+                "ManagerStatus": {"Reachability": reachability, "Addr": format!("10.0.0.{place}:2377")}});
+            serde_json::from_value(json).unwrap()
+        };
+        let told = |place: u8, last: u8| {
+            HashMap::from([(
+                Hostname::try_from(format!("red{place:02}")).unwrap(),
+                Ipv4Addr::new(10, 0, 0, last),
+            )])
+        };
+        let ids = |told: &HashMap<_, _>, nodes: &[Node]| {
+            moved(told, nodes).map(|node| node.id.clone()).collect::<Vec<_>>()
+        };
+        let well = ["a", "b", "c"].map(|id| manager(id, id.as_bytes()[0] - b'a', "reachable"));
+        assert_eq!(ids(&told(1, 1), &well), [""; 0], "where it was");
+        assert_eq!(ids(&told(1, 77), &well), ["b"]);
+        let mut ill = well.clone();
+        ill[2] = manager("c", 2, "unreachable");
+        assert_eq!(ids(&told(1, 77), &ill), [""; 0], "one of two left");
+        assert_eq!(ids(&told(0, 77), &well[..1]), [""; 0], "the only one");
     }
 
     #[test]

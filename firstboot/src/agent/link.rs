@@ -1,19 +1,23 @@
 //! This node's line to a manager's API: finds it, speaks mutual TLS with it, remembers where it was and what it said.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cluster::card::{Card, Planned};
-use cluster::identity;
+use cluster::identity::{self, Role};
 use cluster::name::Hostname;
 use cluster::wire::{JoinReply, Problem, Report, ReportReply};
+use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::host::Host;
 use crate::journal::JournalFile;
@@ -21,6 +25,8 @@ use crate::resolve::{self, Source};
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
+/// Where all managers are asked: one that is off must not hold up the others.
+const EACH: Duration = Duration::from_secs(5);
 
 /// Why a manager did not give what was asked.
 #[derive(Debug, Error)]
@@ -81,6 +87,10 @@ pub struct Link {
     port: u16,
     /// Whoever finds the manager finds it for all who look for it.
     found: watch::Sender<Option<Found>>,
+    /// Lines to the managers that have answered.
+    lines: Mutex<BTreeMap<Hostname, Found>>,
+    /// Which manager is looked for first.
+    first: AtomicUsize,
     heard: Mutex<Option<Heard>>,
 }
 
@@ -93,7 +103,17 @@ impl Link {
         tls: ClientConfig,
         port: u16,
     ) -> Self {
-        Self { card, host, journal, tls, port, found: watch::Sender::new(None), heard: Mutex::new(None) }
+        Self {
+            card,
+            host,
+            journal,
+            tls,
+            port,
+            found: watch::Sender::new(None),
+            lines: Mutex::default(),
+            first: AtomicUsize::new(0),
+            heard: Mutex::new(None),
+        }
     }
 
     /// The last answer to a report.
@@ -107,13 +127,67 @@ impl Link {
         let (reply, address) = self.ask::<ReportReply>(Method::PUT, &path, Some(report)).await?;
         let heard = Heard { reply: reply.clone(), at: Instant::now(), address };
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        if !reply.reads_list && self.others().nth(1).is_some() {
+            // Another manager may know more.
+            self.found.send_replace(None);
+            self.first.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(reply)
     }
 
     /// Asks for what is needed to join.
     pub async fn join(&self) -> Result<JoinReply, LinkError> {
-        let (reply, _) = self.ask::<JoinReply>(Method::POST, "/v1/join", None::<&()>).await?;
-        Ok(reply)
+        if self.card.role == Role::Worker {
+            let (reply, _) = self.ask::<JoinReply>(Method::POST, "/v1/join", None::<&()>).await?;
+            return Ok(reply);
+        }
+        // Only the one that leads lets managers in.
+        let mut failure = LinkError::NotFound(self.names());
+        for (_, answer) in self.ask_each::<JoinReply>(Method::POST, "/v1/join", None::<&()>).await {
+            match answer {
+                Ok(reply) => return Ok(reply),
+                Err(error @ LinkError::Refused { .. }) => failure = error,
+                Err(error) if !matches!(failure, LinkError::Refused { .. }) => failure = error,
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+
+    /// The managers other than this node, in the cluster file's order.
+    fn others(&self) -> impl Iterator<Item = &Planned> {
+        self.card.managers().filter(|manager| manager.name != self.card.node)
+    }
+
+    fn names(&self) -> String {
+        self.others().map(|manager| manager.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Asks all other managers at the same time. Whoever does not answer costs a few seconds.
+    pub async fn ask_each<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Vec<(Hostname, Result<T, LinkError>)> {
+        let ask = async |manager: &Planned| {
+            let known = self.lines().get(&manager.name).cloned();
+            if let Some(found) = known {
+                let answer = found.ask(method.clone(), path, body).await;
+                if !matches!(answer, Err(LinkError::Unreachable { .. })) {
+                    return answer;
+                }
+                self.lines().remove(&manager.name);
+            }
+            let answer = self.search_one(manager, method.clone(), path, body).await;
+            answer.map(|(reply, _)| reply)
+        };
+        join_all(self.others().map(async |manager| {
+            let answer = timeout(EACH, ask(manager)).await;
+            let late = || LinkError::NotFound(manager.name.to_string());
+            (manager.name.clone(), answer.unwrap_or_else(|_| Err(late())))
+        }))
+        .await
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -149,10 +223,10 @@ impl Link {
 
     /// Waits until a manager has answered, but not for ever; says whether one has.
     pub async fn is_found(&self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.found()).await.is_ok()
+        timeout(patience, self.found()).await.is_ok()
     }
 
-    /// Asks at every address every source gives until one answers; whoever answers proved to be the manager.
+    /// Asks the managers in turn until one answers.
     async fn search<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -160,54 +234,80 @@ impl Link {
         body: Option<&impl Serialize>,
     ) -> Result<(T, Ipv4Addr), LinkError> {
         let mut failure = None;
-        let others: Vec<_> = self.card.managers().filter(|manager| manager.name != self.card.node).collect();
-        for manager in &others {
-            let mut tried = Vec::new();
-            for source in Source::ORDER {
-                let Some(address) = self.look_up(source, manager).await else { continue };
-                if tried.contains(&address) {
-                    continue;
+        let others: Vec<_> = self.others().collect();
+        let first = self.first.load(Ordering::Relaxed).checked_rem(others.len()).unwrap_or_default();
+        for manager in others.iter().cycle().skip(first).take(others.len()) {
+            match self.search_one(manager, method.clone(), path, body).await {
+                Ok((reply, found)) => {
+                    let address = found.address;
+                    tracing::info!("manager {} answers at {address}", found.name);
+                    self.found.send_replace(Some(found));
+                    return Ok((reply, address));
                 }
-                tried.push(address);
-                let found = match self.client(manager, address) {
-                    Ok(found) => found,
-                    Err(source) => {
-                        return Err(LinkError::Unreachable { name: manager.name.clone(), address, source });
-                    }
-                };
-                let answer = found.ask(method.clone(), path, body).await;
-                if let Err(error @ LinkError::Unreachable { .. }) = answer {
-                    tracing::debug!("{}", super::status::chain(&error));
-                    failure = Some(error);
-                    continue;
+                Err(error @ (LinkError::Unreachable { .. } | LinkError::NotFound(_))) => {
+                    failure = Some(error)
                 }
-                self.remember(found);
-                return answer.map(|reply| (reply, address));
+                Err(error) => {
+                    let known = self.lines().get(&manager.name).cloned();
+                    self.found.send_replace(known);
+                    return Err(error);
+                }
             }
         }
-        Err(failure.unwrap_or_else(|| {
-            LinkError::NotFound(
-                others.iter().map(|manager| manager.name.as_str()).collect::<Vec<_>>().join(", "),
-            )
-        }))
+        Err(failure.unwrap_or_else(|| LinkError::NotFound(self.names())))
+    }
+
+    /// Asks at every address every source gives until one answers; whoever answers proved to be the manager.
+    async fn search_one<T: DeserializeOwned>(
+        &self,
+        manager: &Planned,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Found), LinkError> {
+        let (mut failure, mut tried) = (None, Vec::new());
+        for source in Source::ORDER {
+            let Some(address) = self.look_up(source, manager).await else { continue };
+            if tried.contains(&address) {
+                continue;
+            }
+            tried.push(address);
+            let found = self.client(manager, address).map_err(|source| LinkError::Unreachable {
+                name: manager.name.clone(),
+                address,
+                source,
+            })?;
+            let answer = found.ask(method.clone(), path, body).await;
+            if let Err(error @ LinkError::Unreachable { .. }) = answer {
+                tracing::debug!("{}", super::status::chain(&error));
+                failure = Some(error);
+                continue;
+            }
+            self.remember(&found);
+            return answer.map(|reply| (reply, found));
+        }
+        Err(failure.unwrap_or_else(|| LinkError::NotFound(manager.name.to_string())))
     }
 
     async fn look_up(&self, source: Source, manager: &Planned) -> Option<Ipv4Addr> {
         match source {
             Source::Given => manager.address,
-            Source::LastGood => self.journal.get().manager,
+            Source::LastGood => self.journal.get().managers.get(&manager.name).copied(),
             Source::Avahi => resolve::avahi(&manager.name).await,
             Source::Dns => resolve::dns(&self.host, &manager.name).await,
         }
     }
 
-    fn remember(&self, found: Found) {
-        let address = found.address;
-        tracing::info!("manager {} answers at {address}", found.name);
-        self.found.send_replace(Some(found));
-        if let Err(error) = self.journal.settle(|journal| journal.manager = Some(address)) {
+    fn remember(&self, found: &Found) {
+        self.lines().insert(found.name.clone(), found.clone());
+        let (name, address) = (found.name.clone(), found.address);
+        if let Err(error) = self.journal.settle(|journal| _ = journal.managers.insert(name, address)) {
             tracing::warn!("{}", super::status::chain(&error));
         }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<Hostname, Found>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client for one manager at one address. The certificate's name is verified, not the address.

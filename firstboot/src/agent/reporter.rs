@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn reply(unix_ms: u64, clock_synced: bool) -> ReportReply {
-        ReportReply { unix_ms, clock_synced, want: Want::Run, swarm: None }
+        ReportReply { unix_ms, clock_synced, want: Want::Run, swarm: None, reads_list: true }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use cluster::identity::Role;
 use cluster::secret::Secret;
 use cluster::wire::SwarmEntry;
 use serde::{Deserialize, Serialize};
@@ -184,6 +185,14 @@ impl Node {
     /// Whether the managers have given it up.
     pub fn is_down(&self) -> bool {
         self.status.state == "down"
+    }
+
+    /// Whether it does what was planned for it.
+    pub fn has_role(&self, role: Role) -> bool {
+        match &self.manager_status {
+            Some(manager) => role == Role::Manager && manager.reachability == "reachable",
+            None => role == Role::Worker,
+        }
     }
 
     /// The parts of the specification that are read.

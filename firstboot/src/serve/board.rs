@@ -1,5 +1,7 @@
 //! `GET /v1/cluster`: what every planned node is doing, from its reports and the managers' node list.
 
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +11,8 @@ use axum::{Extension, Json};
 use cluster::card::Planned;
 use cluster::identity::Holder;
 use cluster::name::Hostname;
-use cluster::wire::{Board, BoardNode, Report, SwarmEntry};
+use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
+use reqwest::Method;
 use tokio::sync::Mutex;
 
 use super::reports::Heard;
@@ -23,20 +26,22 @@ const FRESH: Duration = Duration::from_millis(300);
 /// The node list, read at most a few times a second.
 #[derive(Debug, Default)]
 pub(super) struct NodeList {
-    last: Mutex<Option<(Instant, Arc<Vec<Node>>)>>,
+    last: Mutex<Option<(Instant, List)>>,
 }
 
+/// The list, unless it cannot be read: no swarm yet, or no quorum.
+type List = Option<Arc<Vec<Node>>>;
+
 impl NodeList {
-    /// The list; empty while there is no swarm.
-    pub(super) async fn read(&self, engine: &Engine) -> Arc<Vec<Node>> {
+    pub(super) async fn read(&self, engine: &Engine) -> List {
         let mut last = self.last.lock().await;
         if let Some((at, nodes)) = last.as_ref()
             && at.elapsed() < FRESH
         {
-            return Arc::clone(nodes);
+            return nodes.clone();
         }
-        let nodes = Arc::new(engine.nodes().await.unwrap_or_default());
-        *last = Some((Instant::now(), Arc::clone(&nodes)));
+        let nodes = engine.nodes().await.ok().map(Arc::new);
+        *last = Some((Instant::now(), nodes.clone()));
         nodes
     }
 }
@@ -52,16 +57,17 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 }
 
 pub(super) async fn board(api: &Api) -> Board {
-    let nodes = api.nodes.read(&api.pi.engine).await;
-    let mut heard = api.lock_reports().clone();
-    // The manager's own report needs no network.
-    let own = Heard { report: api.pi.report(), at: Instant::now() };
-    heard.insert(api.pi.card.node.clone(), own);
+    let list = api.nodes.read(&api.pi.engine).await;
+    let nodes = list.as_deref().map_or(&[][..], Vec::as_slice);
+    let mut heard = api.heard();
+    for told in ask_others(api).await {
+        merge(&mut heard, told);
+    }
     let rows =
-        api.pi.card.nodes.iter().map(|planned| (row(planned, heard.remove(&planned.name), &nodes), planned));
+        api.pi.card.nodes.iter().map(|planned| (row(planned, heard.remove(&planned.name), nodes), planned));
     let (rows, members): (Vec<_>, Vec<_>) = rows
         .map(|(row, planned)| {
-            let member = is_member(&planned.name, row.report.as_ref(), &nodes);
+            let member = is_member(planned, row.report.as_ref(), nodes);
             (row, member)
         })
         .unzip();
@@ -70,13 +76,35 @@ pub(super) async fn board(api: &Api) -> Board {
         cluster_id: api.pi.card.cluster_id.clone(),
         unix_ms: clock_now(&api.pi),
         formed: members.into_iter().all(|member| member),
+        quorum_lost: list.is_none() && is_without_quorum(api).await,
         nodes: rows,
+    }
+}
+
+/// Whether this manager works but cannot manage, because too few of the others are there.
+async fn is_without_quorum(api: &Api) -> bool {
+    let info = api.pi.engine.info().await;
+    api.pi.has_peers() && info.is_ok_and(|info| info.swarm.control_available)
+}
+
+/// What the other managers have heard: each node reports to one of them only.
+async fn ask_others(api: &Api) -> Vec<Told> {
+    let answers = api.pi.link.ask_each::<Vec<Told>>(Method::GET, "/v1/reports", None::<&()>).await;
+    answers.into_iter().filter_map(|(_, answer)| answer.ok()).flatten().collect()
+}
+
+/// Keeps the newer of two reports of a node.
+fn merge(heard: &mut HashMap<Hostname, Heard>, told: Told) {
+    // A clock that began later than that has nothing newer.
+    let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return };
+    if heard.get(&told.name).is_none_or(|known| known.at < at) {
+        heard.insert(told.name, Heard { report: told.report, at });
     }
 }
 
 fn row(planned: &Planned, heard: Option<Heard>, nodes: &[Node]) -> BoardNode {
     let own_id = heard.as_ref().and_then(|heard| heard.report.swarm_node.as_deref());
-    let swarm = best(&planned.name, own_id, nodes).map(Node::to_entry);
+    let swarm = entry(&planned.name, own_id, nodes);
     let last_heard_ms =
         heard.as_ref().map(|heard| u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX));
     BoardNode {
@@ -97,19 +125,32 @@ fn best<'a>(name: &Hostname, own_id: Option<&str>, nodes: &'a [Node]) -> Option<
         .or_else(|| named().next())
 }
 
-/// Whether the node is in the list exactly once, ready, and as the one it says it is.
-fn is_member(name: &Hostname, report: Option<&Report>, nodes: &[Node]) -> bool {
-    let mut named = nodes.iter().filter(|node| node.description.hostname == name.as_str());
+/// A node's entry in the managers' list.
+pub(super) fn entry(name: &Hostname, own_id: Option<&str>, nodes: &[Node]) -> Option<SwarmEntry> {
+    best(name, own_id, nodes).map(Node::to_entry)
+}
+
+/// Whether the node is in the list exactly once, in its role, ready, and as the one it says it is.
+fn is_member(planned: &Planned, report: Option<&Report>, nodes: &[Node]) -> bool {
+    let mut named = nodes.iter().filter(|node| node.description.hostname == planned.name.as_str());
     let (Some(node), None) = (named.next(), named.next()) else { return false };
     let own_id = report.and_then(|report| report.swarm_node.as_deref());
-    node.is_ready() && own_id.is_none_or(|id| id == node.id)
+    node.is_ready() && own_id.is_none_or(|id| id == node.id) && node.has_role(planned.role)
 }
 
 impl Api {
-    /// A node's entry in the managers' list.
-    pub(super) async fn entry(&self, name: &Hostname, own_id: Option<&str>) -> Option<SwarmEntry> {
-        let nodes = self.nodes.read(&self.pi.engine).await;
-        best(name, own_id, &nodes).map(Node::to_entry)
+    /// What was heard, this manager's own state included: that needs no network.
+    pub(super) fn heard(&self) -> HashMap<Hostname, Heard> {
+        let mut heard = self.lock_reports().clone();
+        let own = Heard { report: self.pi.report(), at: Instant::now() };
+        heard.insert(self.pi.card.node.clone(), own);
+        heard
+    }
+
+    /// Where the nodes that report to this manager say that they are.
+    pub(crate) fn addresses(&self) -> HashMap<Hostname, Ipv4Addr> {
+        let heard = self.lock_reports();
+        heard.iter().filter_map(|(name, heard)| Some((name.clone(), heard.report.address?))).collect()
     }
 }
 
@@ -139,14 +180,31 @@ mod tests {
 
     #[test]
     fn a_node_counts_only_once_ready_and_as_itself() {
-        let name = Hostname::try_from("red01").unwrap();
-        let member = |nodes: &[Node], id: Option<&str>| is_member(&name, Some(&report(id)), nodes);
+        let card = crate::serve::tests::card("red00", &[("red01", &[])]);
+        let planned = card.nodes.last().unwrap();
+        let member = |nodes: &[Node], id: Option<&str>| is_member(planned, Some(&report(id)), nodes);
         assert!(member(&[node("a", "ready")], Some("a")));
         assert!(member(&[node("a", "ready")], None));
         assert!(!member(&[node("a", "ready")], Some("b")), "another machine under its name");
         assert!(!member(&[node("a", "ready"), node("b", "down")], Some("a")), "twice");
         assert!(!member(&[node("a", "down")], Some("a")));
         assert!(!member(&[], Some("a")));
+        let as_manager = Planned { role: cluster::identity::Role::Manager, ..planned.clone() };
+        assert!(!is_member(&as_manager, Some(&report(Some("a"))), &[node("a", "ready")]), "in another role");
+    }
+
+    #[test]
+    fn of_two_managers_words_on_a_node_the_newer_counts() {
+        let name = Hostname::try_from("red01").unwrap();
+        let told = |word: &str, age_ms| {
+            let report = Report { word: word.to_owned(), ..report(None) };
+            Told { name: name.clone(), report, age_ms }
+        };
+        let mut heard = HashMap::new();
+        for (word, age_ms, kept) in [("old", 900, "old"), ("new", 10, "new"), ("older", 990, "new")] {
+            merge(&mut heard, told(word, age_ms));
+            assert_eq!(heard[&name].report.word, kept);
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,6 +17,9 @@ use super::{Api, Peer, problem};
 use crate::agent::clock_now;
 use crate::agent::status::chain;
 use crate::engine::{EngineError, Node, SWARM_PORT};
+
+/// How long a manager that was let in has before the next one may. Joining takes seconds, or the engine gives up.
+const ENTER: Duration = Duration::from_secs(60);
 
 pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
     let Holder::Node { role, name } = &peer.identity.holder else {
@@ -48,6 +52,12 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         }
         return problem(status, why);
     }
+    if *role == Role::Manager
+        && let Err(why) = admit_manager(&api, name, &nodes).await
+    {
+        tracing::debug!("{name} has to wait: {why}");
+        return problem(StatusCode::SERVICE_UNAVAILABLE, why);
+    }
     let swarm = match api.pi.engine.swarm().await {
         Ok(swarm) => swarm,
         Err(error) => return later(&error),
@@ -60,6 +70,42 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
     let own = api.pi.status.report();
     let managers = managers(own.address, own.swarm_node.as_deref(), &nodes);
     Json(JoinReply { token, managers }).into_response()
+}
+
+/// A manager more changes how many make a majority, so they come in one at a time, through the one that leads, and
+/// what is left of an earlier life goes first. The reason is for the one that has to wait.
+async fn admit_manager(api: &Api, name: &Hostname, nodes: &[Node]) -> Result<(), String> {
+    let own = api.pi.status.report().swarm_node;
+    let leads = |node: &&Node| node.manager_status.as_ref().is_some_and(|manager| manager.leader);
+    if nodes.iter().find(leads).is_none_or(|leader| Some(&leader.id) != own.as_ref()) {
+        return Err("waiting for the manager that leads".to_owned());
+    }
+    for old in nodes.iter().filter(|node| node.description.hostname == name.as_str()) {
+        let cleared = if old.manager_status.is_some() {
+            api.pi.engine.demote(old).await
+        } else {
+            api.pi.engine.remove_node(&old.id).await
+        };
+        return match cleared {
+            Ok(()) => Err(format!("clearing away the old entry of {name}")),
+            Err(error) => Err(format!("cannot clear away the old entry of {name}: {}", chain(&error))),
+        };
+    }
+    let mut entering = api.entering.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((other, since)) = entering.as_ref()
+        && other != name
+        && since.elapsed() < ENTER
+        && !is_in(other, nodes)
+    {
+        return Err(format!("waiting for {other}: managers come in one at a time"));
+    }
+    *entering = Some((name.clone(), Instant::now()));
+    Ok(())
+}
+
+fn is_in(name: &Hostname, nodes: &[Node]) -> bool {
+    let mut named = nodes.iter().filter(|node| node.description.hostname == name.as_str());
+    named.any(|node| node.is_ready() && node.has_role(Role::Manager))
 }
 
 /// When nodes that never joined may.

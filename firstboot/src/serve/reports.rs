@@ -8,10 +8,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use cluster::identity::Holder;
-use cluster::wire::{Report, ReportReply, Want};
+use cluster::identity::{Holder, Role};
+use cluster::wire::{Report, ReportReply, Told, Want};
 
-use super::{Api, Peer, problem};
+use super::{Api, Peer, board, problem};
 use crate::agent::clock_now;
 
 /// Longest sentence that is kept, in characters.
@@ -41,7 +41,8 @@ pub(super) async fn put(
         Err(rejection) => return problem(rejection.status(), rejection.body_text()),
     };
     let report = bounded(report);
-    let swarm = api.entry(&name, report.swarm_node.as_deref()).await;
+    let nodes = api.nodes.read(&api.pi.engine).await;
+    let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, report.swarm_node.as_deref(), nodes));
     api.lock_reports().insert(name, Heard { report, at: Instant::now() });
     let want = if api.pi.journal.get().dissolved { Want::Leave } else { Want::Run };
     let reply = ReportReply {
@@ -49,8 +50,22 @@ pub(super) async fn put(
         clock_synced: api.pi.status.is_clock_synced(),
         want,
         swarm,
+        reads_list: nodes.is_some(),
     };
     Json(reply).into_response()
+}
+
+/// What this manager has heard, its own state included, for another's board.
+pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
+    if !matches!(peer.identity.holder, Holder::Node { role: Role::Manager, .. }) {
+        return problem(StatusCode::FORBIDDEN, "only managers exchange what they have heard");
+    }
+    let told = api.heard().into_iter().map(|(name, heard)| Told {
+        name,
+        report: heard.report,
+        age_ms: u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    Json(told.collect::<Vec<_>>()).into_response()
 }
 
 /// What a node says ends up on a person's terminal: no control characters, and not without end.

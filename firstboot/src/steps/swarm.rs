@@ -1,4 +1,4 @@
-//! The swarm: the first manager starts it, everybody else joins. What to do follows from a table ([`decide`]) of what
+//! The swarm: one manager starts it, everybody else joins. What to do follows from a table ([`decide`]) of what
 //! the engine says of itself and what the manager's node list says of this node; only the latter proves membership.
 //!
 //! Power lost here: the journal says "started" before `swarm init` and "completed" after; after a restart the engine's
@@ -18,13 +18,17 @@ use super::{Probe, Step, StepError};
 use crate::agent::Pi;
 use crate::agent::link::LinkError;
 use crate::agent::status::chain;
-use crate::engine::{EngineError, Init, Refusal, SwarmInfo};
+use crate::engine::{EngineError, Init, LocalState, Refusal, SwarmInfo};
 use crate::journal::Progress;
 use crate::retry::{Policy, SWARM};
 
+mod founding;
 pub mod table;
 
-use table::{Condition, Move, Outlook, condition, decide};
+pub(crate) use founding::vote;
+
+use founding::Founding;
+use table::{Condition, Founder, Move, Outlook, condition, decide};
 
 /// Between two looks while something is on its way.
 const LOOK: Duration = Duration::from_millis(250);
@@ -40,11 +44,17 @@ pub(crate) struct Member {
     local: Local,
     /// What the node is in, and since when.
     since: Mutex<(Condition, Instant)>,
+    founding: Founding,
 }
 
 impl Member {
     pub(crate) fn new(pi: Arc<Pi>, local: Local) -> Self {
-        Self { pi, local, since: Mutex::new((Condition::Outside, Instant::now())) }
+        Self {
+            pi,
+            local,
+            since: Mutex::new((Condition::Outside, Instant::now())),
+            founding: Founding::default(),
+        }
     }
 
     /// What is to be done now.
@@ -53,7 +63,8 @@ impl Member {
         let entry = self.entry(&info).await;
         let outlook = Outlook {
             role: self.pi.card.role,
-            founder: self.pi.is_founder(),
+            founder: self.founder(&info).await?,
+            peers: self.pi.has_peers(),
             info: &info,
             entry: entry.as_ref(),
             init: self.pi.journal.get().init,
@@ -72,6 +83,17 @@ impl Member {
             report.swarm_node = (!info.node_id.is_empty()).then(|| info.node_id.clone());
         });
         Ok(decide(&outlook, condition, lasted))
+    }
+
+    /// Who starts the swarm. Asked only while this node is in none.
+    async fn founder(&self, info: &SwarmInfo) -> Result<Founder, StepError> {
+        if self.pi.card.role == Role::Worker || info.local_node_state != LocalState::Inactive {
+            return Ok(Founder::Another);
+        }
+        if !self.pi.has_peers() {
+            return Ok(Founder::Us);
+        }
+        self.founding.ask(&self.pi).await
     }
 
     /// This node in the managers' list: a manager reads it, a worker is told.
@@ -188,7 +210,7 @@ impl Step for Member {
     async fn probe(&self) -> Result<Probe<String>, StepError> {
         Ok(match self.outlook().await? {
             Move::Done(id) => {
-                if self.pi.is_founder() {
+                if self.pi.journal.get().init == Progress::Started {
                     self.completed()?;
                 }
                 self.pi.mark(Stage::Swarm);

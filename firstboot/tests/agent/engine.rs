@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
+const MANAGER_TOKEN: &str = "SWMTKN-1-for-managers";
 
 /// What all engines share.
 #[derive(Debug, Default)]
@@ -19,6 +20,9 @@ pub(crate) struct Swarm {
     pub(crate) nodes: Vec<Value>,
     pub(crate) inits: Vec<Value>,
     pub(crate) joins: Vec<Value>,
+    /// Managers in the act of joining, and the most there were at once.
+    entering: u32,
+    pub(crate) most_entering: u32,
     serial: u32,
 }
 
@@ -29,7 +33,8 @@ pub(crate) type Shared = Arc<Mutex<Swarm>>;
 pub(crate) struct Engine {
     hostname: String,
     swarm: Shared,
-    pub(crate) node: Mutex<Option<(String, bool)>>,
+    /// Its id in the swarm.
+    pub(crate) node: Mutex<Option<String>>,
     /// Refusals to come, for init and join.
     pub(crate) refusals: Mutex<VecDeque<(u16, &'static str)>>,
     pub(crate) socket: PathBuf,
@@ -73,15 +78,25 @@ impl Engine {
     }
 
     fn is_manager(&self) -> bool {
-        self.node.lock().unwrap().as_ref().is_some_and(|(_, manager)| *manager)
+        let Some(id) = self.node.lock().unwrap().clone() else { return false };
+        let swarm = self.swarm.lock().unwrap();
+        swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null())
+    }
+
+    fn begin_entering(&self) {
+        let mut swarm = self.swarm.lock().unwrap();
+        swarm.entering += 1;
+        swarm.most_entering = swarm.most_entering.max(swarm.entering);
     }
 
     fn enter(&self, manager: bool, body: &Value) -> String {
         let mut swarm = self.swarm.lock().unwrap();
         swarm.serial += 1;
         let id = format!("id{}", swarm.serial);
+        let address = body["AdvertiseAddr"].as_str().unwrap();
+        let leads = swarm.nodes.iter().all(|node| node["ManagerStatus"].is_null());
         let status = if manager {
-            json!({"Leader": true, "Reachability": "reachable", "Addr": "127.0.0.1:2377"})
+            json!({"Leader": leads, "Reachability": "reachable", "Addr": format!("{address}:2377")})
         } else {
             Value::Null
         };
@@ -89,10 +104,10 @@ impl Engine {
             "ID": id, "Version": {"Index": 1},
             "Spec": {"Role": if manager { "manager" } else { "worker" }, "Availability": body["Availability"], "Labels": null},
             "Description": {"Hostname": self.hostname, "Engine": {"EngineVersion": "26.1.5"}},
-            "Status": {"State": "ready", "Addr": "127.0.0.1"}, "ManagerStatus": status,
+            "Status": {"State": "ready", "Addr": address}, "ManagerStatus": status,
         });
         swarm.nodes.push(node);
-        *self.node.lock().unwrap() = Some((id.clone(), manager));
+        *self.node.lock().unwrap() = Some(id.clone());
         id
     }
 }
@@ -103,8 +118,17 @@ async fn info(State(engine): State<Arc<Engine>>) -> Response {
         None => {
             json!({"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false, "RemoteManagers": null})
         }
-        Some((id, manager)) => json!({"NodeID": id, "NodeAddr": "127.0.0.1", "LocalNodeState": "active",
-            "ControlAvailable": manager, "RemoteManagers": [{"NodeID": "id1", "Addr": "127.0.0.1:2377"}], "Managers": i32::from(manager)}),
+        Some(id) => {
+            let manager = engine.is_manager();
+            let swarm = engine.swarm.lock().unwrap();
+            let own = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
+            let address = own.map_or("127.0.0.1", |node| node["Status"]["Addr"].as_str().unwrap());
+            let managers: Vec<_> =
+                swarm.nodes.iter().filter(|node| !node["ManagerStatus"].is_null()).collect();
+            let remote: Vec<_> = managers.iter().map(|node| &node["ManagerStatus"]).collect();
+            json!({"NodeID": id, "NodeAddr": address, "LocalNodeState": "active", "ControlAvailable": manager,
+                "RemoteManagers": remote, "Managers": if manager { managers.len() } else { 0 }})
+        }
     };
     Json(json!({ "Swarm": swarm })).into_response()
 }
@@ -113,7 +137,7 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    let tokens = json!({"Worker": WORKER_TOKEN, "Manager": "SWMTKN-1-for-managers"});
+    let tokens = json!({"Worker": WORKER_TOKEN, "Manager": MANAGER_TOKEN});
     Json(json!({"Version": {"Index": 7}, "Spec": {}, "JoinTokens": tokens})).into_response()
 }
 
@@ -135,24 +159,34 @@ async fn join(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
     if engine.node.lock().unwrap().is_some() {
         return refuse(503, ALREADY);
     }
-    if body["JoinToken"] != WORKER_TOKEN {
+    let manager = body["JoinToken"] == MANAGER_TOKEN;
+    if !manager && body["JoinToken"] != WORKER_TOKEN {
         return refuse(
             400,
             "rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster",
         );
     }
     engine.swarm.lock().unwrap().joins.push(body.clone());
-    engine.enter(false, &body);
+    if manager {
+        engine.begin_entering();
+        // As long as it takes to agree: time for another to come between.
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        engine.swarm.lock().unwrap().entering -= 1;
+    }
+    engine.enter(manager, &body);
     StatusCode::OK.into_response()
 }
 
 async fn leave(State(engine): State<Arc<Engine>>) -> Response {
-    let Some((id, _)) = engine.node.lock().unwrap().take() else {
+    let Some(id) = engine.node.lock().unwrap().take() else {
         return refuse(503, "This node is not part of a swarm");
     };
     for node in &mut engine.swarm.lock().unwrap().nodes {
         if node["ID"] == id.as_str() {
             node["Status"]["State"] = json!("down");
+            if !node["ManagerStatus"].is_null() {
+                node["ManagerStatus"]["Reachability"] = json!("unreachable");
+            }
         }
     }
     StatusCode::OK.into_response()
@@ -173,6 +207,12 @@ async fn remove(State(engine): State<Arc<Engine>>, UrlPath(id): UrlPath<String>)
             "rpc error: code = FailedPrecondition desc = node is not down and can't be removed",
         );
     }
+    if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null()) {
+        return refuse(
+            400,
+            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal",
+        );
+    }
     swarm.nodes.retain(|node| node["ID"] != id.as_str());
     StatusCode::OK.into_response()
 }
@@ -188,6 +228,9 @@ async fn update(
         if node["ID"] == id.as_str() {
             if node["Version"]["Index"] != version {
                 return refuse(500, "rpc error: code = Unknown desc = update out of sequence");
+            }
+            if spec["Role"] == "worker" {
+                node["ManagerStatus"] = Value::Null;
             }
             node["Spec"] = spec;
             node["Version"]["Index"] = json!(version + 1);

@@ -1,11 +1,11 @@
 //! The installation of Docker on a machine in memory: what is run, in which order, and what a power cut leaves.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, DockerSource, Start};
-use firstboot::agent::{self, Options};
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
@@ -44,7 +44,10 @@ fn files(world: &World) -> Files {
 fn files_of(world: &World, mut card: Card) -> Files {
     card.docker.source = DockerSource::Docker;
     let mut files = world.files("red01", &world.ca.node("worker", "red01"), None);
-    files.insert(PathBuf::from(agent::STATE).join("card.json"), file(&serde_json::to_string(&card).unwrap()));
+    files.insert(
+        PathBuf::from(firstboot::agent::STATE).join("card.json"),
+        file(&serde_json::to_string(&card).unwrap()),
+    );
     files.insert("/etc/os-release".into(), file("ID=debian\nVERSION_CODENAME=trixie\n"));
     files.insert("/var/lib/man-db/auto-update".into(), file(""));
     files.insert("/var/lib/dpkg/info/man-db.list".into(), file("/usr/bin/mandb\n"));
@@ -58,14 +61,7 @@ fn switch_on(world: &World, files: Files, power: Arc<Power>) -> Pi {
     let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
     let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let host = Arc::new(FakeHost::new(Arc::clone(&power), files, clock).with_programs(with_apt));
-    let options =
-        Options { state: agent::STATE.into(), docker_socket: engine.socket.clone(), port: world.port };
-    let machine: Arc<FakeHost> = Arc::clone(&host);
-    let task = tokio::spawn(async move {
-        let Err(error) = agent::run(machine, options).await;
-        error
-    });
-    Pi { host, power, engine, task }
+    world.run(host, power, engine, Ipv4Addr::LOCALHOST)
 }
 
 fn text(pi: &Pi, path: &str) -> String {
@@ -114,9 +110,9 @@ async fn ubuntu_gets_avahi_by_which_nodes_find_each_other() {
         if has_avahi {
             files.insert("/usr/lib/systemd/system/avahi-daemon.service".into(), file(""));
         }
-        let pi = switch_on(&world, files, Arc::default());
+        let mut pi = switch_on(&world, files, Arc::default());
         eventually(async || pi.journal().install == Progress::Completed).await;
-        pi.task.abort();
+        pi.pull_plug().await;
         let log = pi.power.log();
         assert_eq!(log[at(&log, "run apt-get install")].ends_with(" avahi-daemon"), wanted);
     }
@@ -125,15 +121,15 @@ async fn ubuntu_gets_avahi_by_which_nodes_find_each_other() {
 #[tokio::test]
 async fn an_installation_that_lost_its_power_is_made_good() {
     let world = World::new(&["red01"]);
-    let whole = switch_on(&world, files(&world), Arc::default());
+    let mut whole = switch_on(&world, files(&world), Arc::default());
     eventually(async || whole.journal().install == Progress::Completed).await;
-    whole.task.abort();
+    whole.pull_plug().await;
     let install = at(&whole.power.log(), "run apt-get install");
 
     // The power goes while apt is at work, and with it everything dpkg had not flushed.
-    let dying = switch_on(&world, files(&world), Power::with(Fault::DieAt(install)));
+    let mut dying = switch_on(&world, files(&world), Power::with(Fault::DieAt(install)));
     eventually(async || dying.power.is_gone()).await;
-    dying.task.abort();
+    dying.pull_plug().await;
     assert_eq!(dying.journal().install, Progress::Started);
 
     let again = switch_on(&world, dying.host.files(), Arc::default());

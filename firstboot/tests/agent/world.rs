@@ -11,10 +11,13 @@ use cluster::identity::Role;
 use cluster::name::{ClusterId, ClusterName, Hostname, UserName};
 use cluster::wire::Board;
 use firstboot::agent::{self, AgentError, Options};
+use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Files, Node, Power};
 use firstboot::journal::Journal;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder};
 use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::engine::{Engine, Shared};
@@ -28,6 +31,7 @@ pub(crate) struct World {
     pub(crate) port: u16,
     pub(crate) folder: TempDir,
     pub(crate) swarm: Shared,
+    pub(crate) managers: Vec<&'static str>,
     pub(crate) workers: Vec<&'static str>,
     pub(crate) join_window_seconds: u64,
 }
@@ -37,7 +41,9 @@ pub(crate) struct Pi {
     pub(crate) host: Arc<FakeHost>,
     pub(crate) power: Arc<Power>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) task: JoinHandle<AgentError>,
+    pub(crate) task: JoinHandle<Option<AgentError>>,
+    /// Its power: the agent and everything it started end when this goes.
+    life: Option<oneshot::Sender<()>>,
 }
 
 impl World {
@@ -50,6 +56,7 @@ impl World {
             port,
             folder: tempfile::tempdir().unwrap(),
             swarm: Shared::default(),
+            managers: vec!["red00"],
             workers: workers.to_vec(),
             join_window_seconds: 3600,
         }
@@ -59,17 +66,17 @@ impl World {
         let planned = |name: &str, role| Planned {
             name: Hostname::try_from(name).unwrap(),
             role,
-            address: Some(Ipv4Addr::LOCALHOST),
+            address: Some(self.address(name)),
             labels: BTreeMap::from([("rack".to_owned(), name.to_owned())]),
         };
-        let mut nodes = vec![planned("red00", Role::Manager)];
+        let mut nodes: Vec<_> = self.managers.iter().map(|name| planned(name, Role::Manager)).collect();
         nodes.extend(self.workers.iter().map(|name| planned(name, Role::Worker)));
         Card {
             version: VERSION,
             cluster: ClusterName::try_from("red").unwrap(),
             cluster_id: ClusterId::try_from(CLUSTER).unwrap(),
             node: Hostname::try_from(node).unwrap(),
-            role: if node == "red00" { Role::Manager } else { Role::Worker },
+            role: if self.managers.contains(&node) { Role::Manager } else { Role::Worker },
             not_before: 1_780_000_000,
             nodes,
             user: CardUser { name: UserName::try_from("pi").unwrap(), authorized_keys: Vec::new() },
@@ -90,9 +97,15 @@ impl World {
         }
     }
 
+    /// Every manager listens on an address of its own.
+    fn address(&self, name: &str) -> Ipv4Addr {
+        let place = self.managers.iter().position(|manager| *manager == name).unwrap_or_default();
+        Ipv4Addr::new(127, 0, 0, u8::try_from(place + 1).unwrap())
+    }
+
     /// Switches a node on. Its engine answers only after [`Engine::start`].
     pub(crate) fn switch_on(&self, name: &str, journal: Option<&str>) -> Pi {
-        let role = if name == "red00" { "manager" } else { "worker" };
+        let role = if self.managers.contains(&name) { "manager" } else { "worker" };
         self.switch_on_as(name, &self.ca.node(role, name), journal)
     }
 
@@ -101,15 +114,41 @@ impl World {
         let power = Arc::<Power>::default();
         let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let files = self.files(name, pair, journal);
+        let address = self.address(name);
+        let play = move |program: &Program, files: &mut Files| {
+            let output = String::from_utf8(play(program, files)?).unwrap();
+            Ok(output.replace("127.0.0.1", &address.to_string()).into_bytes())
+        };
         let host = Arc::new(FakeHost::new(Arc::clone(&power), files, clock).with_programs(play));
-        let options =
-            Options { state: agent::STATE.into(), docker_socket: engine.socket.clone(), port: self.port };
+        self.run(host, power, engine, address)
+    }
+
+    /// Runs an agent on a machine that is at `address`.
+    pub(crate) fn run(
+        &self,
+        host: Arc<FakeHost>,
+        power: Arc<Power>,
+        engine: Arc<Engine>,
+        address: Ipv4Addr,
+    ) -> Pi {
+        let options = Options {
+            state: agent::STATE.into(),
+            docker_socket: engine.socket.clone(),
+            listen: address,
+            port: self.port,
+        };
         let machine: Arc<FakeHost> = Arc::clone(&host);
-        let task = tokio::spawn(async move {
-            let Err(error) = agent::run(machine, options).await;
-            error
+        let (life, end) = oneshot::channel();
+        let task = tokio::task::spawn_blocking(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                tokio::select! {
+                    Err(error) = agent::run(machine, options) => Some(error),
+                    _ = end => None,
+                }
+            })
         });
-        Pi { host, power, engine, task }
+        Pi { host, power, engine, task, life: Some(life) }
     }
 
     pub(crate) fn files(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Files {
@@ -130,13 +169,21 @@ impl World {
         files
     }
 
+    /// Switches a node with a new card on, which has the engine of the one before, in no swarm.
+    pub(crate) fn switch_on_again(&self, name: &str, before: &Pi) -> Pi {
+        std::fs::remove_file(&before.engine.socket).unwrap();
+        let pi = self.switch_on(name, None);
+        pi.engine.start();
+        pi
+    }
+
     /// A client with a certificate, or without.
     pub(crate) fn client(&self, pair: Option<&Pair>) -> ClientBuilder {
         let builder = Client::builder()
             .tls_certs_only([Certificate::from_pem(self.ca.pem().as_bytes()).unwrap()])
             .no_proxy()
             .timeout(Duration::from_secs(10))
-            .resolve(&self.server_name(), ([127, 0, 0, 1], self.port).into());
+            .resolve(&self.server_name("red00"), ([127, 0, 0, 1], self.port).into());
         match pair {
             Some(pair) => {
                 let pem = format!("{}{}", pair.key, pair.certificate);
@@ -146,16 +193,29 @@ impl World {
         }
     }
 
-    fn server_name(&self) -> String {
-        format!("red00.{CLUSTER}.internal")
+    fn server_name(&self, manager: &str) -> String {
+        format!("{manager}.{CLUSTER}.internal")
     }
 
     pub(crate) fn request(&self, pair: &Pair, method: Method, path: &str) -> RequestBuilder {
         self.client(Some(pair)).build().unwrap().request(method, self.url(path))
     }
 
+    /// The same at one of several managers.
+    pub(crate) fn request_at(
+        &self,
+        manager: &str,
+        pair: &Pair,
+        method: Method,
+        path: &str,
+    ) -> RequestBuilder {
+        let name = self.server_name(manager);
+        let client = self.client(Some(pair)).resolve(&name, (self.address(manager), self.port).into());
+        client.build().unwrap().request(method, format!("https://{name}:{}{path}", self.port))
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("https://{}:{}{path}", self.server_name(), self.port)
+        format!("https://{}:{}{path}", self.server_name("red00"), self.port)
     }
 
     /// The status of an answer.
@@ -186,6 +246,12 @@ impl World {
 }
 
 impl Pi {
+    /// Takes its power away, and waits until nothing of it runs any more.
+    pub(crate) async fn pull_plug(&mut self) {
+        drop(self.life.take());
+        (&mut self.task).await.unwrap();
+    }
+
     pub(crate) fn journal(&self) -> Journal {
         match self.host.files().get(&PathBuf::from(agent::STATE).join("journal.json")) {
             Some(Node::File { bytes, .. }) => serde_json::from_slice(bytes).unwrap(),
@@ -205,7 +271,7 @@ pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) {
 }
 
 /// The programs of a machine whose only network is loopback.
-pub(crate) fn play(program: &firstboot::host::Program, _: &mut Files) -> Result<Vec<u8>, String> {
+pub(crate) fn play(program: &Program, _: &mut Files) -> Result<Vec<u8>, String> {
     match program.line().as_str() {
         "ip -j -4 address show up" => Ok(
             br#"[{"ifname":"eth0","addr_info":[{"family":"inet","local":"127.0.0.1","prefixlen":8,"scope":"global"}]}]"#

@@ -23,8 +23,10 @@ const DOWN: Duration = Duration::from_secs(120);
 pub(crate) struct Outlook<'a> {
     /// What this node is to be.
     pub(crate) role: Role,
-    /// Whether it is the manager that starts the swarm.
-    pub(crate) founder: bool,
+    /// Who starts the swarm.
+    pub(crate) founder: Founder,
+    /// Whether other managers are planned.
+    pub(crate) peers: bool,
     /// The engine's own view.
     pub(crate) info: &'a SwarmInfo,
     /// The managers' view; `None` if there is no entry, or nobody to ask.
@@ -35,6 +37,17 @@ pub(crate) struct Outlook<'a> {
     pub(crate) address: Ipv4Addr,
     /// Where the manager answered last.
     pub(crate) manager: Option<Ipv4Addr>,
+}
+
+/// Who starts the swarm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Founder {
+    /// This node.
+    Us,
+    /// Another, or it was started already.
+    Another,
+    /// The managers have not agreed yet, for this reason.
+    Open(String),
 }
 
 /// What a node is in.
@@ -48,8 +61,10 @@ pub(crate) enum Condition {
     Locked,
     /// The engine's swarm does not work.
     Broken,
-    /// A manager without a quorum, or still starting.
+    /// A manager that is still starting.
     Headless,
+    /// A manager that the others have made a worker, so that it can come in anew.
+    Demoted,
     /// In the list and ready.
     Ready,
     /// In the list and not ready.
@@ -90,7 +105,14 @@ pub(crate) fn condition(outlook: &Outlook<'_>) -> Condition {
         LocalState::Error => Condition::Broken,
         LocalState::Active => match outlook.entry.filter(|entry| entry.id == info.node_id) {
             _ if outlook.role == Role::Worker && info.control_available => Condition::Misplaced,
-            _ if outlook.founder && !info.control_available => Condition::Headless,
+            Some(entry)
+                if outlook.role == Role::Manager
+                    && !info.control_available
+                    && entry.reachability.is_none() =>
+            {
+                Condition::Demoted
+            }
+            _ if outlook.role == Role::Manager && !info.control_available => Condition::Headless,
             Some(entry) if entry.state == "ready" => Condition::Ready,
             Some(_) => Condition::Down,
             None => Condition::Missing,
@@ -102,19 +124,24 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
     let info = outlook.info;
     let wait = |why: &str| Move::Wait(why.to_owned());
     match condition {
-        Condition::Outside if outlook.founder => start(outlook.init),
-        Condition::Outside => Move::Join,
+        Condition::Outside => match &outlook.founder {
+            Founder::Us => start(outlook.init),
+            Founder::Another => Move::Join,
+            Founder::Open(why) => Move::Wait(why.clone()),
+        },
         Condition::Pending if lasted < PENDING => wait("Docker is trying to join"),
         Condition::Pending => Move::Leave("joining took too long".to_owned()),
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
-        Condition::Broken if outlook.founder => {
+        // The only manager is the swarm: leaving would be its end.
+        Condition::Broken if outlook.role == Role::Manager && !outlook.peers => {
             Move::Stop(format!("Docker's swarm does not work: {}", info.error))
         }
         Condition::Broken => Move::Leave(format!("Docker's swarm does not work: {}", info.error)),
-        Condition::Headless => wait("waiting for the managers to agree"),
-        Condition::Ready | Condition::Down | Condition::Missing if outlook.founder => {
-            founder(outlook, condition)
+        Condition::Headless => wait("waiting for Docker to manage again"),
+        Condition::Demoted => Move::Leave("the other managers have made this one a worker".to_owned()),
+        Condition::Ready | Condition::Down | Condition::Missing if outlook.role == Role::Manager => {
+            manager(outlook, condition)
         }
         Condition::Ready => Move::Done(info.node_id.clone()),
         Condition::Down if lasted > DOWN && !knows_manager(outlook) => {
@@ -145,21 +172,26 @@ fn start(init: Progress) -> Move {
     }
 }
 
-fn founder(outlook: &Outlook<'_>, condition: Condition) -> Move {
+fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
     let info = outlook.info;
     // A manager goes on announcing an address it has lost, and says that all is well.
     if info.node_addr != outlook.address.to_string() {
-        return match info.managers {
-            Some(0 | 1) | None => Move::Announce,
-            Some(_) => Move::Stop(format!(
-                "this manager's address changed from {} to {}; with several managers it has to be given back",
-                info.node_addr, outlook.address
-            )),
-        };
+        if !outlook.peers {
+            return Move::Announce;
+        }
+        // Theirs to do, and only while they can do without this one.
+        return Move::Wait(format!(
+            "this manager's address changed from {} to {}: waiting for the others to let it in anew",
+            info.node_addr, outlook.address
+        ));
     }
     match condition {
         Condition::Ready => Move::Done(info.node_id.clone()),
-        _ => Move::Wait("waiting for the managers' list".to_owned()),
+        _ if outlook.peers => Move::Wait(
+            "waiting for the managers to agree: more than half of them have to be on and reachable"
+                .to_owned(),
+        ),
+        _ => Move::Wait("waiting for the manager's list".to_owned()),
     }
 }
 
@@ -180,6 +212,8 @@ mod tests {
 
     struct Case {
         role: Role,
+        founder: Founder,
+        peers: bool,
         info: SwarmInfo,
         entry: Option<SwarmEntry>,
         init: Progress,
@@ -195,7 +229,8 @@ mod tests {
             remote_managers: vec![Peer { addr: format!("{MANAGER}:2377") }],
             ..SwarmInfo::default()
         };
-        Case { role: Role::Worker, info, entry: None, init: Progress::Never, seconds: 0 }
+        let (role, founder, init) = (Role::Worker, Founder::Us, Progress::Never);
+        Case { role, founder, peers: false, info, entry: None, init, seconds: 0 }
     }
 
     fn founder(state: LocalState, init: Progress) -> Case {
@@ -220,7 +255,8 @@ mod tests {
     fn moved(case: &Case) -> Move {
         let outlook = Outlook {
             role: case.role,
-            founder: case.role == Role::Manager,
+            founder: if case.role == Role::Manager { case.founder.clone() } else { Founder::Another },
+            peers: case.peers,
             info: &case.info,
             entry: case.entry.as_ref(),
             init: case.init,
@@ -294,13 +330,34 @@ mod tests {
     }
 
     #[test]
-    fn the_only_manager_announces_its_new_address_and_one_of_several_does_not() {
+    fn the_only_manager_announces_its_new_address_and_one_of_several_is_let_in_anew() {
         let mut case =
             Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
         case.info.node_addr = "10.0.0.77".into();
         assert_eq!(moved(&case), Move::Announce);
-        case.info.managers = Some(3);
-        assert!(matches!(moved(&case), Move::Stop(_)));
+        case.peers = true;
+        assert!(matches!(moved(&case), Move::Wait(_)));
+        // What the others then do.
+        case.info.control_available = false;
+        assert!(matches!(moved(&case), Move::Leave(_)));
+    }
+
+    #[test]
+    fn one_of_several_managers_starts_a_swarm_only_when_they_have_agreed_on_it() {
+        let case =
+            |founder| Case { founder, peers: true, ..self::founder(LocalState::Inactive, Progress::Never) };
+        assert_eq!(moved(&case(Founder::Us)), Move::Init);
+        assert_eq!(moved(&case(Founder::Another)), Move::Join);
+        assert_eq!(moved(&case(Founder::Open("why".into()))), Move::Wait("why".into()));
+    }
+
+    #[test]
+    fn managers_without_a_majority_wait_and_never_leave() {
+        let mut case =
+            Case { peers: true, seconds: 100_000, ..founder(LocalState::Active, Progress::Completed) };
+        assert!(matches!(moved(&case), Move::Wait(_)));
+        case.info.control_available = false;
+        assert!(matches!(moved(&case), Move::Wait(_)));
     }
 
     #[test]

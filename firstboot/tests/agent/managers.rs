@@ -1,0 +1,147 @@
+//! Three managers: who starts the swarm, who comes in when, and what becomes of one that comes back.
+
+use std::time::Duration;
+
+use cluster::wire::{Ballot, Board, Stage, Vote};
+use firstboot::journal::Progress;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::world::{World, eventually};
+
+const MANAGERS: [&str; 3] = ["red00", "red01", "red02"];
+
+fn world(workers: &[&'static str]) -> World {
+    let mut world = World::new(workers);
+    world.managers = MANAGERS.to_vec();
+    world
+}
+
+async fn board_at(world: &World, manager: &str) -> Option<Board> {
+    let answer =
+        world.request_at(manager, &world.ca.operator(), Method::GET, "/v1/cluster").send().await.ok()?;
+    answer.json().await.ok()
+}
+
+#[tokio::test]
+async fn three_managers_start_one_swarm_and_come_in_one_at_a_time() {
+    let world = world(&["red03"]);
+    let nodes: Vec<_> = ["red03", "red02", "red01", "red00"].map(|name| world.switch_on(name, None)).into();
+    nodes.iter().for_each(|node| node.engine.start());
+    for manager in MANAGERS {
+        // Each has the whole board, whoever was told.
+        eventually(async || {
+            let board = board_at(&world, manager).await;
+            board.is_some_and(|board| {
+                let ready = |report: &cluster::wire::Report| report.stage == Stage::Ready;
+                board.formed && board.nodes.iter().all(|node| node.report.as_ref().is_some_and(ready))
+            })
+        })
+        .await;
+    }
+    let swarm = world.swarm.lock().unwrap();
+    assert_eq!((swarm.inits.len(), swarm.joins.len()), (1, 3));
+    assert_eq!(swarm.most_entering, 1, "managers that joined at the same time");
+}
+
+#[tokio::test]
+async fn without_its_first_manager_the_others_start_and_it_joins_when_it_comes() {
+    let world = world(&[]);
+    let others: Vec<_> = ["red01", "red02"].map(|name| world.switch_on(name, None)).into();
+    others.iter().for_each(|node| node.engine.start());
+    eventually(async || world.swarm.lock().unwrap().nodes.len() == 2).await;
+    assert_eq!(others[0].journal().init, Progress::Completed, "the next in the cluster file");
+
+    let late = world.switch_on("red00", None);
+    late.engine.start();
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+    assert_eq!(world.swarm.lock().unwrap().inits.len(), 1);
+    assert_eq!(late.journal().init, Progress::Never);
+}
+
+#[tokio::test]
+async fn one_of_three_alone_starts_nothing_and_says_what_it_waits_for() {
+    let world = world(&[]);
+    let alone = world.switch_on("red00", None);
+    alone.engine.start();
+    eventually(async || {
+        let board = board_at(&world, "red00").await;
+        board.is_some_and(|board| {
+            board.nodes[0].report.as_ref().unwrap().word.starts_with("waiting for other managers: 1 of 3")
+        })
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(world.swarm.lock().unwrap().inits.is_empty());
+}
+
+#[tokio::test]
+async fn a_manager_whose_card_was_written_anew_takes_its_old_place() {
+    let world = world(&[]);
+    let mut nodes = MANAGERS.map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|node| node.engine.start());
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+
+    // Its life ends, and Swarm notices.
+    let gone = &mut nodes[2];
+    gone.pull_plug().await;
+    let id = gone.engine.node.lock().unwrap().take().unwrap();
+    for node in &mut world.swarm.lock().unwrap().nodes {
+        if node["ID"] == id.as_str() {
+            node["Status"]["State"] = json!("down");
+            node["ManagerStatus"]["Reachability"] = json!("unreachable");
+        }
+    }
+    let anew = world.switch_on_again("red02", gone);
+    eventually(async || {
+        let swarm = world.swarm.lock().unwrap();
+        let mut named = swarm.nodes.iter().filter(|node| node["Description"]["Hostname"] == "red02");
+        named.next().is_some_and(|node| node["ID"] != id.as_str()) && named.next().is_none()
+    })
+    .await;
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+    assert_eq!(world.swarm.lock().unwrap().inits.len(), 1);
+    assert_eq!(anew.journal().init, Progress::Never);
+}
+
+#[tokio::test]
+async fn only_managers_vote_and_exchange_what_they_have_heard() {
+    let world = world(&["red03"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let ballot = Ballot { number: 0, founder: None };
+    for (pair, status) in [
+        (world.ca.node("worker", "red03"), 403),
+        (world.ca.operator(), 403),
+        (world.ca.node("manager", "red03"), 403),
+        (world.ca.node("manager", "red01"), 200),
+    ] {
+        let asked = world.request(&pair, Method::POST, "/v1/founder").json(&ballot);
+        assert_eq!(asked.send().await.unwrap().status(), status);
+        assert_eq!(world.status(&pair, Method::GET, "/v1/reports").await, status);
+    }
+    let stranger = json!({"number": 5, "founder": "red03"});
+    let manager = world.ca.node("manager", "red01");
+    let asked = world.request(&manager, Method::POST, "/v1/founder").json(&stranger);
+    assert_eq!(asked.send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn a_promise_outlives_the_agent_that_gave_it() {
+    let world = world(&[]);
+    let ask = async |number, founder: Option<&str>| {
+        let ballot = json!({"number": number, "founder": founder});
+        let manager = world.ca.node("manager", "red01");
+        let asked = world.request(&manager, Method::POST, "/v1/founder").json(&ballot);
+        asked.send().await.unwrap().json::<Vote>().await.unwrap()
+    };
+    let mut first = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    assert!(ask(7, None).await.granted);
+    let journal = serde_json::to_string(&first.journal()).unwrap();
+    first.pull_plug().await;
+    let _second = world.switch_on("red00", Some(&journal));
+    world.wait_for_api().await;
+    assert!(!ask(7, None).await.granted && !ask(4, Some("red01")).await.granted);
+    assert!(ask(7, Some("red01")).await.granted);
+}
