@@ -93,6 +93,7 @@ impl Bench {
             cluster_id: self.identities.cluster_id.clone(),
             unix_ms: 1_790_000_000_000,
             formed: false,
+            quorum_lost: false,
             nodes: vec![manager_node(), ready_worker("red01", 3), installing(), unheard()],
         }
     }

@@ -114,6 +114,8 @@ pub struct Facts {
     pub disk_free_bytes: Option<u64>,
     /// Docker Engine's version.
     pub engine: Option<String>,
+    /// The kernel's boot id: another with every start, and on every machine.
+    pub boot: Option<String>,
 }
 
 /// The answer to a report.

@@ -239,22 +239,18 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
 }
 
 #[test]
-fn one_manager_for_now_and_never_an_even_number() {
-    insta::assert_snapshot!(problems(&with("managers: red[00-02]\n")), @r"
-    1 problem in cluster.yaml
-
-    cluster.yaml:8:11: 3 managers are not supported yet
-      | managers: red[00-02]
-      |           ^^^^^^^^^^
-      = several managers come later; name one
-    ");
+fn one_three_or_five_managers_and_never_an_even_number() {
+    for managers in ["[red03]", "red[00-02]", "[red04, red01, red00, red02, red03]"] {
+        let spec = spec::read(&with(&format!("managers: {managers}\n")), "cluster.yaml").unwrap();
+        assert!(matches!(spec.nodes.iter().filter(|node| node.role == Role::Manager).count(), 1 | 3 | 5));
+    }
     insta::assert_snapshot!(problems(&with("managers: [red00, red01]\n")), @r"
     1 problem in cluster.yaml
 
     cluster.yaml:8:12: a swarm has one, three or five managers, not 2
       | managers: [red00, red01]
       |            ^^^^^
-      = name one, three or five (for now, one)
+      = name one, three or five
     ");
     insta::assert_snapshot!(problems(&with("managers: []\n")), @r"
     1 problem in cluster.yaml

@@ -29,6 +29,7 @@ mod leave;
 mod rate;
 mod reports;
 mod tokens;
+mod twins;
 
 pub use connection::Server;
 

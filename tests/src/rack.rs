@@ -102,6 +102,14 @@ impl Rack {
         Ok(())
     }
 
+    /// Writes a node's card anew. The node has to be off.
+    ///
+    /// # Errors
+    /// When it is on, or the image is no card.
+    pub fn exchange(&self, name: &str, card: &Path) -> Result<()> {
+        self.node(name)?.exchange(card)
+    }
+
     /// Powers a node on and returns at once. Reboots are honoured until it powers off.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use reqwest::Method;
 use tokio::sync::Mutex;
 
 use super::reports::Heard;
+use super::twins::Starts;
 use super::{Api, Peer, operator_only};
 use crate::agent::clock_now;
 use crate::engine::{Engine, Node};
@@ -98,7 +99,7 @@ fn merge(heard: &mut HashMap<Hostname, Heard>, told: Told) {
     // A clock that began later than that has nothing newer.
     let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return };
     if heard.get(&told.name).is_none_or(|known| known.at < at) {
-        heard.insert(told.name, Heard { report: told.report, at });
+        heard.insert(told.name, Heard { report: told.report, at, starts: Starts::default() });
     }
 }
 
@@ -110,7 +111,7 @@ fn row(planned: &Planned, heard: Option<Heard>, nodes: &[Node]) -> BoardNode {
     BoardNode {
         name: planned.name.clone(),
         role: planned.role,
-        report: heard.map(|heard| heard.report),
+        report: heard.map(Heard::shown),
         last_heard_ms,
         swarm,
     }
@@ -142,7 +143,7 @@ impl Api {
     /// What was heard, this manager's own state included: that needs no network.
     pub(super) fn heard(&self) -> HashMap<Hostname, Heard> {
         let mut heard = self.lock_reports().clone();
-        let own = Heard { report: self.pi.report(), at: Instant::now() };
+        let own = Heard { report: self.pi.report(), at: Instant::now(), starts: Starts::default() };
         heard.insert(self.pi.card.node.clone(), own);
         heard
     }

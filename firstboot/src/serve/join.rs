@@ -80,7 +80,7 @@ async fn admit_manager(api: &Api, name: &Hostname, nodes: &[Node]) -> Result<(),
     if nodes.iter().find(leads).is_none_or(|leader| Some(&leader.id) != own.as_ref()) {
         return Err("waiting for the manager that leads".to_owned());
     }
-    for old in nodes.iter().filter(|node| node.description.hostname == name.as_str()) {
+    if let Some(old) = nodes.iter().find(|node| node.description.hostname == name.as_str()) {
         let cleared = if old.manager_status.is_some() {
             api.pi.engine.demote(old).await
         } else {

@@ -9,8 +9,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::identity::{Holder, Role};
-use cluster::wire::{Report, ReportReply, Told, Want};
+use cluster::name::Hostname;
+use cluster::wire::{NodeError, Report, ReportReply, Told, Want};
 
+use super::twins::Starts;
 use super::{Api, Peer, board, problem};
 use crate::agent::clock_now;
 
@@ -24,6 +26,7 @@ const MARKS: usize = 16;
 pub(super) struct Heard {
     pub(super) report: Report,
     pub(super) at: Instant,
+    pub(super) starts: Starts,
 }
 
 pub(super) async fn put(
@@ -43,7 +46,7 @@ pub(super) async fn put(
     let report = bounded(report);
     let nodes = api.nodes.read(&api.pi.engine).await;
     let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, report.swarm_node.as_deref(), nodes));
-    api.lock_reports().insert(name, Heard { report, at: Instant::now() });
+    api.hear(name, report);
     let want = if api.pi.journal.get().dissolved { Want::Leave } else { Want::Run };
     let reply = ReportReply {
         unix_ms: clock_now(&api.pi),
@@ -55,6 +58,38 @@ pub(super) async fn put(
     Json(reply).into_response()
 }
 
+impl Api {
+    fn hear(&self, name: Hostname, report: Report) {
+        let now = Instant::now();
+        let mut heard = self.lock_reports();
+        let mut starts = heard.get(&name).map(|last| last.starts.clone()).unwrap_or_default();
+        if let Some(boot) = &report.facts.boot {
+            let were_two = starts.are_two(now);
+            starts.note(boot, now);
+            if !were_two && starts.are_two(now) {
+                tracing::warn!("two machines report as {name}");
+            }
+        }
+        heard.insert(name, Heard { report, at: now, starts });
+    }
+}
+
+impl Heard {
+    /// The report as it is shown: what its node cannot know of itself comes first.
+    pub(super) fn shown(self) -> Report {
+        let mut report = self.report;
+        if self.starts.are_two(Instant::now()) {
+            let serial = report.facts.serial.as_deref().unwrap_or("unknown");
+            let message = format!(
+                "two machines report under this name, one of them with serial number {serial}: one has a copy of the \
+                 other's card. Power one of them off and give it a card of its own"
+            );
+            report.error = Some(NodeError { message, permanent: false });
+        }
+        report
+    }
+}
+
 /// What this manager has heard, its own state included, for another's board.
 pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
     if !matches!(peer.identity.holder, Holder::Node { role: Role::Manager, .. }) {
@@ -62,8 +97,8 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
     }
     let told = api.heard().into_iter().map(|(name, heard)| Told {
         name,
-        report: heard.report,
         age_ms: u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+        report: heard.shown(),
     });
     Json(told.collect::<Vec<_>>()).into_response()
 }
@@ -79,7 +114,9 @@ fn bounded(mut report: Report) -> Report {
     }
     report.swarm_node = report.swarm_node.map(|id| plain(&id, 64));
     let facts = &mut report.facts;
-    for text in [&mut facts.model, &mut facts.serial, &mut facts.engine].into_iter().flatten() {
+    for text in
+        [&mut facts.model, &mut facts.serial, &mut facts.engine, &mut facts.boot].into_iter().flatten()
+    {
         *text = plain(text, 100);
     }
     report.marks.truncate(MARKS);
@@ -88,7 +125,7 @@ fn bounded(mut report: Report) -> Report {
 
 #[cfg(test)]
 mod tests {
-    use cluster::wire::{Facts, NodeError, Stage};
+    use cluster::wire::{Facts, Stage};
 
     use super::*;
 

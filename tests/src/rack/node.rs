@@ -73,6 +73,14 @@ impl Node {
         })
     }
 
+    /// Writes another card over the one it has.
+    pub(super) fn exchange(&self, card: &Path) -> Result<()> {
+        if self.is_on()? {
+            bail!("{} is on", self.name);
+        }
+        Card::copy(card, &self.folder).map(|_| ())
+    }
+
     pub(super) fn mac(&self) -> &str {
         &self.mac
     }

@@ -29,8 +29,18 @@ pub(super) fn render(view: &View) -> String {
             text.push_str(&format!("{:indent$}  {note}\n", "", indent = widths[0]));
         }
     }
+    if view.board.quorum_lost {
+        text.push_str(QUORUM_LOST);
+    }
     text + &summary(view) + "\n"
 }
+
+/// Running services go on; nothing can be changed, and no node can join.
+const QUORUM_LOST: &str = "\
+The managers have lost their quorum: more than half of them have to be on and reachable. What runs goes on, but nothing
+can be changed and no node can join. Power the missing managers on. If their cards are lost: write new ones for all but
+one manager (builder build), type `docker swarm init --force-new-cluster` on that one, and power the others on.
+";
 
 /// The board in one sentence.
 pub(super) fn summary(view: &View) -> String {

@@ -70,6 +70,7 @@ impl View {
         serde_json::to_string(&Json {
             cluster: self.board.cluster.as_str(),
             formed: self.board.formed,
+            quorum_lost: self.board.quorum_lost,
             nodes,
         })
     }
@@ -84,6 +85,7 @@ pub(in crate::cli) fn is_ready(node: &BoardNode) -> bool {
 struct Json<'a> {
     cluster: &'a str,
     formed: bool,
+    quorum_lost: bool,
     nodes: Vec<JsonNode<'a>>,
 }
 
