@@ -1,7 +1,8 @@
 //! The manager's API: TLS 1.3 with client certificates of the cluster's CA, one port, small bounded requests.
 //!
-//! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the certificate's name against the
-//! cluster and the plan, the rate per certificate, and only then the request. No token is written anywhere.
+//! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the rate per key, the certificate's
+//! name against the cluster and the plan, and only then the request. No token is written
+//! anywhere.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use cluster::card::Card;
 use cluster::identity::{Holder, Identity};
-use cluster::name::Hostname;
+use cluster::name::{Hostname, KeyId};
 use cluster::wire::{BODY_LIMIT, Board, Problem};
 
 use crate::agent::Pi;
@@ -27,6 +28,7 @@ mod join;
 mod leave;
 mod rate;
 mod reports;
+mod share;
 mod tokens;
 
 pub use connection::Server;
@@ -44,6 +46,7 @@ pub struct Api {
 #[derive(Debug, Clone)]
 struct Peer {
     identity: Identity,
+    key: KeyId,
     address: SocketAddr,
 }
 
@@ -88,12 +91,12 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    if !api.rate.allows(&peer.key, Instant::now()) {
+        return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    }
     if !is_planned(&api.pi.card, &peer.identity) {
         tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
         return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
-    }
-    if !api.rate.allows(&peer.identity.to_uri(), Instant::now()) {
-        return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
     }
     match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
         Ok(response) => response,
