@@ -1,7 +1,7 @@
 //! The manager's API: TLS 1.3 with client certificates of the cluster's CA, one port, small bounded requests.
 //!
 //! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the rate per key, the certificate's
-//! name against the cluster and the plan, and only then the request. No token is written
+//! name against the cluster and the plan, its key against those revoked, and only then the request. No token is written
 //! anywhere.
 
 use std::collections::HashMap;
@@ -28,6 +28,7 @@ mod join;
 mod leave;
 mod rate;
 mod reports;
+mod revoke;
 mod share;
 mod tokens;
 
@@ -74,6 +75,7 @@ impl Api {
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes/{name}", put(reports::put))
+        .route("/v1/nodes/{name}/revoke", post(revoke::post))
         .route("/v1/join", post(join::post))
         .route("/v1/cluster", get(board::get))
         .route("/v1/tokens/rotate", post(tokens::rotate))
@@ -84,7 +86,7 @@ fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Lets in who is planned, as often as is useful.
+/// Lets in who is planned and not revoked, as often as is useful.
 async fn admit(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
@@ -97,6 +99,11 @@ async fn admit(
     if !is_planned(&api.pi.card, &peer.identity) {
         tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
         return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
+    }
+    // At every request, not in the handshake: connections that are open do not outlive the revocation.
+    if api.pi.journal.look(|journal| journal.revoked.contains(&peer.key)) {
+        tracing::warn!("{} at {} was revoked", peer.identity.to_uri(), peer.address);
+        return problem(StatusCode::FORBIDDEN, "this node's certificate was revoked; it needs a new card");
     }
     match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
         Ok(response) => response,

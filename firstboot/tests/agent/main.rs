@@ -12,4 +12,5 @@ mod engine;
 mod forming;
 mod identity;
 mod installing;
+mod revoking;
 mod world;

@@ -97,7 +97,26 @@ impl World {
     }
 
     pub(crate) fn switch_on_as(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Pi {
-        let engine = Engine::new(self.folder.path(), name, &self.swarm);
+        self.switch_on_with(name, pair, journal, Engine::new(self.folder.path(), name, &self.swarm))
+    }
+
+    /// Ends the agent and starts it again, with the journal and the engine that are there.
+    pub(crate) async fn restart(&self, name: &str, pi: Pi) -> Pi {
+        let journal = serde_json::to_string(&pi.journal()).unwrap();
+        let role = if name == "red00" { "manager" } else { "worker" };
+        pi.task.abort();
+        assert!(pi.task.await.unwrap_err().is_cancelled());
+        self.switch_on_with(name, &self.ca.node(role, name), Some(&journal), pi.engine)
+    }
+
+    /// A node whose engine may be there already.
+    pub(crate) fn switch_on_with(
+        &self,
+        name: &str,
+        pair: &Pair,
+        journal: Option<&str>,
+        engine: Arc<Engine>,
+    ) -> Pi {
         let power = Arc::<Power>::default();
         let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let files = self.files(name, pair, journal);
@@ -171,6 +190,11 @@ impl World {
             .json()
             .await
             .unwrap()
+    }
+
+    /// The join tokens as the managers' engines have them.
+    pub(crate) fn tokens(&self) -> (String, String) {
+        self.swarm.lock().unwrap().tokens()
     }
 
     /// Waits until the API answers.
