@@ -51,7 +51,8 @@ pub(super) async fn post(
     let wanted = pi.journal.update(|journal| {
         journal.revoked.extend(keys);
         journal.expelled.extend(members.iter().cloned());
-        journal.rotations_wanted += 1;
+        // Before there is a swarm there are no tokens.
+        journal.rotations_wanted += u64::from(journal.init != Progress::Never);
         // Its successor is the operator's wish, so the join window does not count for it.
         journal.joined.insert(planned.name.clone());
     });
