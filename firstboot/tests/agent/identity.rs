@@ -49,8 +49,17 @@ impl Ca {
     }
 
     pub(crate) fn issue(&self, uri: &str, dns: &str) -> Pair {
-        let mut params = CertificateParams::new(vec![dns.to_owned()]).unwrap();
-        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        self.sign(&[uri], vec![dns.to_owned()])
+    }
+
+    /// A certificate with several names of ours, which no builder issues.
+    pub(crate) fn issue_all(&self, uris: &[&str]) -> Pair {
+        self.sign(uris, Vec::new())
+    }
+
+    fn sign(&self, uris: &[&str], dns: Vec<String>) -> Pair {
+        let mut params = CertificateParams::new(dns).unwrap();
+        params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         validity(&mut params);

@@ -10,7 +10,9 @@
 mod api;
 mod engine;
 mod forming;
+mod hostile;
 mod identity;
+mod impostors;
 mod installing;
 mod revoking;
 mod world;

@@ -14,8 +14,12 @@ use firstboot::agent::{self, AgentError, Options};
 use firstboot::host::fake::{FakeHost, Files, Node, Power};
 use firstboot::journal::Journal;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::engine::{Engine, Shared};
 use crate::identity::{CLUSTER, Ca, Pair};
@@ -163,6 +167,23 @@ impl World {
             }
             None => builder,
         }
+    }
+
+    /// TLS as a node speaks it, for what no HTTP client would send.
+    pub(crate) fn tls(&self, pair: &Pair) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap()).unwrap();
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)
+            .unwrap();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    pub(crate) fn tls_name(&self) -> ServerName<'static> {
+        self.server_name().try_into().unwrap()
     }
 
     fn server_name(&self) -> String {
