@@ -11,6 +11,7 @@ pub mod check;
 pub mod init;
 pub mod plan;
 pub mod rehearse;
+pub mod revoke;
 pub mod status;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
@@ -50,6 +51,7 @@ enum Command {
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
+    Revoke(revoke::RevokeArgs),
 }
 
 /// Runs a parsed command line.
@@ -62,5 +64,6 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
+        Command::Revoke(args) => revoke::run(globals, &args),
     }
 }

@@ -5,6 +5,8 @@
 //! key, since the certificate carries the role. `known_hosts`, `ssh_config` and `addresses.json` are derived and
 //! follow the cluster file. The CA key never leaves the folder.
 //!
+//! A revoked node's material is moved to `revoked/`, and kept: the keys' ids are what a manager has to be told.
+//!
 //! The first run builds the folder under another name and renames it, so a run that is killed leaves none. Nodes
 //! are added file by file, each by rename, key before certificate: what a killed run left out, the next one makes.
 //! A folder that is damaged, foreign or open to others is an error that says what to type, never a new CA.
@@ -26,7 +28,10 @@ mod authority;
 mod error;
 mod folder;
 mod node;
+mod revoked;
 mod ssh;
+
+pub use revoked::{Keys, keys, set_aside};
 
 use authority::Authority;
 use error::{PkiError, Whose};

@@ -1,4 +1,5 @@
-//! Talking to the manager with the operator's certificate: finding it, being sure of it, asking for the board.
+//! Talking to the manager with the operator's certificate: finding it, being sure of it, asking for the board,
+//! telling it whom to turn away.
 //!
 //! Where it is may be anybody's word: the network's, a name server's, last week's. Who it is, only its certificate
 //! says: it must be signed by the cluster's CA and name the manager. So addresses are tried until one leads there.
@@ -10,11 +11,13 @@ use std::time::Duration;
 
 use cluster::identity::{Role, dns_name};
 use cluster::name::Hostname;
-use cluster::wire::{Board, BoardNode, PORT, Problem, SwarmEntry};
+use cluster::wire::{Board, BoardNode, PORT, Problem, Revoke, Revoked, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use rustls::ClientConfig;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::Failure;
 use crate::pki::{self, Identities};
@@ -97,26 +100,52 @@ impl<'a> Manager<'a> {
     /// # Errors
     /// See [`RemoteError`]; [`RemoteError::is_transient`] tells whether asking again can help.
     pub fn board(&mut self) -> Result<Board, RemoteError> {
-        let response = self.get("/v1/cluster")?;
+        let board = self.request(Method::GET, "/v1/cluster", None::<&()>)?;
+        if self.remembers {
+            self.remember(&board);
+        }
+        Ok(board)
+    }
+
+    /// Revokes keys of a node. May be repeated.
+    ///
+    /// # Errors
+    /// As [`Self::board`].
+    pub fn revoke(&mut self, node: &Hostname, keys: &Revoke) -> Result<Revoked, RemoteError> {
+        self.request(Method::POST, &format!("/v1/nodes/{node}/revoke"), Some(keys))
+    }
+
+    fn request<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, RemoteError> {
+        let response = self.reach(|line, host| {
+            let url = Url::parse(&format!("https://{host}:{}{path}", line.address.port()))
+                .map_err(|error| Obstacle::Other(error.into()))?;
+            let request = line.client.request(method.clone(), url);
+            let request = if let Some(body) = body { request.json(body) } else { request };
+            request.send().map_err(Obstacle::from)
+        })?;
         let status = response.status();
         let mut body = Vec::new();
         response.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(RemoteError::Interrupted)?;
         match status {
-            StatusCode::OK => {
-                let board = serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)?;
-                if self.remembers {
-                    self.remember(&board);
-                }
-                Ok(board)
-            }
+            StatusCode::OK => serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood),
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }
     }
 
-    fn get(&mut self, path: &str) -> Result<Response, RemoteError> {
+    /// Asks on the line that worked last, and then on every other way until one leads to the manager. What is asked may
+    /// arrive twice.
+    fn reach(
+        &mut self,
+        ask: impl Fn(&Line, &str) -> Result<Response, Obstacle>,
+    ) -> Result<Response, RemoteError> {
         if let Some(line) = self.reached.take()
-            && let Ok(response) = self.ask(&line, path)
+            && let Ok(response) = ask(&line, &self.host)
         {
             self.reached = Some(line);
             return Ok(response);
@@ -131,7 +160,7 @@ impl<'a> Manager<'a> {
                 }
             };
             for address in addresses {
-                match self.line(address).and_then(|line| Ok((self.ask(&line, path)?, line))) {
+                match self.line(address).and_then(|line| Ok((ask(&line, &self.host)?, line))) {
                     Ok((response, line)) => {
                         self.reached = Some(line);
                         return Ok(response);
@@ -180,12 +209,6 @@ impl<'a> Manager<'a> {
             .build()
             .map_err(Obstacle::from)?;
         Ok(Line { client, address })
-    }
-
-    fn ask(&self, line: &Line, path: &str) -> Result<Response, Obstacle> {
-        let url = Url::parse(&format!("https://{}:{}{path}", self.host, line.address.port()))
-            .map_err(|error| Obstacle::Other(error.into()))?;
-        line.client.get(url).send().map_err(Obstacle::from)
     }
 }
 

@@ -84,6 +84,12 @@ name! {
     ClusterId, check_id
 }
 
+name! {
+    /// A public key's identity: the SHA-256 of its SubjectPublicKeyInfo (RFC 5280 §4.1.2.7, DER) in 64 lower-case
+    /// hexadecimal digits. It stays the same when a certificate is issued anew over the same key.
+    KeyId, check_key
+}
+
 fn check_label(text: &str) -> Result<(), NameError> {
     const RULE: &str = "use lower-case letters, digits and hyphens";
     check(text, 63, RULE, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
@@ -106,11 +112,30 @@ fn check_user(text: &str) -> Result<(), NameError> {
 }
 
 fn check_id(text: &str) -> Result<(), NameError> {
-    check(text, 16, "use hexadecimal digits", |c| c.is_ascii_digit() || ('a'..='f').contains(&c))?;
+    check(text, 16, "use hexadecimal digits", is_hexadecimal)?;
     if text.len() != 16 {
         return Err(NameError::Edge("has not 16 digits"));
     }
     Ok(())
+}
+
+fn check_key(text: &str) -> Result<(), NameError> {
+    check(text, 64, "use hexadecimal digits", is_hexadecimal)?;
+    if text.len() != 64 {
+        return Err(NameError::Edge("has not 64 digits"));
+    }
+    Ok(())
+}
+
+const fn is_hexadecimal(c: char) -> bool {
+    matches!(c, '0'..='9' | 'a'..='f')
+}
+
+impl KeyId {
+    /// From the digest.
+    pub fn from_sha256(digest: [u8; 32]) -> Self {
+        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
 }
 
 fn check(text: &str, limit: usize, rule: &'static str, allowed: fn(char) -> bool) -> Result<(), NameError> {
@@ -159,5 +184,14 @@ mod tests {
         assert!(ClusterId::try_from("0123456789abcdef").is_ok());
         assert!(ClusterId::try_from("0123456789abcde").is_err());
         assert!(ClusterId::try_from("0123456789ABCDEF").is_err());
+    }
+
+    #[test]
+    fn a_key_is_named_by_the_sixty_four_digits_of_its_digest() {
+        let key = KeyId::from_sha256([0xa0; 32]);
+        assert_eq!(key.as_str(), "a0".repeat(32));
+        assert_eq!(KeyId::try_from("a0".repeat(32)), Ok(key));
+        assert!(KeyId::try_from("a0".repeat(31)).is_err());
+        assert!(KeyId::try_from("A0".repeat(32)).is_err());
     }
 }

@@ -7,17 +7,19 @@
 //! | `POST /v1/founder` | managers | [`Ballot`] | [`Vote`] |
 //! | `GET /v1/reports` | managers | none | [`Told`], a list |
 //! | `GET /v1/cluster` | operator | none | [`Board`] |
+//! | `POST /v1/nodes/{name}/revoke` | operator | [`Revoke`] | [`Revoked`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
 //! | `POST /v1/leave` | operator | none | 202 |
 //!
 //! Fields may be added, so readers ignore what they do not know; none is renamed or changes its meaning within `/v1`.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
 use crate::identity::Role;
-use crate::name::{ClusterId, ClusterName, Hostname};
+use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::secret::Secret;
 
 /// TCP port of the manager's API.
@@ -195,6 +197,22 @@ pub struct Told {
     pub report: Report,
     /// Milliseconds since then, by the manager's monotonic clock.
     pub age_ms: u64,
+}
+
+/// Which of a node's keys are not to be let in any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// All that the node ever had and that are revoked, so that a manager that forgot some learns them again.
+    pub keys: BTreeSet<KeyId>,
+}
+
+/// What a revocation came to. The keys are refused from now on in any case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Swarm ids under which the node was a member.
+    pub members: Vec<String>,
+    /// Why removing them or changing the tokens is not finished; the manager goes on trying by itself.
+    pub unfinished: Option<String>,
 }
 
 /// Why a request was not granted.

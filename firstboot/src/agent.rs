@@ -17,6 +17,7 @@ use cluster::identity::Role;
 use cluster::wire::{Facts, Mark, Report, Stage, Want};
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::engine::{Engine, EngineError};
@@ -32,6 +33,7 @@ use crate::steps::swarm::{Member, leave_for_good};
 use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
+pub(crate) mod door;
 mod facts;
 mod housekeeping;
 pub mod link;
@@ -158,14 +160,16 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     let (pi, credentials) = open(host, &options)?;
     let pi = Arc::new(pi);
     tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
+    // They end with the agent.
+    let mut beside = JoinSet::new();
     if pi.card.role == Role::Manager {
         let api = Arc::new(Api::new(Arc::clone(&pi)));
         let tls = credentials.server().map_err(AgentError::Identity)?;
-        tokio::spawn(listen(Server::new(Arc::clone(&api), tls), (options.listen, options.port)));
-        tokio::spawn(housekeeping::run(Arc::clone(&pi), api));
+        beside.spawn(listen(Server::new(Arc::clone(&api), tls), (options.listen, options.port)));
+        beside.spawn(housekeeping::run(Arc::clone(&pi), api));
     }
     if pi.has_peers() {
-        tokio::spawn(reporter::run(Arc::clone(&pi)));
+        beside.spawn(reporter::run(Arc::clone(&pi)));
     }
     let Err(error) = live(&pi).await;
     let error = AgentError::Step(error);

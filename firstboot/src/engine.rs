@@ -163,6 +163,12 @@ impl Engine {
         self.update_node(&node.id, node.version.index, &spec).await
     }
 
+    /// Removes a node from the list although it is at work: the managers take its certificate for revoked then, and what
+    /// ran on it is started elsewhere. A manager has to be made a worker first.
+    pub async fn expel_node(&self, id: &str) -> Result<(), EngineError> {
+        done("/nodes", self.request(Method::DELETE, &format!("/nodes/{id}?force=true"), READ)).await
+    }
+
     /// Removes a node that is down from the list.
     pub async fn remove_node(&self, id: &str) -> Result<(), EngineError> {
         done("/nodes", self.request(Method::DELETE, &format!("/nodes/{id}"), READ)).await

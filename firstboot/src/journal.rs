@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cluster::name::Hostname;
+use cluster::name::{Hostname, KeyId};
 use cluster::wire::Mark;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -60,6 +60,22 @@ pub struct Journal {
     /// Manager: nodes that were seen ready at least once.
     #[serde(default)]
     pub joined: BTreeSet<Hostname>,
+    /// Manager: the join window has closed, whatever the clock says later.
+    #[serde(default)]
+    pub window_closed: bool,
+    /// Manager: keys that are not let in any more.
+    #[serde(default)]
+    pub revoked: BTreeSet<KeyId>,
+    /// Manager: Swarm ids of revoked nodes, as long as they may be in the node list.
+    #[serde(default)]
+    pub expelled: BTreeSet<String>,
+    /// Manager: how many times there was a reason to change the join tokens.
+    #[serde(default)]
+    pub rotations_wanted: u64,
+    /// Manager: how many of these the last change came after. A count, not a flag: a reason that comes up while the
+    /// tokens are being changed needs another change.
+    #[serde(default)]
+    pub rotations_done: u64,
     /// Manager: the operator has dissolved the swarm.
     #[serde(default)]
     pub dissolved: bool,
@@ -147,6 +163,11 @@ impl JournalFile {
     /// The present content.
     pub fn get(&self) -> Journal {
         self.lock().clone()
+    }
+
+    /// Looks at the content without copying it.
+    pub fn look<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
+        look(&self.lock())
     }
 
     /// Changes the content and brings it to disk before returning. Memory changes only if the disk did.

@@ -1,7 +1,8 @@
 //! The manager's API: TLS 1.3 with client certificates of the cluster's CA, one port, small bounded requests.
 //!
-//! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the certificate's name against the
-//! cluster and the plan, the rate per certificate, and only then the request. No token is written anywhere.
+//! Order of checks: handshake (nobody without a certificate gets to speak HTTP), the rate per key, the certificate's
+//! name against the cluster and the plan, its key against those revoked, and only then the request. No token is written
+//! anywhere.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
 use cluster::card::Card;
 use cluster::identity::{Holder, Identity};
-use cluster::name::Hostname;
+use cluster::name::{Hostname, KeyId};
 use cluster::wire::{BODY_LIMIT, Board, Problem};
 
 use crate::agent::Pi;
@@ -28,6 +29,8 @@ mod join;
 mod leave;
 mod rate;
 mod reports;
+mod revoke;
+mod share;
 mod tokens;
 mod twins;
 
@@ -48,6 +51,7 @@ pub struct Api {
 #[derive(Debug, Clone)]
 struct Peer {
     identity: Identity,
+    key: KeyId,
     address: SocketAddr,
 }
 
@@ -76,6 +80,7 @@ impl Api {
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes/{name}", put(reports::put))
+        .route("/v1/nodes/{name}/revoke", post(revoke::post))
         .route("/v1/join", post(join::post))
         .route("/v1/founder", post(founder::post))
         .route("/v1/reports", get(reports::get))
@@ -88,19 +93,24 @@ fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
-/// Lets in who is planned, as often as is useful.
+/// Lets in who is planned and not revoked, as often as is useful.
 async fn admit(
     State(api): State<Arc<Api>>,
     Extension(peer): Extension<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
+    if !api.rate.allows(&peer.key, Instant::now()) {
+        return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    }
     if !is_planned(&api.pi.card, &peer.identity) {
         tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
         return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
     }
-    if !api.rate.allows(&peer.identity.to_uri(), Instant::now()) {
-        return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    // At every request, not in the handshake: connections that are open do not outlive the revocation.
+    if api.pi.journal.look(|journal| journal.revoked.contains(&peer.key)) {
+        tracing::warn!("{} at {} was revoked", peer.identity.to_uri(), peer.address);
+        return problem(StatusCode::FORBIDDEN, "this node's certificate was revoked; it needs a new card");
     }
     match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
         Ok(response) => response,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::identity::{Holder, Identity, IdentityError, dns_name};
-use cluster::name::ClusterId;
+use cluster::name::{ClusterId, KeyId};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose as Usage, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, date_time_ymd,
@@ -14,6 +14,7 @@ use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
+use sha2::{Digest as _, Sha256};
 use ssh_key::rand_core::{OsRng, RngCore};
 use thiserror::Error;
 use x509_parser::extensions::GeneralName;
@@ -148,6 +149,20 @@ fn params(common_name: &str) -> CertificateParams {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
     params
+}
+
+/// The id of the key in a certificate, PEM, which may have been tampered with: nothing is verified.
+pub(super) fn certificate_key_id(pem: &str) -> Result<KeyId, AuthorityError> {
+    Ok(key_id(&public_key(&read_certificate(pem)?)?))
+}
+
+/// The id of a private key's public half, PEM.
+pub(super) fn private_key_id(pem: &str) -> Result<KeyId, AuthorityError> {
+    Ok(key_id(&read_key(pem)?.subject_public_key_info()))
+}
+
+fn key_id(public_key: &[u8]) -> KeyId {
+    KeyId::from_sha256(Sha256::digest(public_key).into())
 }
 
 fn read_certificate(pem: &str) -> Result<CertificateDer<'static>, AuthorityError> {

@@ -44,6 +44,8 @@ pub(crate) enum Whose {
     Cluster,
     /// One node's.
     Node(String),
+    /// The memory of a node's former key.
+    Former,
     /// Nothing that could not be found out again.
     Nobody,
 }
@@ -111,6 +113,13 @@ impl Whose {
                 );
                 vec![restore, anew]
             }
+            Self::Former => vec![
+                restore,
+                format!(
+                    "or forget that this key was ever revoked, which the manager knows, too: rm {}",
+                    quoted(path)
+                ),
+            ],
             Self::Nobody => vec![format!("it is only a memory of addresses: rm {}", quoted(path))],
         }
     }

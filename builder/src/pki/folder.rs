@@ -9,6 +9,8 @@ use super::error::{PkiError, Whose};
 
 /// Where node material lies within the folder.
 pub(super) const NODES: &str = "nodes";
+/// Where revoked node material lies within the folder.
+pub(super) const REVOKED: &str = "revoked";
 
 /// A file to be written into the folder; the name is relative to it.
 pub(super) struct NewFile {
@@ -95,6 +97,43 @@ impl Folder {
         }
         sync_folder(&self.path.join(NODES))?;
         sync_folder(&self.path)
+    }
+
+    /// Names in one of its folders, sorted; none when that does not exist.
+    pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, PkiError> {
+        let path = self.path(folder);
+        if look(&path)?.is_none() {
+            return Ok(Vec::new());
+        }
+        let entries = fs::read_dir(&path).map_err(failed("read", &path))?;
+        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed("read", &path))?;
+        names.sort();
+        Ok(names)
+    }
+
+    /// Moves files of [`NODES`] to [`REVOKED`], in this order, each from its name to another. What is not there needs
+    /// no moving; what is there already is never replaced.
+    pub(super) fn revoke(&self, names: &[(String, String)]) -> Result<(), PkiError> {
+        let (nodes, revoked) = (self.path(NODES), self.path(REVOKED));
+        if look(&revoked)?.is_none() {
+            private_folder(&revoked)?;
+        }
+        for (from, to) in names {
+            let (from, to) = (nodes.join(from), revoked.join(to));
+            if look(&from)?.is_none() {
+                continue;
+            }
+            if look(&to)?.is_some() {
+                let source = io::ErrorKind::AlreadyExists.into();
+                return Err(PkiError::File { verb: "write", path: to, source });
+            }
+            fs::rename(&from, &to).map_err(failed("move", &from))?;
+            // On the disk before the next one goes: the order says what a killed run leaves.
+            sync_folder(&revoked)?;
+            sync_folder(&nodes)?;
+        }
+        Ok(())
     }
 
     fn write(&self, file: &NewFile) -> Result<(), PkiError> {

@@ -1,7 +1,7 @@
 //! One node's four files, and what is made when some of them are not there.
 
 use cluster::identity::{Holder, Identity};
-use cluster::name::Hostname;
+use cluster::name::{Hostname, KeyId};
 use cluster::secret::Secret;
 
 use super::authority::{self, Authority};
@@ -34,6 +34,21 @@ impl<'a> Files<'a> {
             host_key: read("-ssh-host-key")?,
             host_key_public: read("-ssh-host-key.pub")?,
         })
+    }
+
+    /// The id of its key; `None` when it has none.
+    pub(super) fn key_id(&self) -> Result<Option<KeyId>, PkiError> {
+        // A revocation that was cut short has moved the key and left the certificate.
+        let id = match (&self.cert, &self.key) {
+            (Some(cert), _) => {
+                authority::certificate_key_id(cert).map_err(|error| self.damaged(".pem", error))
+            }
+            (None, Some(key)) => {
+                authority::private_key_id(key).map_err(|error| self.damaged("-key.pem", error))
+            }
+            (None, None) => return Ok(None),
+        };
+        id.map(Some)
     }
 
     /// Whether nothing has to be made.

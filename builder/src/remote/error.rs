@@ -164,6 +164,12 @@ impl RemoteError {
             Self::Forbidden(_) => vec![made_with.to_owned()],
             Self::NotUnderstood(_) => vec!["use the builder that made the manager's card".to_owned()],
             Self::NoManager => vec!["name one under `managers:`".to_owned()],
+            Self::Answer { status: 404, .. } => {
+                vec![
+                    "if the manager's card was made by an older builder, it does not know this request"
+                        .to_owned(),
+                ]
+            }
             Self::Identity(_) | Self::Answer { .. } | Self::Interrupted(_) => Vec::new(),
         }
     }

@@ -1,5 +1,5 @@
-//! What a manager does for the others once the swarm runs: labels, remains of re-flashed nodes, who has joined, and
-//! the end of it all when the operator says so.
+//! What a manager does for the others once the swarm runs: labels, remains of re-flashed nodes, who has joined, who has
+//! to go, and the end of it all when the operator says so.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -12,8 +12,8 @@ use cluster::wire::Stage;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::Pi;
 use super::status::chain;
+use super::{Pi, clock_now, door};
 use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, Node, Refusal};
 use crate::serve::Api;
@@ -55,6 +55,12 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
                     if let Err(error) = result {
                         tracing::warn!("{}", chain(&error));
                     }
+                }
+                if let Err(error) = door::close_window(&pi, clock_now(&pi) / 1000) {
+                    tracing::warn!("{}", chain(&error));
+                }
+                if let Err(error) = door::enforce(&pi).await {
+                    tracing::warn!("{}", chain(&error));
                 }
                 if api.board().await.formed {
                     pause = CALM;

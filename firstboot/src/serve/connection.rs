@@ -1,30 +1,42 @@
 //! Connections: bounded in number, in time to say hello, and in life.
+//!
+//! Nobody is made to wait for somebody else: a connection is taken at once, and closed at once when its address or its
+//! key has its share already. A crowd from one address, or everything that one stolen card can open, leaves the others
+//! their places.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::{Extension, Router};
 use cluster::identity::Identity;
+use cluster::name::KeyId;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use super::share::Shares;
 use super::{Api, Peer, router};
 
-/// Connections at once: 500 nodes that keep theirs open, and some to spare.
-const CONNECTIONS: usize = 640;
-/// Of these, how many may still be saying hello.
-const HANDSHAKES: usize = 64;
+/// Connections at once: 500 nodes that keep theirs open, and many of them with a second one while they join. Below the
+/// 1024 files that systemd lets a service open.
+const CONNECTIONS: usize = 900;
+/// Of these, how many may be saying hello; the others wait.
+const HANDSHAKES: usize = 256;
+/// Connections of one address that have not said hello. A node needs two, a person with a laptop few more.
+const STRANGERS: usize = 8;
+/// Connections of one key. As many as a node or a person needs, and some to spare.
+const EACH: usize = 8;
 /// For the TLS handshake, and for the head of each request.
 const HELLO: Duration = Duration::from_secs(5);
 /// After this a connection is asked to close, and closed a little later.
@@ -38,6 +50,15 @@ pub struct Server {
     tls: Arc<ServerConfig>,
 }
 
+/// What connections share.
+struct Door {
+    router: Router,
+    acceptor: TlsAcceptor,
+    handshakes: Semaphore,
+    strangers: Shares<IpAddr>,
+    known: Shares<KeyId>,
+}
+
 impl Server {
     /// A server for an API.
     pub fn new(api: Arc<Api>, tls: Arc<ServerConfig>) -> Self {
@@ -47,18 +68,27 @@ impl Server {
     /// Serves for ever.
     pub async fn run(self, listener: TcpListener) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS));
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-        let acceptor = TlsAcceptor::from(self.tls);
+        let door = Arc::new(Door {
+            router: self.router,
+            acceptor: TlsAcceptor::from(self.tls),
+            handshakes: Semaphore::new(HANDSHAKES),
+            strangers: Shares::new(STRANGERS),
+            known: Shares::new(EACH),
+        });
         loop {
-            // Neither semaphore is ever closed.
-            let Ok(connection) = Arc::clone(&connections).acquire_owned().await else { return };
-            let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
             match listener.accept().await {
+                // Dropped is closed: who has a right to be served comes again.
                 Ok((stream, address)) => {
-                    let (acceptor, router) = (acceptor.clone(), self.router.clone());
+                    let Ok(connection) = Arc::clone(&connections).try_acquire_owned() else { continue };
+                    let Some(stranger) = door.strangers.take(address.ip()) else { continue };
+                    let door = Arc::clone(&door);
                     tokio::spawn(async move {
                         let _connection = connection;
-                        greet(acceptor, stream, address, handshake, router).await;
+                        let greeted = door.greet(stream, address).await;
+                        drop(stranger);
+                        if let Some((stream, peer)) = greeted {
+                            door.let_in(stream, peer).await;
+                        }
                     });
                 }
                 Err(error) => {
@@ -70,28 +100,41 @@ impl Server {
     }
 }
 
-async fn greet(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    address: SocketAddr,
-    handshake: OwnedSemaphorePermit,
-    router: Router,
-) {
-    let greeted = timeout(HELLO, acceptor.accept(stream)).await;
-    drop(handshake);
-    let stream = match greeted {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!("{address}: {error}"),
-        Err(_) => return tracing::debug!("{address} said no hello"),
-    };
-    match identity(&stream) {
-        Some(identity) => serve(stream, router, Peer { identity, address }).await,
-        None => tracing::warn!("{address} has a certificate of this cluster that names nobody"),
+impl Door {
+    /// The handshake. `None`: nobody of this cluster, or nobody at all.
+    async fn greet(&self, stream: TcpStream, address: SocketAddr) -> Option<(TlsStream<TcpStream>, Peer)> {
+        // The semaphore is never closed.
+        let _handshake = self.handshakes.acquire().await.ok()?;
+        let stream = match timeout(HELLO, self.acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!("{address}: {error}");
+                return None;
+            }
+            Err(_) => {
+                tracing::debug!("{address} said no hello");
+                return None;
+            }
+        };
+        let Some((identity, key)) = holder(&stream) else {
+            tracing::warn!("{address} has a certificate of this cluster that names nobody");
+            return None;
+        };
+        Some((stream, Peer { identity, key, address }))
+    }
+
+    async fn let_in(&self, stream: TlsStream<TcpStream>, peer: Peer) {
+        match self.known.take(peer.key.clone()) {
+            Some(_part) => serve(stream, self.router.clone(), peer).await,
+            None => {
+                tracing::debug!("{} at {} has too many connections", peer.identity.to_uri(), peer.address)
+            }
+        }
     }
 }
 
-/// The holder, from the certificate that the handshake has verified.
-fn identity(stream: &TlsStream<TcpStream>) -> Option<Identity> {
+/// The holder and its key, from the certificate that the handshake has verified.
+fn holder(stream: &TlsStream<TcpStream>) -> Option<(Identity, KeyId)> {
     let (_, connection) = stream.get_ref();
     let leaf = connection.peer_certificates()?.first()?;
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
@@ -102,10 +145,15 @@ fn identity(stream: &TlsStream<TcpStream>) -> Option<Identity> {
     });
     let only = uris.next()?;
     // Two names would leave open which one counts.
-    if uris.next().is_some() { None } else { Identity::from_uri(only).ok() }
+    if uris.next().is_some() {
+        return None;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
+    let key = KeyId::from_sha256(digest.as_ref().try_into().ok()?);
+    Some((Identity::from_uri(only).ok()?, key))
 }
 
-async fn serve(stream: TlsStream<TcpStream>, router: Router, peer: Peer) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, peer: Peer) {
     let address = peer.address;
     let router = router.layer(Extension(peer));
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {

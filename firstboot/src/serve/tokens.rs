@@ -9,26 +9,18 @@ use axum::response::{IntoResponse, Response};
 use cluster::identity::Holder;
 
 use super::{Api, Peer, operator_only, problem};
+use crate::agent::door;
 use crate::agent::status::chain;
-use crate::engine::Refusal;
-
-/// Somebody else may change the swarm at the same time; hardly more often than this.
-const TRIES: u32 = 5;
 
 pub(super) async fn rotate(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
     if peer.identity.holder != Holder::Operator {
         return operator_only();
     }
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match api.pi.engine.rotate_tokens().await {
-            Ok(()) => {
-                tracing::info!("tokens rotated for the operator at {}", peer.address);
-                return StatusCode::NO_CONTENT.into_response();
-            }
-            Err(error) if error.refusal() == Some(Refusal::OutOfSequence) && tries < TRIES => {}
-            Err(error) => return problem(StatusCode::SERVICE_UNAVAILABLE, chain(&error)),
+    match door::rotate(&api.pi.engine).await {
+        Ok(()) => {
+            tracing::info!("tokens rotated for the operator at {}", peer.address);
+            StatusCode::NO_CONTENT.into_response()
         }
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, chain(&error)),
     }
 }

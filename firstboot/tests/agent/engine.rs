@@ -12,7 +12,6 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
-const MANAGER_TOKEN: &str = "SWMTKN-1-for-managers";
 
 /// What all engines share.
 #[derive(Debug, Default)]
@@ -23,7 +22,19 @@ pub(crate) struct Swarm {
     /// Managers in the act of joining, and the most there were at once.
     entering: u32,
     pub(crate) most_entering: u32,
+    /// How many times the tokens were changed.
+    pub(crate) rotations: u32,
     serial: u32,
+}
+
+impl Swarm {
+    /// The workers' and the managers' join token.
+    pub(crate) fn tokens(&self) -> (String, String) {
+        match self.rotations {
+            0 => (WORKER_TOKEN.to_owned(), "SWMTKN-1-for-managers".to_owned()),
+            n => (format!("SWMTKN-1-for-workers-{n}"), format!("SWMTKN-1-for-managers-{n}")),
+        }
+    }
 }
 
 pub(crate) type Shared = Arc<Mutex<Swarm>>;
@@ -37,6 +48,8 @@ pub(crate) struct Engine {
     pub(crate) node: Mutex<Option<String>>,
     /// Refusals to come, for init and join.
     pub(crate) refusals: Mutex<VecDeque<(u16, &'static str)>>,
+    /// Refusals to come, for changes of the swarm.
+    pub(crate) update_refusals: Mutex<VecDeque<(u16, &'static str)>>,
     pub(crate) socket: PathBuf,
 }
 
@@ -55,6 +68,7 @@ impl Engine {
             swarm: Arc::clone(swarm),
             node: Mutex::new(None),
             refusals: Mutex::default(),
+            update_refusals: Mutex::default(),
             socket: folder.join(format!("{hostname}.sock")),
         })
     }
@@ -69,7 +83,7 @@ impl Engine {
             .route("/swarm/init", post(init))
             .route("/swarm/join", post(join))
             .route("/swarm/leave", post(leave))
-            .route("/swarm/update", post(async || StatusCode::OK))
+            .route("/swarm/update", post(update_swarm))
             .route("/nodes", get(nodes))
             .route("/nodes/{id}", delete(remove))
             .route("/nodes/{id}/update", post(update))
@@ -137,8 +151,19 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    let tokens = json!({"Worker": WORKER_TOKEN, "Manager": MANAGER_TOKEN});
+    let (worker, manager) = engine.swarm.lock().unwrap().tokens();
+    let tokens = json!({"Worker": worker, "Manager": manager});
     Json(json!({"Version": {"Index": 7}, "Spec": {}, "JoinTokens": tokens})).into_response()
+}
+
+async fn update_swarm(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) -> Response {
+    if let Some((status, message)) = engine.update_refusals.lock().unwrap().pop_front() {
+        return refuse(status, message);
+    }
+    if query.is_some_and(|query| query.contains("rotateWorkerToken=true&rotateManagerToken=true")) {
+        engine.swarm.lock().unwrap().rotations += 1;
+    }
+    StatusCode::OK.into_response()
 }
 
 async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Response {
@@ -159,8 +184,9 @@ async fn join(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
     if engine.node.lock().unwrap().is_some() {
         return refuse(503, ALREADY);
     }
-    let manager = body["JoinToken"] == MANAGER_TOKEN;
-    if !manager && body["JoinToken"] != WORKER_TOKEN {
+    let (worker, of_managers) = engine.swarm.lock().unwrap().tokens();
+    let manager = body["JoinToken"] == of_managers;
+    if !manager && body["JoinToken"] != worker {
         return refuse(
             400,
             "rpc error: code = InvalidArgument desc = A valid join token is necessary to join this cluster",
@@ -199,9 +225,23 @@ async fn nodes(State(engine): State<Arc<Engine>>) -> Response {
     Json(engine.swarm.lock().unwrap().nodes.clone()).into_response()
 }
 
-async fn remove(State(engine): State<Arc<Engine>>, UrlPath(id): UrlPath<String>) -> Response {
+async fn remove(
+    State(engine): State<Arc<Engine>>,
+    UrlPath(id): UrlPath<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let mut swarm = engine.swarm.lock().unwrap();
-    if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down") {
+    let node = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
+    if node.is_some_and(|node| node["Spec"]["Role"] == "manager") {
+        return refuse(
+            400,
+            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. \
+             It must be demoted to worker before removal",
+        );
+    }
+    if query.as_deref() != Some("force=true")
+        && swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down")
+    {
         return refuse(
             400,
             "rpc error: code = FailedPrecondition desc = node is not down and can't be removed",

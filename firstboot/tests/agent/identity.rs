@@ -1,8 +1,9 @@
 //! Certificates as the builder makes them, and wrong ones.
 
+use cluster::name::KeyId;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    PublicKeyData as _, SanType, date_time_ymd,
 };
 
 /// The test cluster's id.
@@ -16,6 +17,15 @@ pub(crate) struct Ca(CertifiedIssuer<'static, KeyPair>);
 pub(crate) struct Pair {
     pub(crate) certificate: String,
     pub(crate) key: String,
+}
+
+impl Pair {
+    /// As the builder computes it from a certificate, here from the key.
+    pub(crate) fn key_id(&self) -> KeyId {
+        let key = KeyPair::from_pem(&self.key).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
+        KeyId::from_sha256(digest.as_ref().try_into().unwrap())
+    }
 }
 
 impl Ca {
@@ -39,8 +49,17 @@ impl Ca {
     }
 
     pub(crate) fn issue(&self, uri: &str, dns: &str) -> Pair {
-        let mut params = CertificateParams::new(vec![dns.to_owned()]).unwrap();
-        params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        self.sign(&[uri], vec![dns.to_owned()])
+    }
+
+    /// A certificate with several names of ours, which no builder issues.
+    pub(crate) fn issue_all(&self, uris: &[&str]) -> Pair {
+        self.sign(uris, Vec::new())
+    }
+
+    fn sign(&self, uris: &[&str], dns: Vec<String>) -> Pair {
+        let mut params = CertificateParams::new(dns).unwrap();
+        params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         validity(&mut params);

@@ -10,7 +10,10 @@
 mod api;
 mod engine;
 mod forming;
+mod hostile;
 mod identity;
+mod impostors;
 mod installing;
 mod managers;
+mod revoking;
 mod world;

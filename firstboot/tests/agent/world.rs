@@ -15,10 +15,12 @@ use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Files, Node, Power};
 use firstboot::journal::Journal;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::engine::{Engine, Shared};
 use crate::identity::{CLUSTER, Ca, Pair};
@@ -41,9 +43,7 @@ pub(crate) struct Pi {
     pub(crate) host: Arc<FakeHost>,
     pub(crate) power: Arc<Power>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) task: JoinHandle<Option<AgentError>>,
-    /// Its power: the agent and everything it started end when this goes.
-    life: Option<oneshot::Sender<()>>,
+    pub(crate) task: JoinHandle<AgentError>,
 }
 
 impl World {
@@ -110,7 +110,26 @@ impl World {
     }
 
     pub(crate) fn switch_on_as(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Pi {
-        let engine = Engine::new(self.folder.path(), name, &self.swarm);
+        self.switch_on_with(name, pair, journal, Engine::new(self.folder.path(), name, &self.swarm))
+    }
+
+    /// Ends the agent and starts it again, with the journal and the engine that are there.
+    pub(crate) async fn restart(&self, name: &str, pi: Pi) -> Pi {
+        let journal = serde_json::to_string(&pi.journal()).unwrap();
+        let role = if name == "red00" { "manager" } else { "worker" };
+        pi.task.abort();
+        assert!(pi.task.await.unwrap_err().is_cancelled());
+        self.switch_on_with(name, &self.ca.node(role, name), Some(&journal), pi.engine)
+    }
+
+    /// A node whose engine may be there already.
+    pub(crate) fn switch_on_with(
+        &self,
+        name: &str,
+        pair: &Pair,
+        journal: Option<&str>,
+        engine: Arc<Engine>,
+    ) -> Pi {
         let power = Arc::<Power>::default();
         let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         let files = self.files(name, pair, journal);
@@ -138,17 +157,11 @@ impl World {
             port: self.port,
         };
         let machine: Arc<FakeHost> = Arc::clone(&host);
-        let (life, end) = oneshot::channel();
-        let task = tokio::task::spawn_blocking(move || {
-            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                tokio::select! {
-                    Err(error) = agent::run(machine, options) => Some(error),
-                    _ = end => None,
-                }
-            })
+        let task = tokio::spawn(async move {
+            let Err(error) = agent::run(machine, options).await;
+            error
         });
-        Pi { host, power, engine, task, life: Some(life) }
+        Pi { host, power, engine, task }
     }
 
     pub(crate) fn files(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Files {
@@ -193,6 +206,23 @@ impl World {
         }
     }
 
+    /// TLS as a node speaks it, for what no HTTP client would send.
+    pub(crate) fn tls(&self, pair: &Pair) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.ca.pem().as_bytes()).unwrap()).unwrap();
+        let certificate = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+        let config = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate], key)
+            .unwrap();
+        TlsConnector::from(Arc::new(config))
+    }
+
+    pub(crate) fn tls_name(&self) -> ServerName<'static> {
+        self.server_name("red00").try_into().unwrap()
+    }
+
     fn server_name(&self, manager: &str) -> String {
         format!("{manager}.{CLUSTER}.internal")
     }
@@ -233,6 +263,11 @@ impl World {
             .unwrap()
     }
 
+    /// The join tokens as the managers' engines have them.
+    pub(crate) fn tokens(&self) -> (String, String) {
+        self.swarm.lock().unwrap().tokens()
+    }
+
     /// Waits until the API answers.
     pub(crate) async fn wait_for_api(&self) {
         let operator = self.ca.operator();
@@ -248,8 +283,8 @@ impl World {
 impl Pi {
     /// Takes its power away, and waits until nothing of it runs any more.
     pub(crate) async fn pull_plug(&mut self) {
-        drop(self.life.take());
-        (&mut self.task).await.unwrap();
+        self.task.abort();
+        assert!((&mut self.task).await.is_err_and(|ended| ended.is_cancelled()));
     }
 
     pub(crate) fn journal(&self) -> Journal {

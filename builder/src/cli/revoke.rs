@@ -1,0 +1,182 @@
+//! `builder revoke`: a node's certificate is worth nothing from now on; its next card gets a new one.
+//!
+//! The manager is told first, the secrets folder follows. A run that ends in between can be repeated: the manager takes
+//! the same keys twice.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use cluster::identity::Role;
+use cluster::name::Hostname;
+use cluster::wire::{Revoke, Revoked};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::cli::Globals;
+use crate::error::{Failure, Kind};
+use crate::project::{self, Project};
+use crate::remote::{Address, Manager, printable};
+use crate::{pki, plan};
+
+/// Turn a node away for good: its card was lost, copied or stolen
+///
+/// The manager refuses its certificate from now on, removes it from the swarm
+/// and changes the join tokens. Other nodes are not affected. The next
+/// `builder build` makes a card with a new certificate for it.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Nodes or ranges such as red[02-03]
+    #[arg(value_name = "NODE", required = true)]
+    nodes: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// Where the manager is: an address or a name, and a port if not 8377
+    ///
+    /// Without it: the address in the cluster file, the last one that was good, mDNS, the name server.
+    #[arg(long, value_name = "ADDRESS")]
+    manager: Option<Address>,
+}
+
+/// Why nothing was revoked.
+#[derive(Debug, Error)]
+enum RevokeError {
+    #[error("{0} is a manager, and is what would have to turn itself away")]
+    IsManager(Hostname),
+    #[error("{0} has no identity that could be revoked")]
+    NoIdentity(Hostname),
+    #[error("nobody is here to be asked")]
+    NobodyToAsk,
+    #[error("nothing was revoked")]
+    Declined,
+    #[error("cannot talk to you")]
+    Talk(#[source] io::Error),
+    #[error("cannot make JSON of the result")]
+    Json(#[source] serde_json::Error),
+}
+
+impl From<RevokeError> for Failure {
+    fn from(error: RevokeError) -> Self {
+        let (kind, hint) = match &error {
+            RevokeError::IsManager(_) => (
+                Kind::Usage,
+                "a manager in wrong hands has the whole swarm: begin anew with a new secrets folder and new cards",
+            ),
+            RevokeError::NoIdentity(_) => (Kind::Failed, "make its card first: builder build"),
+            RevokeError::NobodyToAsk => (Kind::Usage, "if you are sure: builder revoke --yes NODE"),
+            RevokeError::Declined | RevokeError::Talk(_) | RevokeError::Json(_) => {
+                return Self::new(Kind::Failed, error);
+            }
+        };
+        Self::new(kind, error).hint(hint)
+    }
+}
+
+/// Where questions are asked and answers read.
+pub struct Desk<'a> {
+    /// What the person types; `None` when nobody sits there.
+    pub input: Option<&'a mut dyn BufRead>,
+    /// Results.
+    pub out: &'a mut dyn Write,
+    /// Questions.
+    pub talk: &'a mut dyn Write,
+}
+
+impl std::fmt::Debug for Desk<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").field("attended", &self.input.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: &RevokeArgs) -> Result<(), Failure> {
+    let project = project::load(&globals.file)?;
+    let mut stdin = io::stdin().lock();
+    let input = if stdin.is_terminal() { Some(&mut stdin as &mut dyn BufRead) } else { None };
+    let mut desk = Desk { input, out: &mut io::stdout(), talk: &mut io::stderr() };
+    revoke(&project, args, globals.json, &mut desk)
+}
+
+/// A node that was revoked, for programs.
+#[derive(Serialize)]
+struct Done<'a> {
+    node: &'a str,
+    members: &'a [String],
+    unfinished: Option<&'a str>,
+}
+
+/// Asks, tells the manager, sets the identity aside.
+///
+/// # Errors
+/// [`Kind::Usage`] for a manager, and when there is nobody to ask; [`Kind::Unreachable`] when the manager does not
+/// answer. Nothing has changed then.
+pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    let names = plan::select(&project.cluster, &args.nodes)?;
+    let mut wanted = Vec::new();
+    for name in names {
+        let is_manager = |node: &&cluster::spec::Node| node.name == name && node.role == Role::Manager;
+        if project.cluster.nodes.iter().any(|node| is_manager(&node)) {
+            return Err(RevokeError::IsManager(name).into());
+        }
+        let pki::Keys { present, former } = pki::keys(project, &name)?;
+        let keys: std::collections::BTreeSet<_> = former.into_iter().chain(present).collect();
+        if keys.is_empty() {
+            return Err(RevokeError::NoIdentity(name).into());
+        }
+        wanted.push((name, Revoke { keys }));
+    }
+    if !args.yes {
+        ask(&wanted, desk)?;
+    }
+    let identities = pki::existing(project)?;
+    let mut manager = Manager::new(project, &identities, args.manager.clone())?;
+    let mut done = Vec::new();
+    for (name, keys) in wanted {
+        let revoked = manager.revoke(&name, &keys)?;
+        pki::set_aside(project, &name)?;
+        if !json {
+            write!(desk.out, "{}", told(&name, &revoked)).map_err(RevokeError::Talk)?;
+        }
+        done.push((name, revoked));
+    }
+    if json {
+        let done: Vec<_> = done.iter().map(|(name, revoked)| to_json(name, revoked)).collect();
+        let text = serde_json::to_string(&done).map_err(RevokeError::Json)?;
+        writeln!(desk.out, "{text}").map_err(RevokeError::Talk)?;
+    } else {
+        let names: Vec<_> = done.iter().map(|(name, _)| name.as_str()).collect();
+        let next = format!("next, for a new card: builder build {}", names.join(" "));
+        writeln!(desk.talk, "{next}").map_err(RevokeError::Talk)?;
+    }
+    Ok(())
+}
+
+fn to_json<'a>(name: &'a Hostname, revoked: &'a Revoked) -> Done<'a> {
+    Done { node: name.as_str(), members: &revoked.members, unfinished: revoked.unfinished.as_deref() }
+}
+
+fn ask(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), RevokeError> {
+    let Some(input) = desk.input.as_mut() else { return Err(RevokeError::NobodyToAsk) };
+    let names: Vec<_> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let names = names.join(", ");
+    let question = format!(
+        "{names}: the card's certificate is refused from now on, what runs there is started elsewhere, and the node \
+         comes back only with a new card.\nType yes to go on: "
+    );
+    desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(RevokeError::Talk)?;
+    let mut answer = String::new();
+    input.read_line(&mut answer).map_err(RevokeError::Talk)?;
+    if answer.trim() == "yes" { Ok(()) } else { Err(RevokeError::Declined) }
+}
+
+/// What happened, in words.
+fn told(name: &Hostname, revoked: &Revoked) -> String {
+    let mut text = format!("{name}: the manager refuses its certificate from now on\n");
+    let line = match (&revoked.unfinished, revoked.members.is_empty()) {
+        (Some(why), _) => format!("not finished yet, the manager goes on by itself: {}", printable(why)),
+        (None, true) => "it was no member of the swarm".to_owned(),
+        (None, false) => "it was removed from the swarm, and the join tokens were changed".to_owned(),
+    };
+    text.push_str(&format!("{name}: {line}\n"));
+    text
+}

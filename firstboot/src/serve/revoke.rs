@@ -1,0 +1,75 @@
+//! `POST /v1/nodes/{name}/revoke`: a node's keys are refused from now on, its membership ends, and the tokens change.
+//!
+//! The order is: onto the disk what is wanted, then the tokens, then the node list. After the first nothing is given to
+//! the keys' holder any more, and what is left undone then is done by the manager's housekeeping.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use cluster::identity::Holder;
+use cluster::wire::{Revoke, Revoked};
+
+use super::{Api, Peer, operator_only, problem};
+use crate::agent::door;
+use crate::agent::status::chain;
+use crate::journal::Progress;
+
+/// Keys that a node may have had, at most.
+const KEYS: usize = 100;
+
+pub(super) async fn post(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    Path(name): Path<String>,
+    body: Result<Json<Revoke>, JsonRejection>,
+) -> Response {
+    if peer.identity.holder != Holder::Operator {
+        return operator_only();
+    }
+    let pi = &api.pi;
+    let Some(planned) = pi.card.nodes.iter().find(|planned| planned.name.as_str() == name) else {
+        return problem(StatusCode::NOT_FOUND, "no such node is planned in this cluster");
+    };
+    if planned.name == pi.card.node {
+        return problem(StatusCode::CONFLICT, "a manager cannot revoke itself");
+    }
+    let Json(Revoke { keys }) = match body {
+        Ok(body) => body,
+        Err(rejection) => return problem(rejection.status(), rejection.body_text()),
+    };
+    if keys.is_empty() || keys.len() > KEYS || keys.contains(&peer.key) {
+        return problem(StatusCode::UNPROCESSABLE_ENTITY, "these are not the keys of one node");
+    }
+    let nodes = pi.engine.nodes().await;
+    // By host name: what a node says of its Swarm id is the word of somebody who is not trusted any more.
+    let members = nodes.iter().flatten().filter(|node| node.description.hostname == name);
+    let members: Vec<_> = members.map(|node| node.id.clone()).collect();
+    let wanted = pi.journal.update(|journal| {
+        journal.revoked.extend(keys);
+        journal.expelled.extend(members.iter().cloned());
+        // Before there is a swarm there are no tokens.
+        journal.rotations_wanted += u64::from(journal.init != Progress::Never);
+        // Its successor is the operator's wish, so the join window does not count for it.
+        journal.joined.insert(planned.name.clone());
+    });
+    if let Err(error) = wanted {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
+    }
+    api.lock_reports().remove(&planned.name);
+    tracing::warn!("{name} was revoked by the operator at {}", peer.address);
+    // Before there is a swarm there is nobody to remove. Later the node list has to be seen once.
+    if let Err(error) = nodes
+        && pi.journal.look(|journal| journal.init != Progress::Never)
+    {
+        let why = chain(&error);
+        let message =
+            format!("{name} is refused from now on, but whether it is a member cannot be seen: {why}");
+        return problem(StatusCode::SERVICE_UNAVAILABLE, message);
+    }
+    let unfinished = door::enforce(pi).await.err().map(|error| chain(&error));
+    Json(Revoked { members, unfinished }).into_response()
+}

@@ -1,0 +1,164 @@
+//! A node that is not to be let in any more, and the tokens that are worth nothing any more.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cluster::wire::{Problem, Revoked};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::engine::{Engine, WORKER_TOKEN};
+use crate::identity::Pair;
+use crate::world::{Pi, World, eventually};
+
+/// A formed cluster of red00, red01 and red02.
+async fn formed(world: &World) -> [Pi; 3] {
+    let all = ["red00", "red01", "red02"].map(|name| world.switch_on(name, None));
+    all.iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    all
+}
+
+async fn revoke(world: &World, node: &str, pair: &Pair) -> (StatusCode, Option<Revoked>) {
+    let request = world.request(&world.ca.operator(), Method::POST, &format!("/v1/nodes/{node}/revoke"));
+    let answer = request.json(&json!({"keys": [pair.key_id()]})).send().await.unwrap();
+    (answer.status(), answer.json().await.ok())
+}
+
+fn entries(world: &World, name: &str) -> Vec<String> {
+    let swarm = world.swarm.lock().unwrap();
+    let named = swarm.nodes.iter().filter(|node| node["Description"]["Hostname"] == name);
+    named.map(|node| node["ID"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_revoked_node_loses_its_membership_and_its_voice_and_the_others_keep_theirs() {
+    let world = World::new(&["red01", "red02"]);
+    let stolen = world.ca.node("worker", "red01");
+    let manager = world.switch_on("red00", None);
+    let thief = world.switch_on_as("red01", &stolen, None);
+    let other = world.switch_on("red02", None);
+    [&manager, &thief, &other].iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    let (before, others) = (world.tokens(), entries(&world, "red02"));
+    // A connection that is open already must not outlive the revocation.
+    let open = world.client(Some(&stolen)).build().unwrap();
+    assert_eq!(open.post(world.url("/v1/join")).send().await.unwrap().status(), 409);
+
+    let (status, answer) = revoke(&world, "red01", &stolen).await;
+    let answer = answer.unwrap();
+    assert_eq!((status.as_u16(), answer.unfinished), (200, None));
+    assert_eq!(answer.members.len(), 1);
+    assert_eq!(entries(&world, "red01"), Vec::<String>::new());
+    assert_eq!(entries(&world, "red02"), others);
+    assert_ne!(world.tokens(), before, "the thief may have kept the token");
+    let refused = open.post(world.url("/v1/join")).send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    assert!(refused.json::<Problem>().await.unwrap().message.contains("revoked"));
+    assert_eq!(world.status(&stolen, Method::PUT, "/v1/nodes/red01").await, 403);
+
+    // A restart forgets nothing.
+    let _manager = world.restart("red00", manager).await;
+    world.wait_for_api().await;
+    assert_eq!(world.status(&stolen, Method::POST, "/v1/join").await, 403);
+
+    // A new card is let in, though the thief's machine goes on asking under the same name.
+    let empty = Engine::new(&world.folder.path().join("new"), "red01", &world.swarm);
+    std::fs::create_dir(world.folder.path().join("new")).unwrap();
+    let _new = world.switch_on_with("red01", &world.ca.node("worker", "red01"), None, Arc::clone(&empty));
+    empty.start();
+    world.wait_until_formed().await;
+    assert_eq!(entries(&world, "red01").len(), 1);
+    assert_eq!(world.status(&stolen, Method::POST, "/v1/join").await, 403);
+    assert!(!thief.task.is_finished(), "it keeps trying, and gets nothing");
+}
+
+#[tokio::test]
+async fn a_revoked_nodes_new_card_needs_no_open_window() {
+    let mut world = World::new(&["red01"]);
+    world.join_window_seconds = 600;
+    // The agents' clock stands at 1790000000.
+    let manager = world.switch_on("red00", Some(r#"{"version": 1, "window_opened": 1789990000}"#));
+    manager.engine.start();
+    world.wait_for_api().await;
+    let (old, new) = (world.ca.node("worker", "red01"), world.ca.node("worker", "red01"));
+    eventually(async || world.status(&new, Method::POST, "/v1/join").await == 403).await;
+    assert_eq!(revoke(&world, "red01", &old).await.0, 200);
+    assert_eq!(world.status(&new, Method::POST, "/v1/join").await, 200);
+    assert_eq!(world.status(&old, Method::POST, "/v1/join").await, 403);
+}
+
+#[tokio::test]
+async fn only_the_operator_revokes_and_never_the_manager_it_asks() {
+    let world = World::new(&["red01", "red02"]);
+    let _all = formed(&world).await;
+    let victim = world.ca.node("worker", "red02");
+    let body = json!({"keys": [victim.key_id()]});
+    let worker = world.ca.node("worker", "red01");
+    for node in ["red01", "red02"] {
+        let request = world.request(&worker, Method::POST, &format!("/v1/nodes/{node}/revoke"));
+        assert_eq!(request.json(&body).send().await.unwrap().status(), 403, "{node}");
+    }
+    assert_eq!(revoke(&world, "red00", &victim).await.0, 409);
+    assert_eq!(revoke(&world, "red09", &victim).await.0, 404);
+    let operator = world.ca.operator();
+    let bad = [
+        json!({"keys": []}),
+        json!({"keys": ["x"]}),
+        json!({"keys": [operator.key_id()]}),
+        json!({"keys": (0..200).map(|n| format!("{n:064x}")).collect::<BTreeSet<_>>()}),
+    ];
+    for body in bad {
+        let request = world.request(&operator, Method::POST, "/v1/nodes/red02/revoke").json(&body);
+        assert_eq!(request.send().await.unwrap().status(), 422, "{body}");
+    }
+    assert_eq!(entries(&world, "red02").len(), 1);
+    assert_eq!(world.status(&victim, Method::POST, "/v1/join").await, 409, "still a member like any other");
+}
+
+#[tokio::test]
+async fn what_docker_does_not_do_at_once_is_done_later() {
+    let world = World::new(&["red01", "red02"]);
+    let [manager, thief, _other] = formed(&world).await;
+    thief.task.abort();
+    let before = world.tokens();
+    let pair = world.ca.node("worker", "red01");
+    // Docker is in the middle of something, for longer than the request tries.
+    manager
+        .engine
+        .update_refusals
+        .lock()
+        .unwrap()
+        .extend([(500, "rpc error: code = Unknown desc = update out of sequence"); 7]);
+    let (status, answer) = revoke(&world, "red01", &pair).await;
+    assert_eq!(status, 200);
+    assert!(answer.unwrap().unfinished.unwrap().contains("tokens"));
+    assert_eq!(world.status(&pair, Method::POST, "/v1/join").await, 403, "refused all the same");
+    eventually(async || world.tokens() != before && entries(&world, "red01").is_empty()).await;
+    eventually(async || manager.journal().expelled.is_empty()).await;
+    assert_eq!(manager.journal().rotations_done, 1);
+}
+
+#[tokio::test]
+async fn tokens_change_once_when_the_join_window_closes() {
+    let mut world = World::new(&["red01"]);
+    world.join_window_seconds = 600;
+    // The agents' clock stands at 1790000000.
+    let journal = r#"{"version": 1, "window_opened": 1789990000, "joined": ["red01"]}"#;
+    let manager = world.switch_on("red00", Some(journal));
+    manager.engine.start();
+    world.wait_for_api().await;
+    eventually(async || manager.journal().rotations_done == 1).await;
+    assert_ne!(world.tokens().0, WORKER_TOKEN);
+    let changed = world.tokens();
+    // Whoever was a member before gets the new one.
+    let former = world.switch_on("red01", None);
+    former.engine.start();
+    world.wait_until_formed().await;
+    assert!(manager.journal().window_closed);
+    let again = world.restart("red00", manager).await;
+    // The housekeeping has gone round when it has put a lost label back.
+    world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"] = json!(null);
+    eventually(async || !world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"].is_null()).await;
+    assert_eq!((world.tokens(), again.journal().rotations_done), (changed, 1), "once");
+}
