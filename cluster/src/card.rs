@@ -41,6 +41,9 @@ pub const README: &str = "README.txt";
 /// What the node did, for whoever puts the card into a computer. Written by the Pi.
 pub const STATUS: &str = "status.txt";
 
+/// What the agent said and met, an event per line ([`crate::history::Event`]). Written by the Pi.
+pub const LOG: &str = "log.txt";
+
 /// Files of [`FOLDER`] that hold secrets and are destroyed on the FAT by the seed stage. `userconf.txt` in the
 /// FAT's root is the only other one.
 pub const SECRET_FILES: [&str; 3] = [SECRETS, NODE_KEY, HOST_KEY];

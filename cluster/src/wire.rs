@@ -5,6 +5,7 @@
 //! | `PUT /v1/nodes/{name}` | that node | [`Report`] | [`ReportReply`] |
 //! | `POST /v1/join` | planned nodes | none | [`JoinReply`], or 403/409/503 with [`Problem`] |
 //! | `GET /v1/cluster` | operator | none | [`Board`] |
+//! | `GET /v1/nodes/{name}/history` | operator | none | [`History`] |
 //! | `POST /v1/nodes/{name}/revoke` | operator | [`Revoke`] | [`Revoked`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
 //! | `POST /v1/leave` | operator | none | 202 |
@@ -16,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::Event;
 use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::secret::Secret;
@@ -44,6 +46,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Seed, Self::Network, Self::Clock, Self::Docker, Self::Swarm, Self::Ready];
+
     /// The word used on the wire and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -146,6 +152,13 @@ pub struct JoinReply {
     pub token: Secret<String>,
     /// Managers to join at, port included, best first.
     pub managers: Vec<SocketAddrV4>,
+}
+
+/// What a node said and met lately, as far as the manager heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Oldest first.
+    pub events: Vec<Event>,
 }
 
 /// Which of a node's keys are not to be let in any more.

@@ -24,6 +24,7 @@ use crate::agent::Pi;
 
 mod board;
 mod connection;
+mod history;
 mod join;
 mod leave;
 mod rate;
@@ -75,6 +76,7 @@ impl Api {
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes/{name}", put(reports::put))
+        .route("/v1/nodes/{name}/history", get(history::get))
         .route("/v1/nodes/{name}/revoke", post(revoke::post))
         .route("/v1/join", post(join::post))
         .route("/v1/cluster", get(board::get))

@@ -1,5 +1,6 @@
 //! `GET /v1/cluster`: what every planned node is doing, from its reports and the managers' node list.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,10 +54,11 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 
 pub(super) async fn board(api: &Api) -> Board {
     let nodes = api.nodes.read(&api.pi.engine).await;
-    let mut heard = api.lock_reports().clone();
+    let last = |heard: &Heard| (heard.report.clone(), heard.at);
+    let heard = api.lock_reports().iter().map(|(name, heard)| (name.clone(), last(heard))).collect();
+    let mut heard: HashMap<_, _> = heard;
     // The manager's own report needs no network.
-    let own = Heard { report: api.pi.report(), at: Instant::now() };
-    heard.insert(api.pi.card.node.clone(), own);
+    heard.insert(api.pi.card.node.clone(), (api.pi.report(), Instant::now()));
     let rows =
         api.pi.card.nodes.iter().map(|planned| (row(planned, heard.remove(&planned.name), &nodes), planned));
     let (rows, members): (Vec<_>, Vec<_>) = rows
@@ -74,15 +76,15 @@ pub(super) async fn board(api: &Api) -> Board {
     }
 }
 
-fn row(planned: &Planned, heard: Option<Heard>, nodes: &[Node]) -> BoardNode {
-    let own_id = heard.as_ref().and_then(|heard| heard.report.swarm_node.as_deref());
+fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node]) -> BoardNode {
+    let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
     let swarm = best(&planned.name, own_id, nodes).map(Node::to_entry);
     let last_heard_ms =
-        heard.as_ref().map(|heard| u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        heard.as_ref().map(|(_, at)| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
     BoardNode {
         name: planned.name.clone(),
         role: planned.role,
-        report: heard.map(|heard| heard.report),
+        report: heard.map(|(report, _)| report),
         last_heard_ms,
         swarm,
     }

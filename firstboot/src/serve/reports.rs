@@ -9,21 +9,24 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::identity::Holder;
+use cluster::name::Hostname;
 use cluster::wire::{Report, ReportReply, Want};
 
-use super::{Api, Peer, problem};
+use super::{Api, Peer, history, problem};
 use crate::agent::clock_now;
+use crate::agent::log::{HEARD, Log};
 
 /// Longest sentence that is kept, in characters.
 const SENTENCE: usize = 1000;
 /// Most marks that are kept: there are fewer stages.
 const MARKS: usize = 16;
 
-/// A report and when it came, by the monotonic clock.
-#[derive(Debug, Clone)]
+/// A report and when it came, by the monotonic clock, and what came before it.
+#[derive(Debug)]
 pub(super) struct Heard {
     pub(super) report: Report,
     pub(super) at: Instant,
+    pub(super) log: Log,
 }
 
 pub(super) async fn put(
@@ -42,7 +45,7 @@ pub(super) async fn put(
     };
     let report = bounded(report);
     let swarm = api.entry(&name, report.swarm_node.as_deref()).await;
-    api.lock_reports().insert(name, Heard { report, at: Instant::now() });
+    api.hear(name, report);
     let want = if api.pi.journal.get().dissolved { Want::Leave } else { Want::Run };
     let reply = ReportReply {
         unix_ms: clock_now(&api.pi),
@@ -51,6 +54,17 @@ pub(super) async fn put(
         swarm,
     };
     Json(reply).into_response()
+}
+
+impl Api {
+    fn hear(&self, name: Hostname, report: Report) {
+        let mut reports = self.lock_reports();
+        let before = reports.remove(&name);
+        let (before, mut log) =
+            before.map_or_else(|| (None, Log::new(HEARD)), |Heard { report, log, .. }| (Some(report), log));
+        history::add(&mut log, before.as_ref(), &report);
+        reports.insert(name, Heard { report, at: Instant::now(), log });
+    }
 }
 
 /// What a node says ends up on a person's terminal: no control characters, and not without end.

@@ -15,4 +15,5 @@ mod identity;
 mod impostors;
 mod installing;
 mod revoking;
+mod telling;
 mod world;

@@ -121,9 +121,17 @@ impl World {
         journal: Option<&str>,
         engine: Arc<Engine>,
     ) -> Pi {
+        self.start(self.files(name, pair, journal), engine)
+    }
+
+    /// A node with these files and a new engine.
+    pub(crate) fn switch_on_files(&self, name: &str, files: Files) -> Pi {
+        self.start(files, Engine::new(self.folder.path(), name, &self.swarm))
+    }
+
+    fn start(&self, files: Files, engine: Arc<Engine>) -> Pi {
         let power = Arc::<Power>::default();
         let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let files = self.files(name, pair, journal);
         let host = Arc::new(FakeHost::new(Arc::clone(&power), files, clock).with_programs(play));
         let options =
             Options { state: agent::STATE.into(), docker_socket: engine.socket.clone(), port: self.port };
