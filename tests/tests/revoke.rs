@@ -98,6 +98,7 @@ impl Scene {
                 managers_run_tasks: false,
             },
             start: Start::Hook,
+            revoked: Default::default(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
 use crate::image::root;
 
-/// Bytes read of a text file at most: the log is under 40 KiB.
+/// Bytes read of a text file at most: far more than the log has.
 const LIMIT: u64 = 256 * 1024;
 /// On the FAT while a first start is under way.
 const BEGUN: &str = "begun";

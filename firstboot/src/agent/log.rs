@@ -15,8 +15,8 @@ pub(crate) struct Bounds {
     pub(crate) bytes: usize,
 }
 
-/// For the node itself. On the card that is under 40 KiB, for which there is room.
-pub(crate) const OWN: Bounds = Bounds { events: 200, bytes: 32 * 1024 };
+/// For the node itself. On the card that is under 26 KiB, and twice that while it is replaced: the builder leaves 64 KiB.
+pub(crate) const OWN: Bounds = Bounds { events: 200, bytes: 16 * 1024 };
 /// For each node that reports to a manager: 500 of them are under 4 MiB.
 pub(crate) const HEARD: Bounds = Bounds { events: 50, bytes: 8 * 1024 };
 

@@ -1,6 +1,6 @@
 //! A cluster on loopback: manager red00 and workers, each with a machine in memory and an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
 use cluster::identity::Role;
-use cluster::name::{ClusterId, ClusterName, Hostname, UserName};
+use cluster::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
 use cluster::wire::Board;
 use firstboot::agent::{self, AgentError, Options};
 use firstboot::host::fake::{FakeHost, Files, Node, Power};
@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) swarm: Shared,
     pub(crate) workers: Vec<&'static str>,
     pub(crate) join_window_seconds: u64,
+    /// Keys that the cards name.
+    pub(crate) revoked: BTreeSet<KeyId>,
 }
 
 /// One node, running.
@@ -56,6 +58,7 @@ impl World {
             swarm: Shared::default(),
             workers: workers.to_vec(),
             join_window_seconds: 3600,
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -91,6 +94,7 @@ impl World {
                 managers_run_tasks: false,
             },
             start: Start::Hook,
+            revoked: self.revoked.clone(),
         }
     }
 
