@@ -13,6 +13,7 @@ pub mod plan;
 pub mod rehearse;
 pub mod revoke;
 pub mod status;
+pub mod why;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
 #[derive(Debug, Parser)]
@@ -51,6 +52,7 @@ enum Command {
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
+    Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
 }
 
@@ -64,6 +66,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
+        Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
     }
 }

@@ -19,3 +19,4 @@ pub mod remote;
 pub mod report;
 pub mod scratch;
 pub mod spread;
+pub mod why;

@@ -11,13 +11,13 @@
 //! are added file by file, each by rename, key before certificate: what a killed run left out, the next one makes.
 //! A folder that is damaged, foreign or open to others is an error that says what to type, never a new CA.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster::identity::{Holder, Identity, Role};
-use cluster::name::{ClusterId, ClusterName, Hostname};
+use cluster::name::{ClusterId, ClusterName, Hostname, KeyId};
 use cluster::secret::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ pub struct Identities {
     pub cluster_id: ClusterId,
     /// When the CA was made, seconds since 1970 by this machine's clock.
     pub created: u64,
+    /// Keys of nodes' former certificates that managers are not to let in.
+    pub revoked: BTreeSet<KeyId>,
     folder: PathBuf,
     operator: OperatorMaterial,
     nodes: BTreeMap<Hostname, NodeMaterial>,
@@ -210,7 +212,8 @@ fn prepare(project: &Project, absent: Absent) -> Result<Prepared, PkiError> {
         nodes.insert(planned.name.clone(), material);
     }
     let Record { cluster_id, created, .. } = record;
-    let identities = Identities { cluster_id, created, folder: path, operator, nodes };
+    let revoked = folder.as_ref().map_or(Ok(BTreeSet::new()), |folder| revoked::former(folder, None))?;
+    let identities = Identities { cluster_id, created, revoked, folder: path, operator, nodes };
     Ok(Prepared { identities, folder, files })
 }
 

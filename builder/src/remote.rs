@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cluster::identity::{Role, dns_name};
 use cluster::name::Hostname;
-use cluster::wire::{Board, BoardNode, PORT, Problem, Revoke, Revoked, SwarmEntry};
+use cluster::wire::{Board, BoardNode, History, PORT, Problem, Revoke, Revoked, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, Url};
@@ -105,6 +105,14 @@ impl<'a> Manager<'a> {
             self.remember(&board);
         }
         Ok(board)
+    }
+
+    /// What a node said and met lately.
+    ///
+    /// # Errors
+    /// As [`Self::board`].
+    pub fn history(&mut self, node: &Hostname) -> Result<History, RemoteError> {
+        self.request(Method::GET, &format!("/v1/nodes/{node}/history"), None::<&()>)
     }
 
     /// Revokes keys of a node. May be repeated.

@@ -3,14 +3,14 @@
 //! Everything lies in [`FOLDER`] on the FAT partition. Secrets are in files of their own ([`SECRET_FILES`]), so
 //! that they can be overwritten as a whole once they are safe on the root partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::identity::Role;
-use crate::name::{ClusterId, ClusterName, Hostname, UserName};
+use crate::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
 use crate::secret::Secret;
 
 /// The folder on the FAT partition.
@@ -41,12 +41,15 @@ pub const README: &str = "README.txt";
 /// What the node did, for whoever puts the card into a computer. Written by the Pi.
 pub const STATUS: &str = "status.txt";
 
+/// What the agent said and met, an event per line ([`crate::history::Event`]). Written by the Pi.
+pub const LOG: &str = "log.txt";
+
 /// Files of [`FOLDER`] that hold secrets and are destroyed on the FAT by the seed stage. `userconf.txt` in the
 /// FAT's root is the only other one.
 pub const SECRET_FILES: [&str; 3] = [SECRETS, NODE_KEY, HOST_KEY];
 
 /// The payload's version. Any change of the structures below raises it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// One node's payload, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +88,9 @@ pub struct Card {
     /// What starts the seed stage. Cards of version 1 do not say: they know one way only.
     #[serde(default)]
     pub start: Start,
+    /// Keys that a manager does not let in; none on workers' cards, nor on cards before version 3.
+    #[serde(default)]
+    pub revoked: BTreeSet<KeyId>,
 }
 
 /// What starts the seed stage.

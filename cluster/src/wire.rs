@@ -7,6 +7,7 @@
 //! | `POST /v1/founder` | managers | [`Ballot`] | [`Vote`] |
 //! | `GET /v1/reports` | managers | none | [`Told`], a list |
 //! | `GET /v1/cluster` | operator | none | [`Board`] |
+//! | `GET /v1/nodes/{name}/history` | operator | none | [`History`] |
 //! | `POST /v1/nodes/{name}/revoke` | operator | [`Revoke`] | [`Revoked`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
 //! | `POST /v1/leave` | operator | none | 202 |
@@ -18,6 +19,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::Event;
 use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::secret::Secret;
@@ -46,6 +48,10 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Seed, Self::Network, Self::Clock, Self::Docker, Self::Swarm, Self::Ready];
+
     /// The word used on the wire and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -197,6 +203,13 @@ pub struct Told {
     pub report: Report,
     /// Milliseconds since then, by the manager's monotonic clock.
     pub age_ms: u64,
+}
+
+/// What a node said and met lately, as far as the manager heard of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct History {
+    /// Oldest first.
+    pub events: Vec<Event>,
 }
 
 /// Which of a node's keys are not to be let in any more.

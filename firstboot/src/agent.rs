@@ -33,10 +33,12 @@ use crate::steps::swarm::{Member, leave_for_good};
 use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
+mod diary;
 pub(crate) mod door;
 mod facts;
 mod housekeeping;
 pub mod link;
+pub(crate) mod log;
 mod reporter;
 pub mod status;
 
@@ -168,6 +170,7 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
         beside.spawn(listen(Server::new(Arc::clone(&api), tls), (options.listen, options.port)));
         beside.spawn(housekeeping::run(Arc::clone(&pi), api));
     }
+    beside.spawn(diary::run(Arc::clone(&pi)));
     if pi.has_peers() {
         beside.spawn(reporter::run(Arc::clone(&pi)));
     }
@@ -178,6 +181,8 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     if timeout(FAREWELL, pi.status.wait_until_told()).await.is_err() {
         tracing::warn!("nobody could be told");
     }
+    drop(beside);
+    diary::close(&pi).await;
     Err(error)
 }
 

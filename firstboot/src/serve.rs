@@ -25,6 +25,7 @@ use crate::agent::Pi;
 mod board;
 mod connection;
 mod founder;
+mod history;
 mod join;
 mod leave;
 mod rate;
@@ -80,6 +81,7 @@ impl Api {
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/nodes/{name}", put(reports::put))
+        .route("/v1/nodes/{name}/history", get(history::get))
         .route("/v1/nodes/{name}/revoke", post(revoke::post))
         .route("/v1/join", post(join::post))
         .route("/v1/founder", post(founder::post))
@@ -108,7 +110,10 @@ async fn admit(
         return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
     }
     // At every request, not in the handshake: connections that are open do not outlive the revocation.
-    if api.pi.journal.look(|journal| journal.revoked.contains(&peer.key)) {
+    // The card names those that were revoked before it was made: a manager that is made anew has a new journal.
+    if api.pi.card.revoked.contains(&peer.key)
+        || api.pi.journal.look(|journal| journal.revoked.contains(&peer.key))
+    {
         tracing::warn!("{} at {} was revoked", peer.identity.to_uri(), peer.address);
         return problem(StatusCode::FORBIDDEN, "this node's certificate was revoked; it needs a new card");
     }
@@ -177,6 +182,7 @@ pub(crate) mod tests {
                 managers_run_tasks: false,
             },
             start: Start::Hook,
+            revoked: std::collections::BTreeSet::new(),
         }
     }
 

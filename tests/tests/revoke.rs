@@ -48,7 +48,8 @@ impl Scene {
         let socket = folder.path().join("docker.sock");
         let scene = Self { project, port, _folder: folder };
         let host = scene.host("red00", &manager);
-        let options = Options { state: agent::STATE.into(), docker_socket: socket, port };
+        let options =
+            Options { state: agent::STATE.into(), docker_socket: socket, listen: Ipv4Addr::LOCALHOST, port };
         // Lives as long as the test's process.
         std::thread::spawn(move || drop(runtime().block_on(agent::run(host, options))));
         let mut operator = scene.operator();
@@ -98,6 +99,7 @@ impl Scene {
                 managers_run_tasks: false,
             },
             start: Start::Hook,
+            revoked: Default::default(),
         }
     }
 

@@ -1,4 +1,5 @@
 //! Measurements that the project promises to keep.
 
+pub(crate) mod api;
 pub(crate) mod boot;
 pub(crate) mod build;

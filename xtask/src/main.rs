@@ -33,6 +33,8 @@ enum Bench {
     Build(bench::build::BuildOptions),
     /// One arm64 node from power-on to a swarm, against a shell script without an agent
     Boot(bench::boot::BootOptions),
+    /// The manager's API with many nodes at once, and with a crowd of strangers at its door
+    Api(bench::api::ApiOptions),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Test(args) => return suite::run(&args),
         Cli::Agent(args) => agents::run(&args)?,
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
+        Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,
         Cli::Bench(Bench::Boot(options)) => bench::boot::boot(&options)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -118,6 +118,22 @@ pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
     })
 }
 
+/// Reads some files of a root partition, of an image or a used card; `None` for one that is not there.
+pub fn read_files(
+    image: &File,
+    window: Window,
+    paths: &[&'static str],
+) -> Result<Vec<Option<Vec<u8>>>, RootError> {
+    let file = image.try_clone().map_err(RootError::Reopen)?;
+    let fs = Ext4::load(Box::new(Reader { file, window })).map_err(RootError::NotExt4)?;
+    let read = |path: &&'static str| match fs.read(*path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(Ext4Error::NotFound) => Ok(None),
+        Err(source) => Err(RootError::Read { path, source }),
+    };
+    paths.iter().map(read).collect()
+}
+
 /// A variable of os-release(5).
 fn value(os_release: &str, name: &str) -> Option<String> {
     let mut lines = os_release.lines().filter_map(|line| line.trim().split_once('='));

@@ -57,11 +57,17 @@ fn open(project: &Project) -> Result<Folder, PkiError> {
 
 fn read_keys(folder: &Folder, name: &Hostname) -> Result<Keys, PkiError> {
     let present = node::Files::read(Some(folder), name)?.key_id()?;
+    Ok(Keys { present, former: former(folder, Some(name))? })
+}
+
+/// The keys that were set aside, of one node or of all.
+pub(super) fn former(folder: &Folder, of: Option<&Hostname>) -> Result<BTreeSet<KeyId>, PkiError> {
     let mut former = BTreeSet::new();
     for file in folder.names(REVOKED)? {
-        // Host names have no dots.
         let is_certificate = file.strip_suffix(".pem").is_some_and(|stem| !stem.ends_with("-key"));
-        if !is_certificate || file.split_once('.').is_none_or(|(node, _)| node != name.as_str()) {
+        // Host names have no dots.
+        let is_of = |name: &Hostname| file.split_once('.').is_some_and(|(node, _)| node == name.as_str());
+        if !is_certificate || !of.is_none_or(is_of) {
             continue;
         }
         let path = format!("{REVOKED}/{file}");
@@ -74,5 +80,5 @@ fn read_keys(folder: &Folder, name: &Hostname) -> Result<Keys, PkiError> {
             former.insert(authority::certificate_key_id(&pem).map_err(damaged)?);
         }
     }
-    Ok(Keys { present, former })
+    Ok(former)
 }

@@ -1,9 +1,11 @@
 //! The files a card gets: what they are called and what is in them. Pure: the same input gives the same bytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use cluster::card::{self, Card, CardSecrets, CardUser, Planned, Start};
 use cluster::hook;
+use cluster::identity::Role;
 use cluster::spec::{Cluster, Node};
 
 use super::change::Showing;
@@ -121,6 +123,10 @@ fn card(common: Common<'_>, node: &Node) -> Card {
         docker: cluster.docker.clone(),
         swarm: cluster.swarm.clone(),
         start: common.image.release.start(),
+        revoked: match node.role {
+            Role::Manager => common.identities.revoked.clone(),
+            Role::Worker => BTreeSet::new(),
+        },
     }
 }
 

@@ -173,3 +173,18 @@ fn the_card_knows_a_day_that_is_past() {
     let image_made = 1_764_806_400; // 2025-12-04
     assert_eq!(payload.not_before, created.max(image_made));
 }
+
+#[test]
+fn only_a_managers_card_names_the_keys_that_were_revoked() {
+    let bench = bench(&Recipe::trixie());
+    let red01 = bench.project.cluster.nodes[1].name.clone();
+    shown(pki::open(&bench.project));
+    let stolen = shown(pki::keys(&bench.project, &red01)).present.unwrap();
+    shown(pki::set_aside(&bench.project, &red01));
+    let named = |node: usize| {
+        let built = bench.apply(&bench.card(node));
+        Card::from_json(&read_boot_file(&built, "swarm/card.json")).unwrap().revoked
+    };
+    assert_eq!(named(0), [stolen].into());
+    assert!(named(1).is_empty() && named(2).is_empty());
+}

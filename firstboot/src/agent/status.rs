@@ -6,16 +6,23 @@ use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cluster::history::{Event, Kind};
 use cluster::wire::{Facts, Mark, NodeError, Report, Stage};
 use tokio::sync::Notify;
+
+use super::log::Log;
 
 /// The report in the making.
 #[derive(Debug)]
 pub struct Status {
     report: Mutex<Report>,
+    /// What was said and met so far.
+    log: Mutex<Log>,
     clock_synced: AtomicBool,
     /// Wakes the reporter when there is news that should not wait.
     pub(crate) news: Notify,
+    /// Wakes whoever writes to the card: the stage changed, or the node gave up.
+    pub(crate) turn: Notify,
     /// Somebody has been told the present state: the manager, or the operator who read the board.
     told: Notify,
 }
@@ -34,8 +41,10 @@ impl Status {
         };
         Self {
             report: Mutex::new(report),
+            log: Mutex::new(Log::new(super::log::OWN)),
             clock_synced: AtomicBool::new(false),
             news: Notify::new(),
+            turn: Notify::new(),
             told: Notify::new(),
         }
     }
@@ -65,26 +74,44 @@ impl Status {
         if report.stage != stage {
             tracing::info!("stage {}", stage.as_str());
             report.stage = stage;
+            self.note(stage, Kind::Said, "this stage begins");
             self.news.notify_one();
+            self.turn.notify_one();
         }
     }
 
     /// Says what is being done. What kept the node from going on does no more.
     pub fn say(&self, word: &str) {
+        let word = without_tokens(word);
         let mut report = self.lock();
         report.error = None;
         if report.word != word {
             tracing::info!("{word}");
-            word.clone_into(&mut report.word);
+            self.note(report.stage, Kind::Said, &word);
+            report.word = word;
         }
     }
 
     /// Says what keeps the node from going on.
     pub fn fail(&self, message: String, permanent: bool) {
-        self.lock().error = Some(NodeError { message, permanent });
+        let message = without_tokens(&message);
+        let mut report = self.lock();
+        let kind = if permanent { Kind::GaveUp } else { Kind::Trouble };
+        self.note(report.stage, kind, &message);
+        report.error = Some(NodeError { message, permanent });
         if permanent {
             self.news.notify_one();
+            self.turn.notify_one();
         }
+    }
+
+    fn note(&self, stage: Stage, kind: Kind, text: &str) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).add(stage, kind, text);
+    }
+
+    /// What was said and met so far, oldest first; `now` is the clock's time in milliseconds since 1970.
+    pub fn events(&self, now: u64) -> Vec<Event> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).events(now)
     }
 
     /// The node's address, once known.
@@ -123,6 +150,18 @@ impl Status {
     }
 }
 
+/// A text without join tokens: what Docker says may quote what it was given.
+fn without_tokens(text: &str) -> String {
+    const START: &str = "SWMTKN-";
+    let mut parts = text.split(START);
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        clean.push_str("(token)");
+        clean.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '-'));
+    }
+    clean
+}
+
 /// An error with all its causes in one line, for the board and the log.
 pub fn chain(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -133,4 +172,20 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_docker_quotes_is_not_passed_on() {
+        let status = Status::new(Vec::new());
+        status.say("joining with SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1, and \"SWMTKN-1-x\"");
+        status.fail("invalid join token: SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1".to_owned(), false);
+        let report = status.report();
+        assert_eq!(report.word, "joining with (token), and \"(token)\"");
+        assert_eq!(report.error.unwrap().message, "invalid join token: (token)");
+        assert!(status.events(0).iter().all(|event| !event.text.contains("SWMTKN")));
+    }
 }

@@ -15,8 +15,6 @@ use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
 
-use super::reports::Heard;
-use super::twins::Starts;
 use super::{Api, Peer, operator_only};
 use crate::agent::clock_now;
 use crate::engine::{Engine, Node};
@@ -95,23 +93,23 @@ async fn ask_others(api: &Api) -> Vec<Told> {
 }
 
 /// Keeps the newer of two reports of a node.
-fn merge(heard: &mut HashMap<Hostname, Heard>, told: Told) {
+fn merge(heard: &mut HashMap<Hostname, (Report, Instant)>, told: Told) {
     // A clock that began later than that has nothing newer.
     let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return };
-    if heard.get(&told.name).is_none_or(|known| known.at < at) {
-        heard.insert(told.name, Heard { report: told.report, at, starts: Starts::default() });
+    if heard.get(&told.name).is_none_or(|(_, known)| *known < at) {
+        heard.insert(told.name, (told.report, at));
     }
 }
 
-fn row(planned: &Planned, heard: Option<Heard>, nodes: &[Node]) -> BoardNode {
-    let own_id = heard.as_ref().and_then(|heard| heard.report.swarm_node.as_deref());
+fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node]) -> BoardNode {
+    let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
     let swarm = entry(&planned.name, own_id, nodes);
     let last_heard_ms =
-        heard.as_ref().map(|heard| u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX));
+        heard.as_ref().map(|(_, at)| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
     BoardNode {
         name: planned.name.clone(),
         role: planned.role,
-        report: heard.map(Heard::shown),
+        report: heard.map(|(report, _)| report),
         last_heard_ms,
         swarm,
     }
@@ -140,12 +138,12 @@ fn is_member(planned: &Planned, report: Option<&Report>, nodes: &[Node]) -> bool
 }
 
 impl Api {
-    /// What was heard, this manager's own state included: that needs no network.
-    pub(super) fn heard(&self) -> HashMap<Hostname, Heard> {
-        let mut heard = self.lock_reports().clone();
-        let own = Heard { report: self.pi.report(), at: Instant::now(), starts: Starts::default() };
-        heard.insert(self.pi.card.node.clone(), own);
-        heard
+    /// What was heard and when, this manager's own state included: that needs no network.
+    pub(super) fn heard(&self) -> HashMap<Hostname, (Report, Instant)> {
+        let heard = self.lock_reports();
+        let shown = heard.iter().map(|(name, heard)| (name.clone(), (heard.shown(), heard.at)));
+        let own = (self.pi.card.node.clone(), (self.pi.report(), Instant::now()));
+        shown.chain([own]).collect()
     }
 
     /// Where the nodes that report to this manager say that they are.
@@ -204,7 +202,7 @@ mod tests {
         let mut heard = HashMap::new();
         for (word, age_ms, kept) in [("old", 900, "old"), ("new", 10, "new"), ("older", 990, "new")] {
             merge(&mut heard, told(word, age_ms));
-            assert_eq!(heard[&name].report.word, kept);
+            assert_eq!(heard[&name].0.word, kept);
         }
     }
 

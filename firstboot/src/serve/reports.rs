@@ -13,20 +13,22 @@ use cluster::name::Hostname;
 use cluster::wire::{NodeError, Report, ReportReply, Told, Want};
 
 use super::twins::Starts;
-use super::{Api, Peer, board, problem};
+use super::{Api, Peer, board, history, problem};
 use crate::agent::clock_now;
+use crate::agent::log::{HEARD, Log};
 
 /// Longest sentence that is kept, in characters.
 const SENTENCE: usize = 1000;
 /// Most marks that are kept: there are fewer stages.
 const MARKS: usize = 16;
 
-/// A report and when it came, by the monotonic clock.
-#[derive(Debug, Clone)]
+/// A report and when it came, by the monotonic clock, and what came before it.
+#[derive(Debug)]
 pub(super) struct Heard {
     pub(super) report: Report,
     pub(super) at: Instant,
     pub(super) starts: Starts,
+    pub(super) log: Log,
 }
 
 pub(super) async fn put(
@@ -60,9 +62,13 @@ pub(super) async fn put(
 
 impl Api {
     fn hear(&self, name: Hostname, report: Report) {
+        let mut reports = self.lock_reports();
+        let (before, mut log, mut starts) = match reports.remove(&name) {
+            Some(Heard { report, log, starts, .. }) => (Some(report), log, starts),
+            None => (None, Log::new(HEARD), Starts::default()),
+        };
+        history::add(&mut log, before.as_ref(), &report);
         let now = Instant::now();
-        let mut heard = self.lock_reports();
-        let mut starts = heard.get(&name).map(|last| last.starts.clone()).unwrap_or_default();
         if let Some(boot) = &report.facts.boot {
             let were_two = starts.are_two(now);
             starts.note(boot, now);
@@ -70,14 +76,14 @@ impl Api {
                 tracing::warn!("two machines report as {name}");
             }
         }
-        heard.insert(name, Heard { report, at: now, starts });
+        reports.insert(name, Heard { report, at: now, log, starts });
     }
 }
 
 impl Heard {
     /// The report as it is shown: what its node cannot know of itself comes first.
-    pub(super) fn shown(self) -> Report {
-        let mut report = self.report;
+    pub(super) fn shown(&self) -> Report {
+        let mut report = self.report.clone();
         if self.starts.are_two(Instant::now()) {
             let serial = report.facts.serial.as_deref().unwrap_or("unknown");
             let message = format!(
@@ -95,10 +101,10 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
     if !matches!(peer.identity.holder, Holder::Node { role: Role::Manager, .. }) {
         return problem(StatusCode::FORBIDDEN, "only managers exchange what they have heard");
     }
-    let told = api.heard().into_iter().map(|(name, heard)| Told {
+    let told = api.heard().into_iter().map(|(name, (report, at))| Told {
         name,
-        age_ms: u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX),
-        report: heard.shown(),
+        report,
+        age_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     Json(told.collect::<Vec<_>>()).into_response()
 }

@@ -10,10 +10,14 @@
 mod api;
 mod engine;
 mod forming;
+mod fuzz;
 mod hostile;
 mod identity;
 mod impostors;
 mod installing;
 mod managers;
+#[path = "../../../cluster/tests/fuzz/mutate.rs"]
+mod mutate;
 mod revoking;
+mod telling;
 mod world;

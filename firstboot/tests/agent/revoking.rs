@@ -89,6 +89,17 @@ async fn a_revoked_nodes_new_card_needs_no_open_window() {
 }
 
 #[tokio::test]
+async fn a_manager_that_is_made_anew_knows_from_its_card_who_is_revoked() {
+    let mut world = World::new(&["red01"]);
+    let (stolen, fresh) = (world.ca.node("worker", "red01"), world.ca.node("worker", "red01"));
+    world.revoked = BTreeSet::from([stolen.key_id()]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    assert_eq!(world.status(&stolen, Method::POST, "/v1/join").await, 403);
+    assert_eq!(world.status(&fresh, Method::POST, "/v1/join").await, 503, "no swarm yet");
+}
+
+#[tokio::test]
 async fn only_the_operator_revokes_and_never_the_manager_it_asks() {
     let world = World::new(&["red01", "red02"]);
     let _all = formed(&world).await;

@@ -1,6 +1,6 @@
 //! A cluster on loopback: manager red00 and workers, each with a machine in memory and an engine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
 use cluster::identity::Role;
-use cluster::name::{ClusterId, ClusterName, Hostname, UserName};
+use cluster::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
 use cluster::wire::Board;
 use firstboot::agent::{self, AgentError, Options};
 use firstboot::host::Program;
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) managers: Vec<&'static str>,
     pub(crate) workers: Vec<&'static str>,
     pub(crate) join_window_seconds: u64,
+    /// Keys that the cards name.
+    pub(crate) revoked: BTreeSet<KeyId>,
 }
 
 /// One node, running.
@@ -59,6 +61,7 @@ impl World {
             managers: vec!["red00"],
             workers: workers.to_vec(),
             join_window_seconds: 3600,
+            revoked: BTreeSet::new(),
         }
     }
 
@@ -94,6 +97,7 @@ impl World {
                 managers_run_tasks: false,
             },
             start: Start::Hook,
+            revoked: self.revoked.clone(),
         }
     }
 
@@ -130,10 +134,22 @@ impl World {
         journal: Option<&str>,
         engine: Arc<Engine>,
     ) -> Pi {
+        self.start(self.files(name, pair, journal), engine)
+    }
+
+    /// A node with these files and a new engine.
+    pub(crate) fn switch_on_files(&self, name: &str, files: Files) -> Pi {
+        self.start(files, Engine::new(self.folder.path(), name, &self.swarm))
+    }
+
+    fn start(&self, files: Files, engine: Arc<Engine>) -> Pi {
         let power = Arc::<Power>::default();
         let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
-        let files = self.files(name, pair, journal);
-        let address = self.address(name);
+        let card = match files.get(&PathBuf::from(agent::STATE).join("card.json")) {
+            Some(Node::File { bytes, .. }) => serde_json::from_slice::<Card>(bytes).ok(),
+            _ => None,
+        };
+        let address = card.map_or(Ipv4Addr::LOCALHOST, |card| self.address(card.node.as_str()));
         let play = move |program: &Program, files: &mut Files| {
             let output = String::from_utf8(play(program, files)?).unwrap();
             Ok(output.replace("127.0.0.1", &address.to_string()).into_bytes())

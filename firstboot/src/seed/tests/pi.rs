@@ -58,6 +58,7 @@ pub(in crate::seed) fn card() -> Card {
             managers_run_tasks: false,
         },
         start: Start::Hook,
+        revoked: std::collections::BTreeSet::new(),
     }
 }
 

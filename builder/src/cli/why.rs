@@ -1,0 +1,178 @@
+//! `builder why`: what a node went through and what to do about it, from its manager or from its card.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use cluster::history::Event;
+use cluster::identity::Role;
+use cluster::wire::BoardNode;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::cli::Globals;
+use crate::cli::status::view::is_ready;
+use crate::error::{Failure, Kind};
+use crate::project::{self, Project};
+use crate::remote::{Address, Manager, printable};
+use crate::why::card::{self, Evidence};
+use crate::why::{Case, Seen, advice};
+use crate::{pki, plan};
+
+/// Events that are shown to a person.
+const SHOWN: usize = 20;
+
+/// Tell why a node is not ready, and what to do
+///
+/// Asks the manager; with --card reads the node's own card, which also works
+/// when the node never reached anybody.
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// The node
+    #[arg(value_name = "NODE")]
+    node: String,
+    /// The node's card in a reader, such as /dev/sdb, or its image; it is only read
+    #[arg(long, value_name = "DEVICE", conflicts_with = "manager")]
+    card: Option<PathBuf>,
+    /// Where the manager is: an address or a name, and a port if not 8377
+    ///
+    /// Without it: the address in the cluster file, the last one that was good, mDNS, the name server.
+    #[arg(long, value_name = "ADDRESS")]
+    manager: Option<Address>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+enum WhyError {
+    #[error("name one node, not {0}")]
+    NotOne(String),
+    #[error("this is the card of {found}, not of {wanted}")]
+    OtherCard { found: String, wanted: String },
+    #[error("the manager does not plan {0}")]
+    Unplanned(String),
+    #[error("cannot print the answer")]
+    Print(#[source] io::Error),
+    #[error("cannot make JSON of the answer")]
+    Json(#[source] serde_json::Error),
+}
+
+impl From<WhyError> for Failure {
+    fn from(error: WhyError) -> Self {
+        let (kind, hint) = match &error {
+            WhyError::NotOne(_) => (Kind::Usage, "such as: builder why red03".to_owned()),
+            WhyError::OtherCard { found, .. } => (Kind::Usage, format!("builder why {found} --card DEVICE")),
+            WhyError::Unplanned(_) => {
+                (Kind::Failed, "make the manager's card again with the present cluster file".to_owned())
+            }
+            WhyError::Print(_) | WhyError::Json(_) => return Self::new(Kind::Failed, error),
+        };
+        Self::new(kind, error).hint(hint)
+    }
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: &WhyArgs) -> Result<(), Failure> {
+    let project = project::load(&globals.file)?;
+    why(&project, args, globals.json, &mut io::stdout())
+}
+
+/// The answer, for programs.
+#[derive(Serialize)]
+struct Json<'a> {
+    node: &'a str,
+    stage: Option<cluster::wire::Stage>,
+    trouble: Option<&'a str>,
+    gave_up: bool,
+    events: &'a [Event],
+    advice: &'a str,
+}
+
+/// Looks, and tells.
+///
+/// # Errors
+/// [`Kind::Usage`] for a node that is not planned or another's card, [`Kind::Unreachable`] when the manager does not
+/// answer.
+pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let chosen = plan::select(&project.cluster, std::slice::from_ref(&args.node))?;
+    let [node] = chosen.as_slice() else { return Err(WhyError::NotOne(args.node.clone()).into()) };
+    let (case, events, seen) = match &args.card {
+        Some(path) => {
+            let evidence = card::read(path)?;
+            if evidence.card.node != *node {
+                let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
+                return Err(WhyError::OtherCard { found, wanted }.into());
+            }
+            (evidence.case(), evidence.events.clone(), from_card(&evidence))
+        }
+        None => {
+            let identities = pki::existing(project)?;
+            let mut manager = Manager::new(project, &identities, args.manager.clone())?;
+            let board = manager.board()?;
+            let found = board.nodes.into_iter().find(|found| found.name == *node);
+            let found = found.ok_or_else(|| WhyError::Unplanned(node.to_string()))?;
+            let events = manager.history(node)?.events;
+            (case(&found, project), events, from_board(&found))
+        }
+    };
+    let advice = advice(&case);
+    let text = if json {
+        let answer = Json {
+            node: &case.node,
+            stage: case.stage,
+            trouble: case.trouble.as_ref().map(|(message, _)| message.as_str()),
+            gave_up: case.trouble.as_ref().is_some_and(|(_, gave_up)| *gave_up),
+            events: &events,
+            advice: &advice,
+        };
+        serde_json::to_string(&answer).map_err(WhyError::Json)? + "\n"
+    } else {
+        let skipped = events.len().saturating_sub(SHOWN);
+        let lines = events.iter().skip(skipped).map(|event| format!("  {}\n", printable(&event.to_string())));
+        let log: String = lines.collect();
+        let log = if log.is_empty() { log } else { format!("\nlast events:\n{log}") };
+        format!("{seen}{log}\nwhat to do: {}\n", printable(&advice))
+    };
+    out.write_all(text.as_bytes()).map_err(|error| WhyError::Print(error).into())
+}
+
+fn case(node: &BoardNode, project: &Project) -> Case {
+    let manager = project.cluster.nodes.iter().find(|planned| planned.role == Role::Manager);
+    let manager = manager.filter(|manager| manager.name != node.name);
+    let report = node.report.as_ref();
+    Case {
+        node: node.name.to_string(),
+        cluster: project.cluster.name.to_string(),
+        manager: manager.map(|manager| manager.name.to_string()),
+        seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
+        stage: report.map(|report| report.stage),
+        trouble: report
+            .and_then(|report| report.error.as_ref())
+            .map(|error| (error.message.clone(), error.permanent)),
+    }
+}
+
+fn from_board(node: &BoardNode) -> String {
+    let mut text = format!("{}, {}, as its manager knows it\n", node.name, node.role.as_str());
+    let Some(report) = &node.report else { return text + "it was never heard from\n" };
+    let silent = node.last_heard_ms.unwrap_or_default() / 1000;
+    text.push_str(&format!("stage {}: {}\n", report.stage.as_str(), printable(&report.word)));
+    if let Some(error) = &report.error {
+        let so = if error.permanent { "has given up" } else { "trying again" };
+        text.push_str(&format!("{so}: {}\n", printable(&error.message)));
+    }
+    let swarm = node.swarm.as_ref().map_or("no entry", |entry| &entry.state);
+    text.push_str(&format!("last heard {silent} s ago; in the manager's node list: {}\n", printable(swarm)));
+    text
+}
+
+fn from_card(evidence: &Evidence) -> String {
+    let mut text = format!("{}, {}, as its card has it\n", evidence.card.node, evidence.card.role.as_str());
+    for line in evidence.status.iter().flat_map(|status| status.lines()) {
+        text.push_str(&format!("  {}\n", printable(line)));
+    }
+    if let Some(problem) = &evidence.root_problem {
+        text.push_str(&format!("the root partition tells nothing: {}\n", printable(problem)));
+    }
+    text
+}

@@ -1,0 +1,122 @@
+//! Damage done to good inputs: bytes flipped, cut, doubled, and words put in that parsers are known to stumble over.
+//!
+//! The damage follows from a seed, which is printed: `FUZZ_SEED` repeats a run, `FUZZ_CASES` makes it longer.
+
+use std::fs;
+use std::path::Path;
+
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+
+/// What parsers stumble over.
+const WORDS: [&[u8]; 24] = [
+    b"\0",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\r\n",
+    b"\r\n\r\n",
+    b"\"",
+    b"\\",
+    b"\\u0000",
+    b"\\ud800",
+    b"{",
+    b"}",
+    b"[[[[[[[[",
+    b"null",
+    b"true",
+    b"-1",
+    b"1e999",
+    b"18446744073709551616",
+    b"99999999999999999999999999",
+    b"../../",
+    b"%00",
+    b"%2e%2e%2f",
+    b"\xe2\x80\xae",
+    b":",
+    b",",
+];
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(Index, u8),
+    Cut(Index, Index),
+    Double(Index, Index),
+    Insert(Index, &'static [u8]),
+    End(Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let place = any::<Index>;
+    prop_oneof![
+        (place(), any::<u8>()).prop_map(|(at, bits)| Damage::Flip(at, bits)),
+        (place(), place()).prop_map(|(from, to)| Damage::Cut(from, to)),
+        (place(), place()).prop_map(|(from, to)| Damage::Double(from, to)),
+        (place(), select(&WORDS)).prop_map(|(at, word)| Damage::Insert(at, word)),
+        place().prop_map(Damage::End),
+    ]
+}
+
+fn apply(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
+    for damage in damages {
+        let place = |index: &Index| index.index(bytes.len() + 1);
+        let range = |from, to| place(from).min(place(to))..place(from).max(place(to));
+        match damage {
+            Damage::Flip(at, bits) => {
+                let at = place(at);
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= bits;
+                }
+            }
+            Damage::Cut(from, to) => drop(bytes.drain(range(from, to))),
+            Damage::Double(from, to) => {
+                // Not without end: eight doublings of everything are enough.
+                let part = bytes[range(from, to)].to_vec();
+                let at = place(to);
+                bytes.splice(at..at, part);
+            }
+            Damage::Insert(at, word) => {
+                let at = place(at);
+                bytes.splice(at..at, word.iter().copied());
+            }
+            Damage::End(at) => bytes.truncate(place(at)),
+        }
+    }
+    bytes
+}
+
+/// Every file of a folder of the corpus.
+pub(crate) fn corpus(folder: &Path) -> Vec<Vec<u8>> {
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty(), "{} is empty", folder.display());
+    files.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Gives damaged files of a folder to a check, which must come to an end and fail never. What failed is shown, as small
+/// as it can be made.
+#[expect(
+    clippy::print_stdout,
+    reason = "a test's output is shown when it fails, and the seed is what repeats it"
+)]
+pub(crate) fn each_damaged(folder: &Path, cases: u32, check: impl Fn(&[u8])) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("FUZZ_SEED").unwrap_or(20_261_122);
+    let cases = number("FUZZ_CASES").and_then(|cases| u32::try_from(cases).ok()).unwrap_or(cases);
+    println!("FUZZ_SEED={seed} FUZZ_CASES={cases} on {}", folder.display());
+    let files = corpus(folder);
+    for good in &files {
+        check(good);
+    }
+    let config =
+        Config { cases, rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..Config::default() };
+    let damaged =
+        (select(files), prop::collection::vec(damage(), 1..8)).prop_map(|(good, how)| apply(good, &how));
+    let result = TestRunner::new(config).run(&damaged, |bytes| {
+        check(&bytes);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("FUZZ_SEED={seed}: {failure}");
+    }
+}
