@@ -112,6 +112,8 @@ pub struct Facts {
     pub disk_free_bytes: Option<u64>,
     /// Docker Engine's version.
     pub engine: Option<String>,
+    /// Whether the clock was set from the network; not said before that is settled.
+    pub clock_synced: Option<bool>,
 }
 
 /// The answer to a report.

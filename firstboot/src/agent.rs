@@ -137,7 +137,11 @@ impl Pi {
     /// The report, with the facts of this moment.
     pub(crate) fn report(&self) -> Report {
         let facts = facts::read(self.host.as_ref());
-        self.status.change(|report| report.facts = Facts { engine: report.facts.engine.take(), ..facts });
+        let synced = self.status.is_clock_synced();
+        let clock_synced = (synced || self.status.stage() > Stage::Clock).then_some(synced);
+        self.status.change(|report| {
+            report.facts = Facts { engine: report.facts.engine.take(), clock_synced, ..facts };
+        });
         self.status.report()
     }
 
@@ -230,10 +234,10 @@ async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
     let local = drive(&Network::new(Arc::clone(pi)), &pi.status).await?;
     settle_address(pi, local);
     pi.mark(Stage::Network);
-    drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
+    let synced = drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
     pi.mark(Stage::Clock);
     if pi.card.role == Role::Manager {
-        open_window(pi);
+        open_window(pi, synced);
     }
     if pi.journal.get().left {
         return stay_out(pi, local).await;
@@ -252,11 +256,15 @@ fn settle_address(pi: &Pi, local: Local) {
     pi.status.news.notify_one();
 }
 
-/// The join window counts from the first moment with a believable clock.
-fn open_window(pi: &Pi) {
+/// The join window counts from the first moment with a believable clock. Counted from the card's floor, it begins anew with
+/// network time, which may be years later: else it would be over before anybody could join.
+fn open_window(pi: &Pi, synced: bool) {
     let now = facts::unix_ms(pi.host.as_ref()) / 1000;
     if let Err(error) = pi.journal.settle(|journal| {
-        journal.window_opened.get_or_insert(now);
+        if journal.window_opened.is_none() || (synced && !journal.window_is_sure) {
+            journal.window_opened = Some(now);
+        }
+        journal.window_is_sure |= synced;
     }) {
         tracing::warn!("{}", chain(&error));
     }
@@ -284,7 +292,7 @@ async fn beat(
     loop {
         sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
         if pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave) {
-            leave_for_good(pi, local.ip).await;
+            leave_for_good(pi).await;
             return stay_out(pi, local).await;
         }
         let now = drive_quietly(pi, local).await;

@@ -16,6 +16,7 @@ pub(super) fn read(host: &dyn Host) -> Facts {
         memory_bytes: text(host, "/proc/meminfo").as_deref().and_then(memory),
         disk_free_bytes: rustix::fs::statvfs("/").ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)),
         engine: None,
+        clock_synced: None,
     }
 }
 

@@ -32,26 +32,27 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             && let Ok(synced) = pi.blocking(clock::is_synced).await
         {
             pi.status.set_clock_synced(synced);
+            if synced {
+                super::open_window(&pi, synced);
+            }
         }
         let mut pause = BUSY;
-        // Not a manager yet, or the engine restarts: later.
-        if let Ok(nodes) = pi.engine.nodes().await {
-            if pi.journal.get().dissolved {
-                let since = *dissolving.get_or_insert_with(Instant::now);
+        if pi.journal.get().dissolved {
+            let since = *dissolving.get_or_insert_with(Instant::now);
+            if let Ok(nodes) = pi.engine.nodes().await {
                 let empty = nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready());
-                if (empty || since.elapsed() > LAST)
-                    && let Some(address) = pi.status.address()
-                {
-                    leave_for_good(&pi, address).await;
+                if empty || since.elapsed() > LAST {
+                    leave_for_good(&pi).await;
                 }
-            } else {
-                remember_joined(&pi, &nodes);
-                if let Err(error) = tidy(&pi.engine, &pi.card, &nodes).await {
-                    tracing::warn!("{}", chain(&error));
-                }
-                if api.board().await.formed {
-                    pause = CALM;
-                }
+            }
+        // Not a manager yet, or the engine restarts: later.
+        } else if let Ok(nodes) = pi.engine.nodes().await {
+            remember_joined(&pi, &nodes);
+            if let Err(error) = tidy(&pi.engine, &pi.card, &nodes).await {
+                tracing::warn!("{}", chain(&error));
+            }
+            if api.board().await.formed {
+                pause = CALM;
             }
         }
         sleep(pause).await;

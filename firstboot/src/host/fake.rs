@@ -51,13 +51,29 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub struct Power {
     fault: Option<Fault>,
+    overlooked: Option<fn(&str) -> bool>,
     log: Mutex<Vec<String>>,
+}
+
+/// What an effect comes upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    Good,
+    Fault,
+    /// It goes right now.
+    Going,
+    Gone,
 }
 
 impl Power {
     /// Power with a fault to come.
     pub fn with(fault: Fault) -> Arc<Self> {
-        Arc::new(Self { fault: Some(fault), log: Mutex::default() })
+        Arc::new(Self { fault: Some(fault), ..Self::default() })
+    }
+
+    /// Power that does not count some effects, such as programs that only look: how often they run is chance.
+    pub fn overlooking(fault: Option<Fault>, overlooked: fn(&str) -> bool) -> Arc<Self> {
+        Arc::new(Self { fault, overlooked: Some(overlooked), log: Mutex::default() })
     }
 
     /// The effects so far, in words, the one that met the fault included.
@@ -70,18 +86,35 @@ impl Power {
         matches!(self.fault, Some(Fault::DieAt(at)) if lock(&self.log).len() > at)
     }
 
-    /// Counts an effect; an error is what happens instead of it.
-    fn spend(&self, effect: String) -> Result<(), Error> {
+    /// Counts an effect; an error is what happens instead of it. For machines this module does not play, too.
+    pub fn spend(&self, effect: &str) -> Result<(), Error> {
+        self.supply(effect).into_result()
+    }
+
+    fn supply(&self, effect: &str) -> Supply {
         if self.is_gone() {
-            return Err(power_is_gone());
+            return Supply::Gone;
+        }
+        if self.overlooked.is_some_and(|overlooked| overlooked(effect)) {
+            return Supply::Good;
         }
         let mut log = lock(&self.log);
         let number = log.len();
-        log.push(effect);
+        log.push(effect.to_owned());
         match self.fault {
-            Some(Fault::FailAt(at)) if at == number => Err(Error::other("a fault put here by the test")),
-            Some(Fault::DieAt(at)) if at == number => Err(power_is_gone()),
-            _ => Ok(()),
+            Some(Fault::FailAt(at)) if at == number => Supply::Fault,
+            Some(Fault::DieAt(at)) if at == number => Supply::Going,
+            _ => Supply::Good,
+        }
+    }
+}
+
+impl Supply {
+    fn into_result(self) -> Result<(), Error> {
+        match self {
+            Self::Good => Ok(()),
+            Self::Fault => Err(Error::other("a fault put here by the test")),
+            Self::Going | Self::Gone => Err(Error::other("the power is gone")),
         }
     }
 }
@@ -95,6 +128,7 @@ pub struct FakeHost {
     files: Mutex<Files>,
     clock: Mutex<SystemTime>,
     player: Box<Player>,
+    torn: Box<Player>,
 }
 
 impl fmt::Debug for FakeHost {
@@ -107,7 +141,9 @@ impl FakeHost {
     /// A machine with these files on its disk and this time on its clock, and without any program.
     pub fn new(power: Arc<Power>, files: Files, clock: SystemTime) -> Self {
         let player = |program: &Program, _: &mut Files| Err(format!("{} is not installed", program.name));
-        Self { power, files: Mutex::new(files), clock: Mutex::new(clock), player: Box::new(player) }
+        let torn = |_: &Program, _: &mut Files| Ok(Vec::new());
+        let (files, clock) = (Mutex::new(files), Mutex::new(clock));
+        Self { power, files, clock, player: Box::new(player), torn: Box::new(torn) }
     }
 
     /// Gives it programs.
@@ -120,13 +156,28 @@ impl FakeHost {
         self
     }
 
+    /// Says what programs leave behind that lose their power half way.
+    #[must_use]
+    pub fn with_torn_programs(
+        mut self,
+        torn: impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.torn = Box::new(torn);
+        self
+    }
+
+    /// What somebody else puts on the disk.
+    pub fn place(&self, path: impl Into<PathBuf>, node: Node) {
+        lock(&self.files).insert(path.into(), node);
+    }
+
     /// The disk as it is now.
     pub fn files(&self) -> Files {
         lock(&self.files).clone()
     }
 
     fn spend(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
-        self.power.spend(format!("{verb} {}", path.display())).map_err(file_error(verb, path))
+        self.power.spend(&format!("{verb} {}", path.display())).map_err(file_error(verb, path))
     }
 
     fn check_parent(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
@@ -140,7 +191,7 @@ impl FakeHost {
 impl Host for FakeHost {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         if self.power.is_gone() {
-            return Err(file_error("read", path)(power_is_gone()));
+            Supply::Gone.into_result().map_err(file_error("read", path))?;
         }
         match lock(&self.files).get(path) {
             Some(Node::File { bytes, .. }) => Ok(Some(bytes.clone())),
@@ -212,7 +263,11 @@ impl Host for FakeHost {
             status: "exit status: 1".into(),
             stderr,
         };
-        self.power.spend(format!("run {}", program.line())).map_err(|error| exit(error.to_string()))?;
+        let supply = self.power.supply(&format!("run {}", program.line()));
+        if supply == Supply::Going {
+            (self.torn)(program, &mut lock(&self.files)).map_err(exit)?;
+        }
+        supply.into_result().map_err(|error| exit(error.to_string()))?;
         (self.player)(program, &mut lock(&self.files)).map_err(exit)
     }
 
@@ -221,16 +276,12 @@ impl Host for FakeHost {
     }
 
     fn set_clock(&self, to: SystemTime) -> Result<(), HostError> {
-        self.power.spend("set the clock".to_owned()).map_err(HostError::Clock)?;
+        self.power.spend("set the clock").map_err(HostError::Clock)?;
         *lock(&self.clock) = to;
         Ok(())
     }
 
     fn sync(&self) {}
-}
-
-fn power_is_gone() -> Error {
-    Error::other("the power is gone")
 }
 
 fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(Error) -> HostError {

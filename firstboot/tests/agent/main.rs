@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod clock;
 mod engine;
 mod forming;
 mod identity;

@@ -31,6 +31,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) entry: Option<&'a SwarmEntry>,
     /// Whether this node started a swarm before.
     pub(crate) init: Progress,
+    /// Whether Swarm's certificate of this node is past its time, by this node's clock.
+    pub(crate) expired: bool,
     /// This node's address.
     pub(crate) address: Ipv4Addr,
     /// Where the manager answered last.
@@ -69,8 +71,8 @@ pub(crate) enum Move {
     Wait(String),
     /// Start the swarm.
     Init,
-    /// Start it anew from its own state, with this node's new address.
-    Announce,
+    /// Start it anew from its own state, with this node's new address and new certificates.
+    Announce(String),
     /// Ask for a token and join.
     Join,
     /// Ask for a token; if it is given, leave and join.
@@ -108,6 +110,11 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Pending => Move::Leave("joining took too long".to_owned()),
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
+        Condition::Broken if outlook.founder && outlook.expired => Move::Stop(
+            "Swarm's certificates expired before Docker was started, and it cannot renew them; to start a new swarm, \
+             type: sudo docker swarm leave --force; sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot"
+                .to_owned(),
+        ),
         Condition::Broken if outlook.founder => {
             Move::Stop(format!("Docker's swarm does not work: {}", info.error))
         }
@@ -119,6 +126,10 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Ready => Move::Done(info.node_id.clone()),
         Condition::Down if lasted > DOWN && !knows_manager(outlook) => {
             Move::Rejoin("the manager has another address and counts this node as down".to_owned())
+        }
+        // Its engine renews in time, unless the clock made a leap. Alone it does not get in again.
+        Condition::Down | Condition::Missing if outlook.expired => {
+            Move::Rejoin("this node's Swarm certificate has expired".to_owned())
         }
         Condition::Missing if lasted > MISSING => {
             Move::Rejoin("the manager does not list this node".to_owned())
@@ -147,15 +158,21 @@ fn start(init: Progress) -> Move {
 
 fn founder(outlook: &Outlook<'_>, condition: Condition) -> Move {
     let info = outlook.info;
+    let is_alone = matches!(info.managers, Some(0 | 1) | None);
     // A manager goes on announcing an address it has lost, and says that all is well.
     if info.node_addr != outlook.address.to_string() {
-        return match info.managers {
-            Some(0 | 1) | None => Move::Announce,
-            Some(_) => Move::Stop(format!(
+        return if is_alone {
+            Move::Announce("announcing the new address".to_owned())
+        } else {
+            Move::Stop(format!(
                 "this manager's address changed from {} to {}; with several managers it has to be given back",
                 info.node_addr, outlook.address
-            )),
+            ))
         };
+    }
+    // The clock made a leap, from the card's floor to network time. Of several managers, the others renew.
+    if outlook.expired && is_alone {
+        return Move::Announce("Swarm's certificates have expired: renewing them".to_owned());
     }
     match condition {
         Condition::Ready => Move::Done(info.node_id.clone()),
@@ -183,6 +200,7 @@ mod tests {
         info: SwarmInfo,
         entry: Option<SwarmEntry>,
         init: Progress,
+        expired: bool,
         seconds: u64,
     }
 
@@ -195,7 +213,7 @@ mod tests {
             remote_managers: vec![Peer { addr: format!("{MANAGER}:2377") }],
             ..SwarmInfo::default()
         };
-        Case { role: Role::Worker, info, entry: None, init: Progress::Never, seconds: 0 }
+        Case { role: Role::Worker, info, entry: None, init: Progress::Never, expired: false, seconds: 0 }
     }
 
     fn founder(state: LocalState, init: Progress) -> Case {
@@ -224,6 +242,7 @@ mod tests {
             info: &case.info,
             entry: case.entry.as_ref(),
             init: case.init,
+            expired: case.expired,
             address: OURS,
             manager: Some(MANAGER),
         };
@@ -298,9 +317,30 @@ mod tests {
         let mut case =
             Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
         case.info.node_addr = "10.0.0.77".into();
-        assert_eq!(moved(&case), Move::Announce);
+        assert!(matches!(moved(&case), Move::Announce(_)));
         case.info.managers = Some(3);
         assert!(matches!(moved(&case), Move::Stop(_)));
+    }
+
+    #[test]
+    fn certificates_that_a_leap_of_the_clock_outdated_are_renewed_while_docker_still_runs() {
+        let expired = |case| Case { expired: true, ..case };
+        let leads =
+            || Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
+        assert!(matches!(moved(&expired(leads())), Move::Announce(_)));
+        let mut one_of_three = expired(leads());
+        one_of_three.info.managers = Some(3);
+        assert_eq!(moved(&one_of_three), Move::Done("me".into()));
+        // A restarted Docker refuses to begin anew from what it has; a second swarm would not be ours to start.
+        let late = expired(Case { seconds: 70, ..founder(LocalState::Error, Progress::Completed) });
+        assert!(matches!(moved(&late), Move::Stop(why) if why.contains("docker swarm leave --force")));
+    }
+
+    #[test]
+    fn a_worker_with_an_expired_certificate_joins_anew_once_it_is_missed() {
+        let case = |state| Case { entry: entry("me", state), expired: true, ..worker(LocalState::Active) };
+        assert_eq!(moved(&case("ready")), Move::Done("me".into()));
+        assert!(matches!(moved(&case("down")), Move::Rejoin(_)));
     }
 
     #[test]
