@@ -239,12 +239,19 @@ async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
     if pi.card.role == Role::Manager {
         open_window(pi, synced);
     }
-    if pi.journal.get().left {
+    if is_out(pi) {
         return stay_out(pi, local).await;
     }
     let docker = Docker::new(Arc::clone(pi), local);
     let member = Member::new(Arc::clone(pi), local);
-    join(pi, &docker, &member).await?;
+    tokio::select! {
+        joined = join(pi, &docker, &member) => joined?,
+        // The power may have gone between leaving as told and remembering it.
+        () = dismissed(pi) => {
+            leave_for_good(pi).await;
+            return stay_out(pi, local).await;
+        }
+    }
     // The rest of the installation, if any, while the node is at work already.
     let (_, beating) = tokio::join!(docker.finish(), beat(pi, local, &docker, member));
     beating
@@ -270,6 +277,24 @@ fn open_window(pi: &Pi, synced: bool) {
     }
 }
 
+/// Whether this node is to be in no swarm any more. A manager that was told so goes last, which is housekeeping's affair.
+fn is_out(pi: &Pi) -> bool {
+    let journal = pi.journal.get();
+    journal.left || journal.dissolved
+}
+
+/// Waits until a former member is told to leave. One that never was a member asks on: the manager may be made anew.
+async fn dismissed(pi: &Pi) {
+    let was_member = || pi.status.report().marks.iter().any(|mark| mark.stage == Stage::Swarm);
+    while !(was_member() && is_told_to_leave(pi)) {
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn is_told_to_leave(pi: &Pi) -> bool {
+    pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave)
+}
+
 /// Docker, then the swarm, until the manager's list calls this node ready.
 async fn join(pi: &Arc<Pi>, docker: &Docker, member: &Member) -> Result<(), StepError> {
     let version = drive(docker, &pi.status).await?;
@@ -291,8 +316,10 @@ async fn beat(
 ) -> Result<std::convert::Infallible, StepError> {
     loop {
         sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
-        if pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave) {
+        if is_told_to_leave(pi) {
             leave_for_good(pi).await;
+        }
+        if is_out(pi) {
             return stay_out(pi, local).await;
         }
         let now = drive_quietly(pi, local).await;
@@ -326,7 +353,9 @@ async fn drive_quietly(pi: &Arc<Pi>, last: Local) -> Local {
 /// Out of the swarm, but still on the board.
 async fn stay_out(pi: &Arc<Pi>, local: Local) -> Result<std::convert::Infallible, StepError> {
     pi.status.enter(Stage::Swarm);
-    pi.status.say("left the swarm as told");
+    if pi.journal.get().left {
+        pi.status.say("left the swarm as told");
+    }
     settle_address(pi, local);
     std::future::pending().await
 }

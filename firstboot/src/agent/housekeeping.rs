@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::Pi;
 use super::status::chain;
-use crate::engine::{Engine, EngineError, Node, Refusal};
+use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
 use crate::serve::Api;
 use crate::steps::clock;
 use crate::steps::swarm::leave_for_good;
@@ -39,12 +39,7 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
         let mut pause = BUSY;
         if pi.journal.get().dissolved {
             let since = *dissolving.get_or_insert_with(Instant::now);
-            if let Ok(nodes) = pi.engine.nodes().await {
-                let empty = nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready());
-                if empty || since.elapsed() > LAST {
-                    leave_for_good(&pi).await;
-                }
-            }
+            dissolve(&pi, since.elapsed() > LAST).await;
         // Not a manager yet, or the engine restarts: later.
         } else if let Ok(nodes) = pi.engine.nodes().await {
             remember_joined(&pi, &nodes);
@@ -56,6 +51,22 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             }
         }
         sleep(pause).await;
+    }
+}
+
+/// The manager goes once the others have, or when it is out of patience; or it has gone, and lost its power then.
+async fn dissolve(pi: &Arc<Pi>, now: bool) {
+    if pi.journal.get().left {
+        return;
+    }
+    let is_alone = match pi.engine.nodes().await {
+        Ok(nodes) => now || nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready()),
+        Err(_) => {
+            pi.engine.info().await.is_ok_and(|info| info.swarm.local_node_state == LocalState::Inactive)
+        }
+    };
+    if is_alone {
+        leave_for_good(pi).await;
     }
 }
 

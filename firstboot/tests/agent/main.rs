@@ -9,6 +9,7 @@
 
 mod api;
 mod clock;
+mod crash;
 mod engine;
 mod forming;
 mod identity;
