@@ -13,6 +13,10 @@ use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, UserName};
 use crate::secret::Secret;
 
+mod salvage;
+
+pub use salvage::Hints;
+
 /// The folder on the FAT partition.
 pub const FOLDER: &str = "swarm";
 /// What starts the seed stage: the agent's binary, or a script beside [`AGENT`]. Not called firstboot: that word must
@@ -34,12 +38,16 @@ pub const NODE_KEY: &str = "node-key.pem";
 pub const HOST_KEY: &str = "ssh-host-key";
 /// Its public half, OpenSSH format.
 pub const HOST_KEY_PUBLIC: &str = "ssh-host-key.pub";
+/// The user's public keys, once more: whoever has one can log in even where [`CARD`] is damaged.
+pub const AUTHORIZED_KEYS: &str = "authorized_keys";
 /// The kernel command line as the image had it, for a person to repair a card with.
 pub const CMDLINE_ORIGINAL: &str = "cmdline.orig";
 /// What this card is, for whoever finds it.
 pub const README: &str = "README.txt";
-/// What the node did, for whoever puts the card into a computer. Written by the Pi.
+/// What the node did, for whoever puts the card into a computer. Written by the Pi; the builder keeps room for it.
 pub const STATUS: &str = "status.txt";
+/// As many bytes of it as the builder keeps room for: a full FAT takes no new file.
+pub const STATUS_LENGTH: usize = 2048;
 
 /// Files of [`FOLDER`] that hold secrets and are destroyed on the FAT by the seed stage. `userconf.txt` in the
 /// FAT's root is the only other one.

@@ -85,6 +85,9 @@ pub struct Report {
     /// Stages behind it.
     #[serde(default)]
     pub marks: Vec<Mark>,
+    /// What its seed stage could not do, a sentence each. No secrets.
+    #[serde(default)]
+    pub seed_problems: Vec<String>,
 }
 
 /// What keeps a node from going on.

@@ -6,7 +6,7 @@
 //! Transient trouble is retried for ever and shown on the board. Permanent trouble is reported, then the process ends
 //! with [`EXIT_PERMANENT`], with which the unit is not restarted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use crate::engine::{Engine, EngineError};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{JournalError, JournalFile};
 use crate::retry::{Backoff, LOCAL};
+use crate::seed;
 use crate::serve::{Api, Server};
 use crate::steps::clock::Clock;
 use crate::steps::docker::Docker;
@@ -32,6 +33,7 @@ use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
 mod facts;
+mod farewell;
 mod housekeeping;
 pub mod link;
 mod reporter;
@@ -156,7 +158,14 @@ impl Pi {
 
 /// Runs the agent. Returns only with trouble that a restart cannot cure.
 pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::Infallible, AgentError> {
-    let (pi, credentials) = open(host, &options)?;
+    let (pi, credentials) = match open(Arc::clone(&host), &options) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            farewell::tell(host, &options, &error).await;
+            return Err(error);
+        }
+    };
     let pi = Arc::new(pi);
     tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
     if pi.card.role == Role::Manager {
@@ -194,13 +203,13 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
     let link = Link::new(
         Arc::clone(&card),
         Arc::clone(&host),
-        Arc::clone(&journal),
+        Some(Arc::clone(&journal)),
         credentials.client().map_err(AgentError::Identity)?,
         options.port,
     );
     let pi = Pi {
         engine: Engine::new(&options.docker_socket).map_err(AgentError::Engine)?,
-        status: Arc::new(Status::new(marks)),
+        status: Arc::new(Status::new(marks, seed_problems(host.as_ref(), &options.state))),
         adopt_clock: AtomicBool::new(false),
         host,
         card,
@@ -208,6 +217,12 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
         link,
     };
     Ok((pi, credentials))
+}
+
+/// What the seed stage has left for the board. Without it the rest is no less true.
+fn seed_problems(host: &dyn Host, state: &Path) -> Vec<String> {
+    let json = host.read(&state.join(seed::PROBLEMS)).ok().flatten();
+    json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
 }
 
 /// Opens the API's port. Somebody else may hold it for a while.

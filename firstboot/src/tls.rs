@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster::card;
+use cluster::identity::Identity;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -11,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::host::{Host, HostError};
 
@@ -53,6 +55,24 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// The holder that a certificate names, unverified.
+pub(crate) fn holder(der: &[u8]) -> Option<Identity> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let only = uris.next()?;
+    // Two names would leave open which one counts.
+    if uris.next().is_some() { None } else { Identity::from_uri(only).ok() }
+}
+
+/// The same for the first certificate of a PEM file.
+pub(crate) fn holder_of_pem(pem: &[u8]) -> Option<Identity> {
+    holder(&CertificateDer::from_pem_slice(pem).ok()?)
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -70,9 +90,12 @@ impl Credentials {
         };
         let certificates = |name: &str| {
             let (path, bytes) = file(name)?;
-            CertificateDer::pem_slice_iter(&bytes)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| TlsError::Pem { path, source })
+            match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+                Ok(found) if found.is_empty() => {
+                    Err(TlsError::Pem { path, source: pem::Error::NoItemsFound })
+                }
+                found => found.map_err(|source| TlsError::Pem { path, source }),
+            }
         };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(card::CA)? {

@@ -76,7 +76,8 @@ pub struct Heard {
 pub struct Link {
     card: Arc<Card>,
     host: Arc<dyn Host>,
-    journal: Arc<JournalFile>,
+    /// None where it is the journal that cannot be kept.
+    journal: Option<Arc<JournalFile>>,
     tls: ClientConfig,
     port: u16,
     /// Whoever finds the manager finds it for all who look for it.
@@ -89,7 +90,7 @@ impl Link {
     pub fn new(
         card: Arc<Card>,
         host: Arc<dyn Host>,
-        journal: Arc<JournalFile>,
+        journal: Option<Arc<JournalFile>>,
         tls: ClientConfig,
         port: u16,
     ) -> Self {
@@ -195,7 +196,7 @@ impl Link {
     async fn look_up(&self, source: Source, manager: &Planned) -> Option<Ipv4Addr> {
         match source {
             Source::Given => manager.address,
-            Source::LastGood => self.journal.get().manager,
+            Source::LastGood => self.journal.as_ref()?.get().manager,
             Source::Avahi => resolve::avahi(&manager.name).await,
             Source::Dns => resolve::dns(&self.host, &manager.name).await,
         }
@@ -205,7 +206,8 @@ impl Link {
         let address = found.address;
         tracing::info!("manager {} answers at {address}", found.name);
         self.found.send_replace(Some(found));
-        if let Err(error) = self.journal.settle(|journal| journal.manager = Some(address)) {
+        let Some(journal) = &self.journal else { return };
+        if let Err(error) = journal.settle(|journal| journal.manager = Some(address)) {
             tracing::warn!("{}", super::status::chain(&error));
         }
     }

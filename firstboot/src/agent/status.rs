@@ -21,8 +21,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// A node that has just started, with the marks of earlier runs.
-    pub fn new(marks: Vec<Mark>) -> Self {
+    /// A node that has just started, with the marks of earlier runs and what its seed stage could not do.
+    pub fn new(marks: Vec<Mark>, seed_problems: Vec<String>) -> Self {
         let report = Report {
             stage: Stage::Network,
             word: "starting".to_owned(),
@@ -31,6 +31,7 @@ impl Status {
             swarm_node: None,
             facts: Facts::default(),
             marks,
+            seed_problems,
         };
         Self {
             report: Mutex::new(report),

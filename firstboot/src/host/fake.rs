@@ -129,6 +129,18 @@ pub struct FakeHost {
     clock: Mutex<SystemTime>,
     player: Box<Player>,
     torn: Box<Player>,
+    limit: Limit,
+}
+
+/// What a disk has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Nothing that matters.
+    Healthy,
+    /// Nothing can be changed.
+    ReadOnly,
+    /// So many bytes fit, counted in blocks of 512. A file that is written needs room beside the one it replaces.
+    Room(usize),
 }
 
 impl fmt::Debug for FakeHost {
@@ -143,7 +155,14 @@ impl FakeHost {
         let player = |program: &Program, _: &mut Files| Err(format!("{} is not installed", program.name));
         let torn = |_: &Program, _: &mut Files| Ok(Vec::new());
         let (files, clock) = (Mutex::new(files), Mutex::new(clock));
-        Self { power, files, clock, player: Box::new(player), torn: Box::new(torn) }
+        Self { power, files, clock, player: Box::new(player), torn: Box::new(torn), limit: Limit::Healthy }
+    }
+
+    /// Gives it a disk that is not what it was.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Gives it programs.
@@ -177,7 +196,23 @@ impl FakeHost {
     }
 
     fn spend(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
-        self.power.spend(&format!("{verb} {}", path.display())).map_err(file_error(verb, path))
+        self.power.spend(&format!("{verb} {}", path.display())).map_err(file_error(verb, path))?;
+        if self.limit == Limit::ReadOnly {
+            return Err(file_error(verb, path)(ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for so many bytes more.
+    fn check_room(&self, verb: &'static str, path: &Path, bytes: usize) -> Result<(), HostError> {
+        let Limit::Room(room) = self.limit else { return Ok(()) };
+        let blocks = |bytes: usize| bytes.div_ceil(512) * 512;
+        let size = |node: &Node| if let Node::File { bytes, .. } = node { blocks(bytes.len()) } else { 0 };
+        let used: usize = lock(&self.files).values().map(size).sum();
+        if used + blocks(bytes) > room {
+            return Err(file_error(verb, path)(ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     fn check_parent(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
@@ -209,6 +244,7 @@ impl Host for FakeHost {
     fn write(&self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
         self.spend("write", path)?;
         self.check_parent("write", path)?;
+        self.check_room("write", path, bytes.len())?;
         lock(&self.files).insert(path.to_owned(), Node::File { bytes: bytes.to_owned(), mode, owner });
         Ok(())
     }
@@ -236,6 +272,9 @@ impl Host for FakeHost {
 
     fn make_folder(&self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
         self.spend("make the folder", path)?;
+        if !lock(&self.files).contains_key(path) {
+            self.check_room("make the folder", path, 1)?;
+        }
         let mut files = lock(&self.files);
         for parent in path.ancestors().skip(1) {
             files.entry(parent.to_owned()).or_insert(Node::Folder { mode: 0o755, owner: None });
@@ -247,6 +286,7 @@ impl Host for FakeHost {
     fn link(&self, target: &Path, link: &Path) -> Result<(), HostError> {
         self.spend("link", link)?;
         self.check_parent("link", link)?;
+        self.check_room("link", link, 1)?;
         lock(&self.files).insert(link.to_owned(), Node::Link(target.to_owned()));
         Ok(())
     }

@@ -17,9 +17,9 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::{Api, Peer, router};
+use crate::tls;
 
 /// Connections at once: 500 nodes that keep theirs open, and some to spare.
 const CONNECTIONS: usize = 640;
@@ -94,15 +94,7 @@ async fn greet(
 fn identity(stream: &TlsStream<TcpStream>) -> Option<Identity> {
     let (_, connection) = stream.get_ref();
     let leaf = connection.peer_certificates()?.first()?;
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let only = uris.next()?;
-    // Two names would leave open which one counts.
-    if uris.next().is_some() { None } else { Identity::from_uri(only).ok() }
+    tls::holder(leaf)
 }
 
 async fn serve(stream: TlsStream<TcpStream>, router: Router, peer: Peer) {

@@ -14,4 +14,5 @@ mod engine;
 mod forming;
 mod identity;
 mod installing;
+mod trouble;
 mod world;

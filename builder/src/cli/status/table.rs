@@ -91,7 +91,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
             "the manager does not know it: its card was made before this node was planned".to_owned(),
         ];
     }
-    let Some(Report { word, error, facts, .. }) = &node.report else { return Vec::new() };
+    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return Vec::new() };
     let mut notes = Vec::new();
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
@@ -100,6 +100,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         let label = if error.permanent { "has given up" } else { "trying again" };
         notes.push(format!("{label}: {}", printable(&error.message)));
     }
+    notes.extend(seed_problems.iter().map(|problem| format!("at its first start: {}", printable(problem))));
     if facts.clock_synced == Some(false) {
         notes.push("no network time: its clock may be wrong".to_owned());
     }
