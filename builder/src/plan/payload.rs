@@ -68,6 +68,7 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     add(inside(card::HOST_KEY), owned(material.host_key.expose()), Showing::Secret);
     add(inside(card::HOST_KEY_PUBLIC), owned(&material.host_key_public), Showing::Digest);
     add(inside(card::README), owned(&readme(common, node)), Showing::Text);
+    add(inside(card::STATUS), not_started(), Showing::Digest);
     let Some(cmdline) = common.cmdline else {
         for file in cloud_init::files(common, node) {
             add(file.name.to_owned(), file.text.into_bytes(), file.showing);
@@ -76,6 +77,9 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     };
     let original = format!("{}\n", common.image.cmdline);
     add(inside(card::CMDLINE_ORIGINAL), original.into_bytes(), Showing::Text);
+    // cloud-init has the keys in its own file.
+    let keys: String = common.cluster.user.authorized_keys.iter().flat_map(|key| [key, "\n"]).collect();
+    add(inside(card::AUTHORIZED_KEYS), keys.into_bytes(), Showing::Digest);
     // Should the hook not run, these two still let somebody log in.
     add("ssh".to_owned(), Vec::new(), Showing::Text);
     add("userconf.txt".to_owned(), userconf(common.cluster), Showing::Secret);
@@ -167,6 +171,14 @@ fn readme(common: Common<'_>, node: &Node) -> String {
          \n\
          To start without the set-up, {without} before the first boot.\n",
     )
+}
+
+/// The place that the seed stage can write to even when the FAT is full.
+fn not_started() -> Vec<u8> {
+    let mut text = b"This card has not been started yet.".to_vec();
+    text.resize(card::STATUS_LENGTH - 1, b' ');
+    text.push(b'\n');
+    text
 }
 
 /// Lines for people, with the end of the last one.

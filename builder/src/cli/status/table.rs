@@ -129,6 +129,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_node_whose_start_was_not_whole_is_noted_though_it_is_ready() {
+        let board = serde_json::json!({
+            "cluster": "red", "cluster_id": "0123456789abcdef", "unix_ms": 1, "formed": true,
+            "nodes": [{"name": "red00", "role": "manager", "last_heard_ms": 1,
+                "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
+                    "reachability": "reachable", "engine": null, "address": null},
+                "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
+                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
+        });
+        let view = View { board: serde_json::from_value(board).unwrap(), unplanned: Default::default() };
+        let text = render(&view);
+        assert!(
+            text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),
+            "{text}"
+        );
+        assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
+    }
+
+    #[test]
     fn the_age_is_told_in_the_unit_a_person_would_use() {
         let told = [999, 119_000, 121_000, 7_200_000, 200_000_000].map(ago);
         assert_eq!(told, ["0 s ago", "119 s ago", "2 min ago", "2 h ago", "2 days ago"]);
