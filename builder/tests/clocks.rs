@@ -1,4 +1,5 @@
 //! Laptops and Pis whose clocks are years apart still know each other.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

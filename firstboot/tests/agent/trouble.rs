@@ -18,6 +18,9 @@ fn place(files: &mut Files, name: &str, text: &str) {
     files.insert(PathBuf::from(agent::STATE).join(name), file);
 }
 
+/// Makes a payload for red01.
+type Payload<'a> = &'a dyn Fn(&World) -> String;
+
 /// What the board comes to say of red01.
 async fn heard(world: &World, wanted: impl Fn(&Report) -> bool) -> Report {
     let mut last = None;
@@ -64,7 +67,7 @@ async fn a_payload_that_cannot_be_used_is_told_to_the_board_and_ends_the_agent()
             + "\"nodes\": "
             + &json!(world.card("red01").nodes).to_string()
     };
-    let texts: [(&dyn Fn(&World) -> String, &str); 3] =
+    let texts: [(Payload<'_>, &str); 3] =
         [(&newer, "written by a newer builder"), (&damaged, "the payload is damaged"), (&torn, "damaged")];
     for (text, words) in texts {
         let (report, ended) =
