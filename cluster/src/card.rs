@@ -19,10 +19,10 @@ pub use salvage::Hints;
 
 /// The folder on the FAT partition.
 pub const FOLDER: &str = "swarm";
-/// What starts the seed stage: the agent's binary, or a script beside [`AGENT`]. Not called firstboot: that word must
-/// not reach the kernel command line.
+/// What starts the seed stage: a script in front of [`AGENT`]; on older cards of 64-bit systems the agent's binary itself. Not
+/// called firstboot: that word must not reach the kernel command line.
 pub const RUN: &str = "run";
-/// The agent's binary where [`RUN`] is a script: cards of 32-bit systems also fit into Pis that it does not run on.
+/// The agent's binary.
 pub const AGENT: &str = "agent";
 /// [`Card`] as JSON.
 pub const CARD: &str = "card.json";

@@ -9,11 +9,10 @@ use cluster::spec::{Cluster, Node};
 use super::change::Showing;
 use super::cloud_init;
 use crate::agent::Agent;
-use crate::elf::Arch;
 use crate::image::{CMDLINE, Image};
 use crate::pki::{Identities, NodeMaterial};
 
-/// [`card::RUN`] where the agent may meet a processor that it does not run on.
+/// [`card::RUN`]: starts the agent, or lets the Pi boot without it.
 const RUN_SCRIPT: &str = include_str!("run.sh");
 
 /// A file for the FAT.
@@ -50,15 +49,10 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     let inside = |name: &str| format!("{}/{name}", card::FOLDER);
     let owned = |text: &str| text.as_bytes().to_vec();
     let mut files = Vec::new();
-    let agent_is = if common.image.arch == Arch::Arm32 {
-        let script = run_script(common.image.release.mount());
-        files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
-        card::AGENT
-    } else {
-        card::RUN
-    };
     let (agent, sha256) = (common.agent.bytes.as_slice(), common.agent.sha256.clone());
-    files.push(File::new(inside(agent_is), agent, Showing::Known(sha256)));
+    let script = run_script(common.image.release.mount(), &sha256.to_string());
+    files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
+    files.push(File::new(inside(card::AGENT), agent, Showing::Known(sha256)));
     let mut add = |path: String, bytes: Vec<u8>, showing| files.push(File::new(path, bytes, showing));
     add(inside(card::CARD), json(&card(common, node)), Showing::Text);
     add(inside(card::SECRETS), json(&secrets(common.cluster)), Showing::Secret);
@@ -89,11 +83,12 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
 }
 
 /// The script with the hook's words as they stand on the kernel command line, and as many blanks.
-fn run_script(mount: &str) -> String {
+fn run_script(mount: &str, sha256: &str) -> String {
     let words = hook::tokens(mount).join(" ");
     RUN_SCRIPT
         .replace("@BLANK@", &" ".repeat(words.len()))
         .replace("@WORDS@", &words)
+        .replace("@SHA256@", sha256)
         .replace("@SECRETS@", &card::SECRET_FILES.join(" "))
 }
 
