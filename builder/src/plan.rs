@@ -144,7 +144,9 @@ impl Planner {
         let agent =
             agent::find(image.arch, options.firstboot.as_deref()).map_err(agent::AgentError::into_failure)?;
         // What can be refused is, before identities are made.
-        image.check_room(&[("swarm/run", &agent.bytes)]).map_err(|source| image_failure(&cluster, source))?;
+        image
+            .check_room(&[("swarm/agent", &agent.bytes)])
+            .map_err(|source| image_failure(&cluster, source))?;
         let country = cluster.wifi.as_ref().map(|wifi| wifi.country.as_str());
         let edit = || cmdline::edit(&image.cmdline, image.release.mount(), country);
         let is_ours = image.release.start() == Start::Hook;

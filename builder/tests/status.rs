@@ -127,6 +127,7 @@ fn report(stage: Stage, word: &str, address: u8) -> Report {
         swarm_node: None,
         facts: Default::default(),
         marks: Vec::new(),
+        seed_problems: Vec::new(),
     }
 }
 

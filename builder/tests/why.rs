@@ -159,6 +159,7 @@ fn the_manager_tells_what_a_node_went_through() {
         swarm_node: None,
         facts: Default::default(),
         marks: Vec::new(),
+        seed_problems: Vec::new(),
     };
     let red02 = BoardNode {
         name: hostname("red02"),

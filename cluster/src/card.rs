@@ -13,12 +13,16 @@ use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
 use crate::secret::Secret;
 
+mod salvage;
+
+pub use salvage::Hints;
+
 /// The folder on the FAT partition.
 pub const FOLDER: &str = "swarm";
-/// What starts the seed stage: the agent's binary, or a script beside [`AGENT`]. Not called firstboot: that word must
-/// not reach the kernel command line.
+/// What starts the seed stage: a script in front of [`AGENT`]; on older cards of 64-bit systems the agent's binary itself. Not
+/// called firstboot: that word must not reach the kernel command line.
 pub const RUN: &str = "run";
-/// The agent's binary where [`RUN`] is a script: cards of 32-bit systems also fit into Pis that it does not run on.
+/// The agent's binary.
 pub const AGENT: &str = "agent";
 /// [`Card`] as JSON.
 pub const CARD: &str = "card.json";
@@ -34,12 +38,16 @@ pub const NODE_KEY: &str = "node-key.pem";
 pub const HOST_KEY: &str = "ssh-host-key";
 /// Its public half, OpenSSH format.
 pub const HOST_KEY_PUBLIC: &str = "ssh-host-key.pub";
+/// The user's public keys, once more: whoever has one can log in even where [`CARD`] is damaged.
+pub const AUTHORIZED_KEYS: &str = "authorized_keys";
 /// The kernel command line as the image had it, for a person to repair a card with.
 pub const CMDLINE_ORIGINAL: &str = "cmdline.orig";
 /// What this card is, for whoever finds it.
 pub const README: &str = "README.txt";
-/// What the node did, for whoever puts the card into a computer. Written by the Pi.
+/// What the node did, for whoever puts the card into a computer. Written by the Pi; the builder keeps room for it.
 pub const STATUS: &str = "status.txt";
+/// As many bytes of it as the builder keeps room for: a full FAT takes no new file.
+pub const STATUS_LENGTH: usize = 2048;
 
 /// What the agent said and met, an event per line ([`crate::history::Event`]). Written by the Pi.
 pub const LOG: &str = "log.txt";

@@ -90,6 +90,32 @@ name! {
     KeyId, check_key
 }
 
+/// What stands for names that cannot be read any more.
+impl ClusterName {
+    pub(crate) fn unknown() -> Self {
+        Self("unknown".to_owned())
+    }
+}
+
+impl ClusterId {
+    pub(crate) fn unknown() -> Self {
+        Self("0".repeat(16))
+    }
+}
+
+/// What Raspberry Pi OS calls itself and its user.
+impl Hostname {
+    pub(crate) fn of_image() -> Self {
+        Self("raspberrypi".to_owned())
+    }
+}
+
+impl UserName {
+    pub(crate) fn of_image() -> Self {
+        Self("pi".to_owned())
+    }
+}
+
 fn check_label(text: &str) -> Result<(), NameError> {
     const RULE: &str = "use lower-case letters, digits and hyphens";
     check(text, 63, RULE, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;

@@ -95,6 +95,9 @@ pub struct Report {
     /// Stages behind it.
     #[serde(default)]
     pub marks: Vec<Mark>,
+    /// What its seed stage could not do, a sentence each. No secrets.
+    #[serde(default)]
+    pub seed_problems: Vec<String>,
 }
 
 /// What keeps a node from going on.
@@ -124,6 +127,8 @@ pub struct Facts {
     pub engine: Option<String>,
     /// The kernel's boot id: another with every start, and on every machine.
     pub boot: Option<String>,
+    /// Whether the clock was set from the network; not said before that is settled.
+    pub clock_synced: Option<bool>,
 }
 
 /// The answer to a report.

@@ -7,7 +7,7 @@
 //! with [`EXIT_PERMANENT`], with which the unit is not restarted.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use crate::engine::{Engine, EngineError};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{JournalError, JournalFile};
 use crate::retry::{Backoff, LOCAL};
+use crate::seed;
 use crate::serve::{Api, Server};
 use crate::steps::clock::Clock;
 use crate::steps::docker::Docker;
@@ -36,6 +37,7 @@ use crate::tls::{Credentials, TlsError};
 mod diary;
 pub(crate) mod door;
 mod facts;
+mod farewell;
 mod housekeeping;
 pub mod link;
 pub(crate) mod log;
@@ -144,7 +146,11 @@ impl Pi {
     /// The report, with the facts of this moment.
     pub(crate) fn report(&self) -> Report {
         let facts = facts::read(self.host.as_ref());
-        self.status.change(|report| report.facts = Facts { engine: report.facts.engine.take(), ..facts });
+        let synced = self.status.is_clock_synced();
+        let clock_synced = (synced || self.status.stage() > Stage::Clock).then_some(synced);
+        self.status.change(|report| {
+            report.facts = Facts { engine: report.facts.engine.take(), clock_synced, ..facts };
+        });
         self.status.report()
     }
 
@@ -159,7 +165,14 @@ impl Pi {
 
 /// Runs the agent. Returns only with trouble that a restart cannot cure.
 pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::Infallible, AgentError> {
-    let (pi, credentials) = open(host, &options)?;
+    let (pi, credentials) = match open(Arc::clone(&host), &options) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tracing::error!("{}", chain(&error));
+            farewell::tell(host, &options, &error).await;
+            return Err(error);
+        }
+    };
     let pi = Arc::new(pi);
     tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
     // They end with the agent.
@@ -202,13 +215,13 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
     let link = Link::new(
         Arc::clone(&card),
         Arc::clone(&host),
-        Arc::clone(&journal),
+        Some(Arc::clone(&journal)),
         credentials.client().map_err(AgentError::Identity)?,
         options.port,
     );
     let pi = Pi {
         engine: Engine::new(&options.docker_socket).map_err(AgentError::Engine)?,
-        status: Arc::new(Status::new(marks)),
+        status: Arc::new(Status::new(marks, seed_problems(host.as_ref(), &options.state))),
         adopt_clock: AtomicBool::new(false),
         host,
         card,
@@ -216,6 +229,12 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
         link,
     };
     Ok((pi, credentials))
+}
+
+/// What the seed stage has left for the board. Without it the rest is no less true.
+fn seed_problems(host: &dyn Host, state: &Path) -> Vec<String> {
+    let json = host.read(&state.join(seed::PROBLEMS)).ok().flatten();
+    json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
 }
 
 /// Opens the API's port. Somebody else may hold it for a while.
@@ -242,17 +261,24 @@ async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
     let local = drive(&Network::new(Arc::clone(pi)), &pi.status).await?;
     settle_address(pi, local);
     pi.mark(Stage::Network);
-    drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
+    let synced = drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
     pi.mark(Stage::Clock);
     if pi.card.role == Role::Manager {
-        open_window(pi);
+        open_window(pi, synced);
     }
-    if pi.journal.get().left {
+    if is_out(pi) {
         return stay_out(pi, local).await;
     }
     let docker = Docker::new(Arc::clone(pi), local);
     let member = Member::new(Arc::clone(pi), local);
-    join(pi, &docker, &member).await?;
+    tokio::select! {
+        joined = join(pi, &docker, &member) => joined?,
+        // The power may have gone between leaving as told and remembering it.
+        () = dismissed(pi) => {
+            leave_for_good(pi).await;
+            return stay_out(pi, local).await;
+        }
+    }
     // The rest of the installation, if any, while the node is at work already.
     let (_, beating) = tokio::join!(docker.finish(), beat(pi, local, &docker, member));
     beating
@@ -264,14 +290,36 @@ fn settle_address(pi: &Pi, local: Local) {
     pi.status.news.notify_one();
 }
 
-/// The join window counts from the first moment with a believable clock.
-fn open_window(pi: &Pi) {
+/// The join window counts from the first moment with a believable clock. Counted from the card's floor, it begins anew with
+/// network time, which may be years later: else it would be over before anybody could join.
+fn open_window(pi: &Pi, synced: bool) {
     let now = facts::unix_ms(pi.host.as_ref()) / 1000;
     if let Err(error) = pi.journal.settle(|journal| {
-        journal.window_opened.get_or_insert(now);
+        if journal.window_opened.is_none() || (synced && !journal.window_is_sure) {
+            journal.window_opened = Some(now);
+        }
+        journal.window_is_sure |= synced;
     }) {
         tracing::warn!("{}", chain(&error));
     }
+}
+
+/// Whether this node is to be in no swarm any more. A manager that was told so goes last, which is housekeeping's affair.
+fn is_out(pi: &Pi) -> bool {
+    let journal = pi.journal.get();
+    journal.left || journal.dissolved
+}
+
+/// Waits until a former member is told to leave. One that never was a member asks on: the manager may be made anew.
+async fn dismissed(pi: &Pi) {
+    let was_member = || pi.status.report().marks.iter().any(|mark| mark.stage == Stage::Swarm);
+    while !(was_member() && is_told_to_leave(pi)) {
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn is_told_to_leave(pi: &Pi) -> bool {
+    pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave)
 }
 
 /// Docker, then the swarm, until the manager's list calls this node ready.
@@ -295,8 +343,10 @@ async fn beat(
 ) -> Result<std::convert::Infallible, StepError> {
     loop {
         sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
-        if pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave) {
-            leave_for_good(pi, local.ip).await;
+        if is_told_to_leave(pi) {
+            leave_for_good(pi).await;
+        }
+        if is_out(pi) {
             return stay_out(pi, local).await;
         }
         let now = drive_quietly(pi, local).await;
@@ -330,7 +380,9 @@ async fn drive_quietly(pi: &Arc<Pi>, last: Local) -> Local {
 /// Out of the swarm, but still on the board.
 async fn stay_out(pi: &Arc<Pi>, local: Local) -> Result<std::convert::Infallible, StepError> {
     pi.status.enter(Stage::Swarm);
-    pi.status.say("left the swarm as told");
+    if pi.journal.get().left {
+        pi.status.say("left the swarm as told");
+    }
     settle_address(pi, local);
     std::future::pending().await
 }

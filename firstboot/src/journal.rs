@@ -57,6 +57,9 @@ pub struct Journal {
     /// Manager: when it first had a believable clock, seconds since 1970. The join window counts from here.
     #[serde(default)]
     pub window_opened: Option<u64>,
+    /// Manager: whether that clock was set from the network.
+    #[serde(default)]
+    pub window_is_sure: bool,
     /// Manager: nodes that were seen ready at least once.
     #[serde(default)]
     pub joined: BTreeSet<Hostname>,

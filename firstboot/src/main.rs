@@ -91,7 +91,7 @@ fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     if !root.is_machine() {
         return if outcome.hook_is_out { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let Err(error) = seed::go_on(&root, outcome.card.as_ref()) else { return ExitCode::SUCCESS };
+    let Err(error) = seed::go_on(&root, &outcome.card) else { return ExitCode::SUCCESS };
     writeln!(io::stderr(), "cannot go on to the normal boot: {error}").unwrap_or_default();
     // On failure systemd reboots. With our words out that is a normal boot; else it would be this one again, for ever.
     if outcome.hook_is_out { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -9,14 +9,19 @@
 //! and whatever ends a run, a boot after the second is a normal one. At the end the same boot goes on to what it would
 //! have been without us ([`go_on`]). `seed.json` on the root partition says that binary and
 //! keys are safely there; only from then on are the secrets on the FAT destroyed, and never read again.
+//!
+//! With a payload that cannot be used the parts get what is left of it: the Pi becomes a machine to log in to, with an agent
+//! that does nothing but tell the board.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use cluster::card::{self, Card, CardError, CardSecrets, Start};
+use cluster::secret::Secret;
 use thiserror::Error;
 
 use crate::host::{Host, HostError};
+use crate::tls::TlsError;
 
 mod clock;
 mod hook;
@@ -25,6 +30,7 @@ mod install;
 mod locale;
 mod network;
 mod onward;
+mod salvage;
 mod scrub;
 mod ssh;
 mod status;
@@ -40,6 +46,8 @@ pub const STATE: &str = "/var/lib/firstboot";
 pub const BINARY: &str = "/usr/local/lib/firstboot/firstboot";
 /// In [`STATE`]: when the seed stage was finished, a [`cluster::wire::Mark`] as JSON.
 pub const MARK: &str = "seed.json";
+/// In [`STATE`]: what the seed stage could not do, sentences as a JSON list. The agent tells the board.
+pub const PROBLEMS: &str = "seed-problems.json";
 
 /// Why a part of the seed stage was not done.
 #[derive(Debug, Error)]
@@ -67,6 +75,14 @@ pub enum SeedError {
         /// The value.
         value: String,
     },
+    /// The node cannot prove who it is.
+    #[error("the node cannot prove who it is")]
+    Identity(#[source] TlsError),
+    /// The SSH host key cannot be used.
+    #[error(
+        "{0} is damaged; the node has a key of its own instead, which the operator's known_hosts does not know"
+    )]
+    HostKey(&'static str),
     /// What was written is not what is read.
     #[error("{0} does not read back as it was written")]
     ReadBack(PathBuf),
@@ -94,7 +110,9 @@ struct Seed<'a> {
 type Part = fn(&Seed<'_>) -> Result<(), SeedError>;
 
 /// What is done, in this order. The clock is first because everything after it leaves dates behind; scrubbing is last.
-const PARTS: [(&str, Part); 17] = [
+const PARTS: [(&str, Part); 19] = [
+    ("secrets", |seed| seed.secrets().map(drop)),
+    ("identity", install::check_identity),
     ("clock", clock::apply),
     ("host name", hostname::apply),
     ("user", user::settle_account),
@@ -109,7 +127,7 @@ const PARTS: [(&str, Part); 17] = [
     ("keyboard", locale::set_keymap),
     ("agent", install::apply),
     ("first-boot questions", install::clear_the_way),
-    ("secrets", scrub::apply),
+    ("destruction of secrets", scrub::apply),
     // Last, since generating a locale may take a minute: everything that matters is done by then.
     ("locale", locale::set_locale),
     ("cloud-init", install::retire_cloud_init),
@@ -118,8 +136,8 @@ const PARTS: [(&str, Part); 17] = [
 /// How a seed stage ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The payload; `None` when it cannot be used.
-    pub card: Option<Card>,
+    /// The payload, or what could be read of it.
+    pub card: Card,
     /// Whether the next boot is a normal one. If not, this boot must not end in a reboot: that would go on for ever.
     pub hook_is_out: bool,
     /// What could not be done: part and reason. No secrets.
@@ -137,42 +155,51 @@ pub fn is_wanted(fat: &dyn Host, folder: &Path) -> bool {
 
 /// Runs the seed stage. `folder` is the payload's folder on `fat`, such as `/swarm`.
 pub fn run(root: &dyn Host, fat: &dyn Host, folder: &Path) -> Outcome {
-    let mut problems = Vec::new();
-    let mut note = |part, result: Result<(), SeedError>| {
-        if let Err(error) = &result {
-            problems.push((part, chain(error)));
-        }
-        result.is_ok()
-    };
+    let mut problems = Problems::default();
     let is_first = match hook::begin(fat, folder) {
         Ok(is_first) => is_first,
-        Err(error) => note("note of the beginning", Err(error)),
+        Err(error) => problems.note("note of the beginning", Err(error)),
+    };
+    let (card, is_whole) = match read_card(fat, folder) {
+        Ok(card) => (card, true),
+        Err(error) => {
+            problems.note("payload", Err(error));
+            (salvage::card(root, fat, folder), false)
+        }
     };
     let taken_out_early = (!is_first).then(|| hook::take_out(fat));
-    let card = match read_card(fat, folder) {
-        Ok(card) => Some(card),
-        Err(error) => {
-            note("payload", Err(error));
-            None
-        }
-    };
-    let seed = card.map(|card| Seed { root, fat, folder, card });
+    let seed = Seed { root, fat, folder, card };
     for (name, part) in PARTS {
-        if let Some(seed) = &seed {
-            note(name, part(seed));
-        }
+        problems.note(name, part(&seed));
     }
-    let hook_is_out = note("kernel command line", taken_out_early.unwrap_or_else(|| hook::take_out(fat)));
+    // As long as a power cut would bring this run back.
+    problems.note("word to the agent", status::tell_agent(&seed, &problems.0));
+    let hook_is_out =
+        problems.note("kernel command line", taken_out_early.unwrap_or_else(|| hook::take_out(fat)));
     if hook_is_out {
-        note("note of the beginning", hook::end(fat, folder));
+        problems.note("note of the beginning", hook::end(fat, folder));
+    } else {
+        problems.note("word to the agent", status::tell_agent(&seed, &problems.0));
     }
-    let text = status::text(seed.as_ref().map(|seed| &seed.card), hook_is_out, &problems);
-    if let Err(error) = fat.write(&folder.join(card::STATUS), text.as_bytes(), 0o644, None) {
-        problems.push(("status", chain(&error)));
-    }
+    let text = status::text(&seed.card, is_whole, hook_is_out, &problems.0);
+    problems.note("status", status::write(&seed, &text));
     root.sync();
     fat.sync();
-    Outcome { card: seed.map(|seed| seed.card), hook_is_out, problems, text }
+    Outcome { card: seed.card, hook_is_out, problems: problems.0, text }
+}
+
+/// What could not be done: part and reason.
+#[derive(Debug, Default)]
+struct Problems(Vec<(&'static str, String)>);
+
+impl Problems {
+    /// Notes how a part ended; says whether it ended well.
+    fn note(&mut self, part: &'static str, result: Result<(), SeedError>) -> bool {
+        if let Err(error) = &result {
+            self.0.push((part, chain(error)));
+        }
+        result.is_ok()
+    }
 }
 
 fn read_card(fat: &dyn Host, folder: &Path) -> Result<Card, SeedError> {
@@ -199,6 +226,14 @@ impl Seed<'_> {
         }
         let json = self.payload(card::SECRETS)?;
         CardSecrets::from_json(&json).map(Some).map_err(|_| SeedError::Secrets(card::SECRETS))
+    }
+
+    /// The user's crypt(5) hash; that of Pi OS's own file where the secrets are damaged. The outer `None` once installed.
+    fn password_hash(&self) -> Result<Option<Option<Secret<String>>>, SeedError> {
+        match self.secrets() {
+            Ok(secrets) => Ok(secrets.map(|secrets| secrets.password_hash)),
+            Err(error) => salvage::userconf(self.fat).map(|(_, hash)| Some(hash)).ok_or(error),
+        }
     }
 
     /// A text file of the root; empty when it is absent.

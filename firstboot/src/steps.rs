@@ -159,7 +159,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tries_again_after_transient_errors_and_probes_after_applying() {
-        let (step, status) = (Scripted { failures: 5, ..Scripted::default() }, Status::new(Vec::new()));
+        let (step, status) =
+            (Scripted { failures: 5, ..Scripted::default() }, Status::new(Vec::new(), Vec::new()));
         assert_eq!(drive(&step, &status).await.unwrap(), 6);
         assert_eq!(step.probes.load(Ordering::Relaxed), 7);
         assert_eq!(status.report().error, None);
@@ -168,7 +169,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn stops_at_a_permanent_error() {
-        let (step, status) = (Scripted { permanent: true, ..Scripted::default() }, Status::new(Vec::new()));
+        let (step, status) =
+            (Scripted { permanent: true, ..Scripted::default() }, Status::new(Vec::new(), Vec::new()));
         assert!(!drive(&step, &status).await.unwrap_err().is_transient());
         assert_eq!(step.applied.load(Ordering::Relaxed), 1);
     }
@@ -176,7 +178,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_board_shows_what_keeps_a_node_from_going_on() {
         let (step, status) =
-            (Scripted { failures: u32::MAX, ..Scripted::default() }, Status::new(Vec::new()));
+            (Scripted { failures: u32::MAX, ..Scripted::default() }, Status::new(Vec::new(), Vec::new()));
         let driving = tokio::time::timeout(std::time::Duration::from_secs(600), drive(&step, &status)).await;
         assert!(driving.is_err());
         let error = status.report().error.unwrap();

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cluster::card;
+use cluster::identity::Identity;
+use cluster::name::KeyId;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -11,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
 use crate::host::{Host, HostError};
 
@@ -53,6 +56,28 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// The holder that a certificate names and its key, unverified.
+pub(crate) fn holder(der: &[u8]) -> Option<(Identity, KeyId)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject_alternative_name().ok()??;
+    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let only = uris.next()?;
+    // Two names would leave open which one counts.
+    if uris.next().is_some() {
+        return None;
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
+    Some((Identity::from_uri(only).ok()?, KeyId::from_sha256(digest.as_ref().try_into().ok()?)))
+}
+
+/// The holder that the first certificate of a PEM file names.
+pub(crate) fn holder_of_pem(pem: &[u8]) -> Option<Identity> {
+    holder(&CertificateDer::from_pem_slice(pem).ok()?).map(|(identity, _)| identity)
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
@@ -70,9 +95,12 @@ impl Credentials {
         };
         let certificates = |name: &str| {
             let (path, bytes) = file(name)?;
-            CertificateDer::pem_slice_iter(&bytes)
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|source| TlsError::Pem { path, source })
+            match CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>() {
+                Ok(found) if found.is_empty() => {
+                    Err(TlsError::Pem { path, source: pem::Error::NoItemsFound })
+                }
+                found => found.map_err(|source| TlsError::Pem { path, source }),
+            }
         };
         let mut roots = RootCertStore::empty();
         for certificate in certificates(card::CA)? {

@@ -9,10 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rcgen::{CertificateParams, KeyPair};
+use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};
+use ssh_key::public::Ed25519PublicKey;
+use ssh_key::{LineEnding, PrivateKey};
 use tempfile::TempDir;
 
 const HASH: &str = "$6$salt$hashofapassword";
-const KEY: &str = "-----BEGIN PRIVATE KEY-----\nkey\n-----END PRIVATE KEY-----\n";
 const CARD: &str = r#"{
   "version": 1, "cluster": "red", "cluster_id": "0123456789abcdef", "node": "red03", "role": "worker",
   "not_before": 1790000000,
@@ -28,11 +31,18 @@ const CARD: &str = r#"{
 
 struct Bed {
     folder: TempDir,
+    key: String,
+    host_key: String,
 }
 
 impl Bed {
     fn new() -> Self {
-        let bed = Self { folder: tempfile::tempdir().unwrap() };
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
+        let private = Ed25519PrivateKey::from_bytes(&[7; 32]);
+        let host_key = PrivateKey::from(Ed25519Keypair { public: Ed25519PublicKey([9; 32]), private });
+        let host_key = host_key.to_openssh(LineEnding::LF).unwrap().to_string();
+        let bed = Self { folder: tempfile::tempdir().unwrap(), key: key.serialize_pem(), host_key };
         let hook = cluster::hook::tokens("/boot/firmware").join(" ");
         let secrets = format!(r#"{{"version": 1, "password_hash": "{HASH}", "wifi_psk": null}}"#);
         for (path, text) in [
@@ -47,10 +57,10 @@ impl Bed {
             ("fat/userconf.txt", &format!("ann:{HASH}\n")),
             ("fat/swarm/card.json", CARD),
             ("fat/swarm/secrets.json", &secrets),
-            ("fat/swarm/ca.pem", "ca"),
-            ("fat/swarm/node.pem", "certificate"),
-            ("fat/swarm/node-key.pem", KEY),
-            ("fat/swarm/ssh-host-key", KEY),
+            ("fat/swarm/ca.pem", &certificate),
+            ("fat/swarm/node.pem", &certificate),
+            ("fat/swarm/node-key.pem", &bed.key),
+            ("fat/swarm/ssh-host-key", &bed.host_key),
             ("fat/swarm/ssh-host-key.pub", "ssh-ed25519 BBBB red03\n"),
         ] {
             let path = bed.path(path);
@@ -110,7 +120,7 @@ fn a_tree_without_programs_gets_every_file_and_a_report_of_the_rest() {
     let profile = "root/etc/NetworkManager/system-connections/firstboot-ethernet.nmconnection";
     assert!(bed.text(profile).contains("address1=10.1.1.3/24,10.1.1.1\n"));
     assert_eq!(bed.mode(profile), 0o600);
-    assert_eq!(bed.text("root/etc/ssh/firstboot_host_ed25519_key"), KEY);
+    assert_eq!(bed.text("root/etc/ssh/firstboot_host_ed25519_key"), bed.host_key);
     assert_eq!(bed.mode("root/etc/ssh/firstboot_host_ed25519_key"), 0o600);
     assert_eq!(bed.text("root/etc/default/keyboard"), "XKBLAYOUT=\"de\"\n");
 
@@ -120,7 +130,7 @@ fn a_tree_without_programs_gets_every_file_and_a_report_of_the_rest() {
     );
     assert_eq!(bed.mode("root/usr/local/lib/firstboot/firstboot"), 0o755);
     assert_eq!(bed.mode("root/var/lib/firstboot"), 0o700);
-    assert_eq!(bed.text("root/var/lib/firstboot/node-key.pem"), KEY);
+    assert_eq!(bed.text("root/var/lib/firstboot/node-key.pem"), bed.key);
     assert_eq!(bed.mode("root/var/lib/firstboot/node-key.pem"), 0o600);
     let wanted = bed.path("root/etc/systemd/system/multi-user.target.wants/firstboot.service");
     assert_eq!(fs::read_link(wanted).unwrap(), Path::new("/etc/systemd/system/firstboot.service"));
@@ -147,9 +157,15 @@ fn no_secret_stays_on_the_fat() {
 fn a_second_run_by_hand_is_harmless() {
     let bed = Bed::new();
     bed.seed();
-    let first = files(&bed.path("root"));
+    let node = || {
+        let mut files = files(&bed.path("root"));
+        // What could not be done is each run's own word.
+        files.retain(|(path, _)| !path.ends_with("seed-problems.json"));
+        files
+    };
+    let first = node();
     assert!(bed.seed().status.success());
-    assert_eq!(files(&bed.path("root")), first);
+    assert!(node() == first);
 }
 
 #[test]

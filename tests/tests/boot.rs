@@ -109,7 +109,11 @@ fn assert_made(desk: &Desk, node: &str, card: &Path) {
         assert!(Fat::of(&desk.card(node)).holds_anywhere(line).unwrap(), "{node}");
         assert!(!fat.holds_anywhere(line).unwrap(), "{node} still has the bytes of its {name}");
     }
-    assert!(!fat.text("swarm/status.txt").unwrap().contains("Not done"), "{node}");
+    let status = fat.text("swarm/status.txt").unwrap();
+    assert!(
+        status.starts_with(&format!("This card belongs to {node},")) && !status.contains("Not done"),
+        "{status}"
+    );
     assert!(!cmdline.split_whitespace().any(cluster::hook::is_hook_token), "{node}: {cmdline}");
 }
 

@@ -116,7 +116,8 @@ fn five_cards_become_a_swarm() {
         for secret in ["node-key.pem", "ssh-host-key\n", "secrets.json", "userconf.txt"] {
             assert!(!files.contains(secret), "{node} still has {secret}:\n{files}");
         }
-        assert!(files.contains("status.txt"), "{node}:\n{files}");
+        let status = fat.text("swarm/status.txt").unwrap();
+        assert!(status.starts_with(&format!("This card belongs to {node},")), "{status}");
         for key in [format!("{node}-key.pem"), format!("{node}-ssh-host-key")] {
             let key = std::fs::read_to_string(shelf.secrets().unwrap().join("nodes").join(key)).unwrap();
             let line = key.lines().nth(1).unwrap();

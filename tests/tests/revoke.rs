@@ -132,9 +132,10 @@ impl Scene {
             swarm_node: None,
             facts: Facts::default(),
             marks: Vec::new(),
+            seed_problems: Vec::new(),
         };
         runtime().block_on(async {
-            let link = Link::new(Arc::new(self.card(node)), host, journal, tls, self.port);
+            let link = Link::new(Arc::new(self.card(node)), host, Some(journal), tls, self.port);
             link.report(&report).await.map(|_| ()).map_err(|error| error.to_string())
         })
     }

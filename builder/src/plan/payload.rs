@@ -11,11 +11,10 @@ use cluster::spec::{Cluster, Node};
 use super::change::Showing;
 use super::cloud_init;
 use crate::agent::Agent;
-use crate::elf::Arch;
 use crate::image::{CMDLINE, Image};
 use crate::pki::{Identities, NodeMaterial};
 
-/// [`card::RUN`] where the agent may meet a processor that it does not run on.
+/// [`card::RUN`]: starts the agent, or lets the Pi boot without it.
 const RUN_SCRIPT: &str = include_str!("run.sh");
 
 /// A file for the FAT.
@@ -52,15 +51,10 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     let inside = |name: &str| format!("{}/{name}", card::FOLDER);
     let owned = |text: &str| text.as_bytes().to_vec();
     let mut files = Vec::new();
-    let agent_is = if common.image.arch == Arch::Arm32 {
-        let script = run_script(common.image.release.mount());
-        files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
-        card::AGENT
-    } else {
-        card::RUN
-    };
     let (agent, sha256) = (common.agent.bytes.as_slice(), common.agent.sha256.clone());
-    files.push(File::new(inside(agent_is), agent, Showing::Known(sha256)));
+    let script = run_script(common.image.release.mount(), &sha256.to_string());
+    files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
+    files.push(File::new(inside(card::AGENT), agent, Showing::Known(sha256)));
     let mut add = |path: String, bytes: Vec<u8>, showing| files.push(File::new(path, bytes, showing));
     add(inside(card::CARD), json(&card(common, node)), Showing::Text);
     add(inside(card::SECRETS), json(&secrets(common.cluster)), Showing::Secret);
@@ -70,6 +64,7 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     add(inside(card::HOST_KEY), owned(material.host_key.expose()), Showing::Secret);
     add(inside(card::HOST_KEY_PUBLIC), owned(&material.host_key_public), Showing::Digest);
     add(inside(card::README), owned(&readme(common, node)), Showing::Text);
+    add(inside(card::STATUS), not_started(), Showing::Digest);
     let Some(cmdline) = common.cmdline else {
         for file in cloud_init::files(common, node) {
             add(file.name.to_owned(), file.text.into_bytes(), file.showing);
@@ -78,6 +73,9 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     };
     let original = format!("{}\n", common.image.cmdline);
     add(inside(card::CMDLINE_ORIGINAL), original.into_bytes(), Showing::Text);
+    // cloud-init has the keys in its own file.
+    let keys: String = common.cluster.user.authorized_keys.iter().flat_map(|key| [key, "\n"]).collect();
+    add(inside(card::AUTHORIZED_KEYS), keys.into_bytes(), Showing::Digest);
     // Should the hook not run, these two still let somebody log in.
     add("ssh".to_owned(), Vec::new(), Showing::Text);
     add("userconf.txt".to_owned(), userconf(common.cluster), Showing::Secret);
@@ -87,11 +85,12 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
 }
 
 /// The script with the hook's words as they stand on the kernel command line, and as many blanks.
-fn run_script(mount: &str) -> String {
+fn run_script(mount: &str, sha256: &str) -> String {
     let words = hook::tokens(mount).join(" ");
     RUN_SCRIPT
         .replace("@BLANK@", &" ".repeat(words.len()))
         .replace("@WORDS@", &words)
+        .replace("@SHA256@", sha256)
         .replace("@SECRETS@", &card::SECRET_FILES.join(" "))
 }
 
@@ -173,6 +172,14 @@ fn readme(common: Common<'_>, node: &Node) -> String {
          \n\
          To start without the set-up, {without} before the first boot.\n",
     )
+}
+
+/// The place that the seed stage can write to even when the FAT is full.
+fn not_started() -> Vec<u8> {
+    let mut text = b"This card has not been started yet.".to_vec();
+    text.resize(card::STATUS_LENGTH - 1, b' ');
+    text.push(b'\n');
+    text
 }
 
 /// Lines for people, with the end of the last one.

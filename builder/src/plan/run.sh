@@ -1,19 +1,33 @@
 #!/bin/sh
-# Starts this node's agent, if the processor can run it. A card of a 32-bit system fits into a Raspberry Pi 1 or Zero
-# (ARMv6), too: there the agent would die before it takes its words off the kernel command line, and the Pi would start
-# into it again and again.
+# Starts this node's agent, if the processor can run it and it is what was written. Otherwise the Pi would start into it again
+# and again: nothing else takes our words off the kernel command line. A card of a 32-bit system fits into a Raspberry Pi 1
+# or Zero (ARMv6), too, where the agent dies of its first instruction.
 folder=${0%/*}
 case $(uname -m) in
-armv6*) ;;
-*) exec "$folder/agent" "$@" ;;
+armv6*)
+    status="This Raspberry Pi cannot be a node: its processor is an ARMv6 (Raspberry Pi 1, Zero, Zero W or Compute Module 1),
+and Docker has no packages for it. It starts normally from now on, and nothing else was set up.
+Write the card again for a Raspberry Pi 2 or newer."
+    ;;
+*)
+    echo "@SHA256@  $folder/agent" | sha256sum --check --status && exec "$folder/agent" "$@"
+    status="The program on this card, $folder/agent, is damaged or missing, so this Raspberry Pi does not become a node.
+It starts normally from now on, and nothing else was set up. The card may be worn out: write another one with builder."
+    ;;
 esac
 
 words='@WORDS@'
 blank='@BLANK@'
 cmdline=$folder/../cmdline.txt
-status="This Raspberry Pi cannot be a node: its processor is an ARMv6 (Raspberry Pi 1, Zero, Zero W or Compute Module 1),
-and Docker has no packages for it. It starts normally from now on, and nothing else was set up.
-Write the card again for a Raspberry Pi 2 or newer."
+
+# The image makes its user from userconf.txt; the keys go where it will find them.
+home=$(getent passwd 1000 | cut -d : -f 6)
+if [ -d "$home" ] && [ -s "$folder/authorized_keys" ]; then
+    mkdir -p -m 700 "$home/.ssh"
+    cp "$folder/authorized_keys" "$home/.ssh/authorized_keys"
+    chmod 600 "$home/.ssh/authorized_keys"
+    chown -R 1000:1000 "$home/.ssh"
+fi
 
 # Of no use to anybody but a finder: this card cannot become a node any more.
 for secret in @SECRETS@; do

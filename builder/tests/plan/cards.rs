@@ -43,7 +43,7 @@ fn every_release_gives_a_sound_card() {
         assert_eq!(read_boot_file(&built, "swarm/cmdline.orig"), original.as_bytes());
 
         assert_eq!(
-            read_boot_file(&built, "swarm/run"),
+            read_boot_file(&built, "swarm/agent"),
             fs::read(bench.options.firstboot.as_ref().unwrap()).unwrap()
         );
         let payload = Card::from_json(&read_boot_file(&built, "swarm/card.json")).unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cluster::card::{Card, Start};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 use crate::bench::{Bench, CLUSTER, HASH, PSK, bench, bench_with, shown};
@@ -17,16 +18,22 @@ fn text(image: &Path, path: &str) -> String {
     String::from_utf8(read_boot_file(image, path)).unwrap()
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[test]
-fn a_32_bit_card_has_a_script_in_front_of_its_agent() {
-    let recipe = Recipe::trixie_32();
-    let bench = bench(&recipe);
-    let built = bench.apply(&bench.card(0));
-    fsck(&built, recipe.boot_bytes(), bench.folder.path());
-    let agent = fs::read(bench.options.firstboot.as_ref().unwrap()).unwrap();
-    assert_eq!(read_boot_file(&built, "swarm/agent"), agent);
-    assert!(text(&built, "swarm/run").starts_with("#!/bin/sh\n"));
-    assert!(text(&built, "cmdline.txt").contains(" systemd.run=/boot/firmware/swarm/run "));
+fn every_card_has_a_script_in_front_of_its_agent_that_knows_it() {
+    for recipe in [Recipe::trixie_32(), Recipe::trixie(), Recipe::ubuntu()] {
+        let bench = bench(&recipe);
+        let built = bench.apply(&bench.card(0));
+        fsck(&built, recipe.boot_bytes(), bench.folder.path());
+        let agent = fs::read(bench.options.firstboot.as_ref().unwrap()).unwrap();
+        assert_eq!(read_boot_file(&built, "swarm/agent"), agent);
+        let script = text(&built, "swarm/run");
+        assert!(script.starts_with("#!/bin/sh\n") && script.contains(&format!("\"{}  ", sha256(&agent))));
+        assert!(!script.replace("\"$@\"", "").contains('@'), "nothing is left to be filled in");
+    }
 }
 
 /// A card's FAT as folders, and in front of the machine's programs some that say what the test wants.
@@ -35,6 +42,7 @@ struct Bed {
 }
 
 impl Bed {
+    /// On such a processor, with a program in the agent's place that the script takes for the agent.
     fn new(machine: &str) -> Self {
         let bench = bench(&Recipe::trixie_32());
         let built = bench.apply(&bench.card(1));
@@ -43,16 +51,27 @@ impl Bed {
         for folder in ["fat/swarm", "bin"] {
             fs::create_dir_all(bed.path(folder)).unwrap();
         }
-        for file in
-            ["cmdline.txt", "swarm/run", "swarm/node-key.pem", "swarm/secrets.json", "swarm/ssh-host-key"]
-        {
+        for file in [
+            "cmdline.txt",
+            "swarm/node-key.pem",
+            "swarm/secrets.json",
+            "swarm/ssh-host-key",
+            "swarm/authorized_keys",
+        ] {
             fs::write(bed.path("fat").join(file), read_boot_file(&built, file)).unwrap();
         }
+        fs::create_dir(bed.path("home")).unwrap();
+        bed.program("bin/getent", &format!("echo pi:x:1000:1000::{}:/bin/bash", bed.path("home").display()));
+        bed.program("bin/chown", "echo \"chown ${*%/*}\" >&2");
         bed.program("bin/uname", &format!("[ \"$*\" = -m ] && echo {machine}"));
         bed.program("bin/systemctl", "echo \"systemctl $*\"");
         // The one who sleeps would sleep for ever.
         bed.program("bin/sleep", "kill $PPID");
         bed.program("fat/swarm/agent", "echo \"agent $*\"");
+        let agent = fs::read(bench.options.firstboot.as_ref().unwrap()).unwrap();
+        let ours = fs::read(bed.path("fat/swarm/agent")).unwrap();
+        let script = text(&built, "swarm/run").replace(&sha256(&agent), &sha256(&ours));
+        fs::write(bed.path("fat/swarm/run"), script).unwrap();
         bed
     }
 
@@ -96,6 +115,31 @@ fn a_processor_that_runs_the_agent_gets_it() {
 }
 
 #[test]
+fn a_program_that_is_damaged_is_not_run_and_its_user_can_log_in() {
+    for machine in ["aarch64", "armv7l"] {
+        for spoil in [None, Some("")] {
+            let bed = Bed::new(machine);
+            let agent = bed.path("fat/swarm/agent");
+            match spoil {
+                Some(bytes) => fs::write(&agent, bytes).unwrap(),
+                None => fs::remove_file(&agent).unwrap(),
+            }
+            let (output, said) = bed.run(&[]);
+            assert!(output.status.success() && said == "systemctl --no-block reboot\n", "{output:?}");
+            assert!(!bed.cmdline().contains("systemd."), "the next boot is a normal one");
+            let status = fs::read_to_string(bed.path("fat/swarm/status.txt")).unwrap();
+            assert!(status.contains("swarm/agent, is damaged or missing"), "{status}");
+            assert!(String::from_utf8(output.stderr).unwrap().ends_with(&status), "the console has it, too");
+            let keys = fs::read(bed.path("home/.ssh/authorized_keys")).unwrap();
+            assert!(!keys.is_empty() && keys == fs::read(bed.path("fat/swarm/authorized_keys")).unwrap());
+            let mode = |path: &str| fs::metadata(bed.path(path)).unwrap().mode() & 0o777;
+            assert_eq!((mode("home/.ssh"), mode("home/.ssh/authorized_keys")), (0o700, 0o600));
+            assert!(!bed.path("fat/swarm/node-key.pem").exists());
+        }
+    }
+}
+
+#[test]
 fn the_first_pis_start_normally_and_are_told_why_they_are_no_nodes() {
     let bed = Bed::new("armv6l");
     let before = bed.cmdline();
@@ -109,7 +153,7 @@ fn the_first_pis_start_normally_and_are_told_why_they_are_no_nodes() {
     assert_eq!(fs::metadata(bed.path("fat/cmdline.txt")).unwrap().ino(), inode, "in place");
     let status = fs::read_to_string(bed.path("fat/swarm/status.txt")).unwrap();
     assert!(status.contains("ARMv6") && status.contains("Docker has no packages"), "{status}");
-    assert_eq!(String::from_utf8(output.stderr).unwrap(), status);
+    assert!(String::from_utf8(output.stderr).unwrap().ends_with(&status));
     for secret in cluster::card::SECRET_FILES {
         assert!(!bed.path("fat/swarm").join(secret).exists(), "{secret}");
     }

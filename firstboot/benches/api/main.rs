@@ -27,6 +27,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 #[path = "../../tests/agent/engine.rs"]
+#[expect(dead_code, reason = "shared with the tests")]
 mod engine;
 #[path = "../../tests/agent/identity.rs"]
 #[expect(dead_code, reason = "shared with the tests")]

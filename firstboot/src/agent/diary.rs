@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn what_the_seed_stage_wrote_stays_and_the_agents_part_is_replaced() {
-        let mut report = crate::agent::status::Status::new(Vec::new()).report();
+        let mut report = crate::agent::status::Status::new(Vec::new(), Vec::new()).report();
         let first = status("This card belongs to red01.\n\nNot done:\n- keyboard: x\n", &report, 0);
         report.stage = Stage::Docker;
         let second = status(&first, &report, 1_795_381_200_000);

@@ -17,6 +17,7 @@ pub(super) fn read(host: &dyn Host) -> Facts {
         disk_free_bytes: rustix::fs::statvfs("/").ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)),
         engine: None,
         boot: text(host, "/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()),
+        clock_synced: None,
     }
 }
 

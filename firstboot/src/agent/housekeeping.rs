@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::status::chain;
 use super::{Pi, clock_now, door};
 use crate::election::is_majority;
-use crate::engine::{Engine, EngineError, Node, Refusal};
+use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
 use crate::serve::Api;
 use crate::steps::clock;
 use crate::steps::swarm::leave_for_good;
@@ -35,39 +35,51 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             && let Ok(synced) = pi.blocking(clock::is_synced).await
         {
             pi.status.set_clock_synced(synced);
+            if synced {
+                super::open_window(&pi, synced);
+            }
         }
         let mut pause = BUSY;
+        if pi.journal.get().dissolved {
+            let since = *dissolving.get_or_insert_with(Instant::now);
+            dissolve(&pi, since.elapsed() > LAST).await;
         // Not a manager yet, or the engine restarts: later.
-        if let Ok(nodes) = pi.engine.nodes().await {
-            if pi.journal.get().dissolved {
-                let since = *dissolving.get_or_insert_with(Instant::now);
-                let empty = nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready());
-                if (empty || since.elapsed() > LAST)
-                    && let Some(address) = pi.status.address()
-                {
-                    leave_for_good(&pi, address).await;
-                }
-            } else {
-                remember_joined(&pi, &nodes);
-                for result in
-                    [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.addresses(), &nodes).await]
-                {
-                    if let Err(error) = result {
-                        tracing::warn!("{}", chain(&error));
-                    }
-                }
-                if let Err(error) = door::close_window(&pi, clock_now(&pi) / 1000) {
+        } else if let Ok(nodes) = pi.engine.nodes().await {
+            remember_joined(&pi, &nodes);
+            for result in
+                [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.addresses(), &nodes).await]
+            {
+                if let Err(error) = result {
                     tracing::warn!("{}", chain(&error));
                 }
-                if let Err(error) = door::enforce(&pi).await {
-                    tracing::warn!("{}", chain(&error));
-                }
-                if api.board().await.formed {
-                    pause = CALM;
-                }
+            }
+            if let Err(error) = door::close_window(&pi, clock_now(&pi) / 1000) {
+                tracing::warn!("{}", chain(&error));
+            }
+            if let Err(error) = door::enforce(&pi).await {
+                tracing::warn!("{}", chain(&error));
+            }
+            if api.board().await.formed {
+                pause = CALM;
             }
         }
         sleep(pause).await;
+    }
+}
+
+/// The manager goes once the others have, or when it is out of patience; or it has gone, and lost its power then.
+async fn dissolve(pi: &Arc<Pi>, now: bool) {
+    if pi.journal.get().left {
+        return;
+    }
+    let is_alone = match pi.engine.nodes().await {
+        Ok(nodes) => now || nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready()),
+        Err(_) => {
+            pi.engine.info().await.is_ok_and(|info| info.swarm.local_node_state == LocalState::Inactive)
+        }
+    };
+    if is_alone {
+        leave_for_good(pi).await;
     }
 }
 

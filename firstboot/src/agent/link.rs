@@ -82,7 +82,8 @@ pub struct Heard {
 pub struct Link {
     card: Arc<Card>,
     host: Arc<dyn Host>,
-    journal: Arc<JournalFile>,
+    /// None where it is the journal that cannot be kept.
+    journal: Option<Arc<JournalFile>>,
     tls: ClientConfig,
     port: u16,
     /// Whoever finds the manager finds it for all who look for it.
@@ -99,7 +100,7 @@ impl Link {
     pub fn new(
         card: Arc<Card>,
         host: Arc<dyn Host>,
-        journal: Arc<JournalFile>,
+        journal: Option<Arc<JournalFile>>,
         tls: ClientConfig,
         port: u16,
     ) -> Self {
@@ -292,7 +293,7 @@ impl Link {
     async fn look_up(&self, source: Source, manager: &Planned) -> Option<Ipv4Addr> {
         match source {
             Source::Given => manager.address,
-            Source::LastGood => self.journal.get().managers.get(&manager.name).copied(),
+            Source::LastGood => self.journal.as_ref()?.get().managers.get(&manager.name).copied(),
             Source::Avahi => resolve::avahi(&manager.name).await,
             Source::Dns => resolve::dns(&self.host, &manager.name).await,
         }
@@ -300,8 +301,9 @@ impl Link {
 
     fn remember(&self, found: &Found) {
         self.lines().insert(found.name.clone(), found.clone());
+        let Some(journal) = &self.journal else { return };
         let (name, address) = (found.name.clone(), found.address);
-        if let Err(error) = self.journal.settle(|journal| _ = journal.managers.insert(name, address)) {
+        if let Err(error) = journal.settle(|journal| _ = journal.managers.insert(name, address)) {
             tracing::warn!("{}", super::status::chain(&error));
         }
     }

@@ -1,13 +1,14 @@
 //! Tells the manager what this node does, beside the steps, for as long as the node runs.
 
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use cluster::wire::{ReportReply, Stage};
+use cluster::wire::Stage;
 use tokio::time::{sleep, timeout};
 
-use super::{Pi, facts, status};
+use super::{Pi, status};
 use crate::retry::{Backoff, FORMING, MANAGER};
+use crate::steps::clock;
 
 /// While the board changes.
 const BUSY: Duration = Duration::from_secs(1);
@@ -15,8 +16,6 @@ const BUSY: Duration = Duration::from_secs(1);
 const EAGER: Duration = Duration::from_millis(300);
 /// Once the node is a member.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Clocks further apart than this are not taken for equal. Swarm tolerates five minutes.
-const TOLERANCE_MS: u64 = 5_000;
 
 /// Reports for ever.
 pub(super) async fn run(pi: Arc<Pi>) {
@@ -24,10 +23,10 @@ pub(super) async fn run(pi: Arc<Pi>) {
     loop {
         let report = pi.report();
         let pause = match pi.link.report(&report).await {
-            Ok(reply) => {
+            Ok(_) => {
                 forming.succeeded();
                 member.succeeded();
-                adopt_clock(&pi, &reply);
+                clock::follow(&pi).await;
                 // Whoever waits for it has to know that what was said is what there is to say.
                 if pi.status.report() == report {
                     pi.status.tell();
@@ -60,44 +59,9 @@ fn pace(stage: Stage, member: bool) -> Duration {
     }
 }
 
-/// Without network time, the manager's word is the best there is: it came over mutual TLS.
-fn adopt_clock(pi: &Pi, reply: &ReportReply) {
-    if pi.status.is_clock_synced() || !pi.may_adopt_clock() {
-        return;
-    }
-    let ours = facts::unix_ms(pi.host.as_ref());
-    if let Some(theirs) = better_clock(ours, reply) {
-        tracing::warn!("no network time: stepping the clock from {ours} to the manager's {theirs}");
-        if let Err(error) = pi.host.set_clock(UNIX_EPOCH + Duration::from_millis(theirs)) {
-            tracing::warn!("{}", status::chain(&error));
-        }
-    }
-}
-
-/// The manager's time, if it is known to be right, or later than ours: what is later can only be nearer to the truth.
-fn better_clock(ours: u64, reply: &ReportReply) -> Option<u64> {
-    let apart = ours.abs_diff(reply.unix_ms) > TOLERANCE_MS;
-    (apart && (reply.clock_synced || reply.unix_ms > ours)).then_some(reply.unix_ms)
-}
-
 #[cfg(test)]
 mod tests {
-    use cluster::wire::Want;
-
     use super::*;
-
-    fn reply(unix_ms: u64, clock_synced: bool) -> ReportReply {
-        ReportReply { unix_ms, clock_synced, want: Want::Run, swarm: None, reads_list: true }
-    }
-
-    #[test]
-    fn takes_the_managers_time_when_it_is_surer_or_later() {
-        let ours = 1_790_000_000_000;
-        assert_eq!(better_clock(ours, &reply(ours + 60_000, false)), Some(ours + 60_000));
-        assert_eq!(better_clock(ours, &reply(ours - 60_000, true)), Some(ours - 60_000));
-        assert_eq!(better_clock(ours, &reply(ours - 60_000, false)), None);
-        assert_eq!(better_clock(ours, &reply(ours + 900, true)), None);
-    }
 
     #[test]
     fn hurries_only_while_somebody_waits() {

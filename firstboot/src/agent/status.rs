@@ -28,8 +28,8 @@ pub struct Status {
 }
 
 impl Status {
-    /// A node that has just started, with the marks of earlier runs.
-    pub fn new(marks: Vec<Mark>) -> Self {
+    /// A node that has just started, with the marks of earlier runs and what its seed stage could not do.
+    pub fn new(marks: Vec<Mark>, seed_problems: Vec<String>) -> Self {
         let report = Report {
             stage: Stage::Network,
             word: "starting".to_owned(),
@@ -38,6 +38,7 @@ impl Status {
             swarm_node: None,
             facts: Facts::default(),
             marks,
+            seed_problems,
         };
         Self {
             report: Mutex::new(report),
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_token_that_docker_quotes_is_not_passed_on() {
-        let status = Status::new(Vec::new());
+        let status = Status::new(Vec::new(), Vec::new());
         status.say("joining with SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1, and \"SWMTKN-1-x\"");
         status.fail("invalid join token: SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1".to_owned(), false);
         let report = status.report();

@@ -51,13 +51,29 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub struct Power {
     fault: Option<Fault>,
+    overlooked: Option<fn(&str) -> bool>,
     log: Mutex<Vec<String>>,
+}
+
+/// What an effect comes upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    Good,
+    Fault,
+    /// It goes right now.
+    Going,
+    Gone,
 }
 
 impl Power {
     /// Power with a fault to come.
     pub fn with(fault: Fault) -> Arc<Self> {
-        Arc::new(Self { fault: Some(fault), log: Mutex::default() })
+        Arc::new(Self { fault: Some(fault), ..Self::default() })
+    }
+
+    /// Power that does not count some effects, such as programs that only look: how often they run is chance.
+    pub fn overlooking(fault: Option<Fault>, overlooked: fn(&str) -> bool) -> Arc<Self> {
+        Arc::new(Self { fault, overlooked: Some(overlooked), log: Mutex::default() })
     }
 
     /// The effects so far, in words, the one that met the fault included.
@@ -70,18 +86,35 @@ impl Power {
         matches!(self.fault, Some(Fault::DieAt(at)) if lock(&self.log).len() > at)
     }
 
-    /// Counts an effect; an error is what happens instead of it.
-    fn spend(&self, effect: String) -> Result<(), Error> {
+    /// Counts an effect; an error is what happens instead of it. For machines this module does not play, too.
+    pub fn spend(&self, effect: &str) -> Result<(), Error> {
+        self.supply(effect).into_result()
+    }
+
+    fn supply(&self, effect: &str) -> Supply {
         if self.is_gone() {
-            return Err(power_is_gone());
+            return Supply::Gone;
+        }
+        if self.overlooked.is_some_and(|overlooked| overlooked(effect)) {
+            return Supply::Good;
         }
         let mut log = lock(&self.log);
         let number = log.len();
-        log.push(effect);
+        log.push(effect.to_owned());
         match self.fault {
-            Some(Fault::FailAt(at)) if at == number => Err(Error::other("a fault put here by the test")),
-            Some(Fault::DieAt(at)) if at == number => Err(power_is_gone()),
-            _ => Ok(()),
+            Some(Fault::FailAt(at)) if at == number => Supply::Fault,
+            Some(Fault::DieAt(at)) if at == number => Supply::Going,
+            _ => Supply::Good,
+        }
+    }
+}
+
+impl Supply {
+    fn into_result(self) -> Result<(), Error> {
+        match self {
+            Self::Good => Ok(()),
+            Self::Fault => Err(Error::other("a fault put here by the test")),
+            Self::Going | Self::Gone => Err(Error::other("the power is gone")),
         }
     }
 }
@@ -95,6 +128,19 @@ pub struct FakeHost {
     files: Mutex<Files>,
     clock: Mutex<SystemTime>,
     player: Box<Player>,
+    torn: Box<Player>,
+    limit: Limit,
+}
+
+/// What a disk has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Nothing that matters.
+    Healthy,
+    /// Nothing can be changed.
+    ReadOnly,
+    /// So many bytes fit, counted in blocks of 512. A file that is written needs room beside the one it replaces.
+    Room(usize),
 }
 
 impl fmt::Debug for FakeHost {
@@ -107,7 +153,16 @@ impl FakeHost {
     /// A machine with these files on its disk and this time on its clock, and without any program.
     pub fn new(power: Arc<Power>, files: Files, clock: SystemTime) -> Self {
         let player = |program: &Program, _: &mut Files| Err(format!("{} is not installed", program.name));
-        Self { power, files: Mutex::new(files), clock: Mutex::new(clock), player: Box::new(player) }
+        let torn = |_: &Program, _: &mut Files| Ok(Vec::new());
+        let (files, clock) = (Mutex::new(files), Mutex::new(clock));
+        Self { power, files, clock, player: Box::new(player), torn: Box::new(torn), limit: Limit::Healthy }
+    }
+
+    /// Gives it a disk that is not what it was.
+    #[must_use]
+    pub fn with_limit(mut self, limit: Limit) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// Gives it programs.
@@ -120,13 +175,44 @@ impl FakeHost {
         self
     }
 
+    /// Says what programs leave behind that lose their power half way.
+    #[must_use]
+    pub fn with_torn_programs(
+        mut self,
+        torn: impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+    ) -> Self {
+        self.torn = Box::new(torn);
+        self
+    }
+
+    /// What somebody else puts on the disk.
+    pub fn place(&self, path: impl Into<PathBuf>, node: Node) {
+        lock(&self.files).insert(path.into(), node);
+    }
+
     /// The disk as it is now.
     pub fn files(&self) -> Files {
         lock(&self.files).clone()
     }
 
     fn spend(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
-        self.power.spend(format!("{verb} {}", path.display())).map_err(file_error(verb, path))
+        self.power.spend(&format!("{verb} {}", path.display())).map_err(file_error(verb, path))?;
+        if self.limit == Limit::ReadOnly {
+            return Err(file_error(verb, path)(ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for so many bytes more.
+    fn check_room(&self, verb: &'static str, path: &Path, bytes: usize) -> Result<(), HostError> {
+        let Limit::Room(room) = self.limit else { return Ok(()) };
+        let blocks = |bytes: usize| bytes.div_ceil(512) * 512;
+        let size = |node: &Node| if let Node::File { bytes, .. } = node { blocks(bytes.len()) } else { 0 };
+        let used: usize = lock(&self.files).values().map(size).sum();
+        if used + blocks(bytes) > room {
+            return Err(file_error(verb, path)(ErrorKind::StorageFull.into()));
+        }
+        Ok(())
     }
 
     fn check_parent(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
@@ -140,7 +226,7 @@ impl FakeHost {
 impl Host for FakeHost {
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, HostError> {
         if self.power.is_gone() {
-            return Err(file_error("read", path)(power_is_gone()));
+            Supply::Gone.into_result().map_err(file_error("read", path))?;
         }
         match lock(&self.files).get(path) {
             Some(Node::File { bytes, .. }) => Ok(Some(bytes.clone())),
@@ -158,6 +244,7 @@ impl Host for FakeHost {
     fn write(&self, path: &Path, bytes: &[u8], mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
         self.spend("write", path)?;
         self.check_parent("write", path)?;
+        self.check_room("write", path, bytes.len())?;
         lock(&self.files).insert(path.to_owned(), Node::File { bytes: bytes.to_owned(), mode, owner });
         Ok(())
     }
@@ -185,6 +272,9 @@ impl Host for FakeHost {
 
     fn make_folder(&self, path: &Path, mode: u32, owner: Option<Owner>) -> Result<(), HostError> {
         self.spend("make the folder", path)?;
+        if !lock(&self.files).contains_key(path) {
+            self.check_room("make the folder", path, 1)?;
+        }
         let mut files = lock(&self.files);
         for parent in path.ancestors().skip(1) {
             files.entry(parent.to_owned()).or_insert(Node::Folder { mode: 0o755, owner: None });
@@ -196,6 +286,7 @@ impl Host for FakeHost {
     fn link(&self, target: &Path, link: &Path) -> Result<(), HostError> {
         self.spend("link", link)?;
         self.check_parent("link", link)?;
+        self.check_room("link", link, 1)?;
         lock(&self.files).insert(link.to_owned(), Node::Link(target.to_owned()));
         Ok(())
     }
@@ -212,7 +303,11 @@ impl Host for FakeHost {
             status: "exit status: 1".into(),
             stderr,
         };
-        self.power.spend(format!("run {}", program.line())).map_err(|error| exit(error.to_string()))?;
+        let supply = self.power.supply(&format!("run {}", program.line()));
+        if supply == Supply::Going {
+            (self.torn)(program, &mut lock(&self.files)).map_err(exit)?;
+        }
+        supply.into_result().map_err(|error| exit(error.to_string()))?;
         (self.player)(program, &mut lock(&self.files)).map_err(exit)
     }
 
@@ -221,16 +316,12 @@ impl Host for FakeHost {
     }
 
     fn set_clock(&self, to: SystemTime) -> Result<(), HostError> {
-        self.power.spend("set the clock".to_owned()).map_err(HostError::Clock)?;
+        self.power.spend("set the clock").map_err(HostError::Clock)?;
         *lock(&self.clock) = to;
         Ok(())
     }
 
     fn sync(&self) {}
-}
-
-fn power_is_gone() -> Error {
-    Error::other("the power is gone")
 }
 
 fn file_error(verb: &'static str, path: &Path) -> impl FnOnce(Error) -> HostError {

@@ -9,6 +9,7 @@ use cluster::card;
 use cluster::wire::{Mark, Stage};
 
 use super::{BINARY, MARK, STATE, Seed, SeedError, units, user};
+use crate::tls::Credentials;
 
 /// The agent.
 pub(super) const UNIT: &str = "firstboot.service";
@@ -40,6 +41,16 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
     // All of the above has to be on the disk before the mark is.
     seed.root.sync();
     Ok(seed.root.write(&state.join(MARK), &mark(seed)?, 0o600, None)?)
+}
+
+/// Whether the node can prove who it is: without that it can tell nobody what else is wrong. Changes nothing.
+pub(super) fn check_identity(seed: &Seed<'_>) -> Result<(), SeedError> {
+    let credentials = if seed.is_installed()? {
+        Credentials::load(seed.root, Path::new(STATE))
+    } else {
+        Credentials::load(seed.fat, seed.folder)
+    };
+    credentials.and_then(|credentials| credentials.client()).map(drop).map_err(SeedError::Identity)
 }
 
 fn place(seed: &Seed<'_>, path: &Path, bytes: &[u8], mode: u32) -> Result<(), SeedError> {

@@ -28,29 +28,27 @@ const KEYBOARD: &str = "keyboard-setup.service";
 ///
 /// # Errors
 /// The first thing that failed; then only a reboot brings a boot that is as it should be.
-pub fn go_on(root: &dyn Host, card: Option<&Card>) -> Result<(), SeedError> {
+pub fn go_on(root: &dyn Host, card: &Card) -> Result<(), SeedError> {
     let run = |name: &str, args: &[&str]| -> Result<(), SeedError> {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         root.run(&Program { args, ..Program::new(name, []) })?;
         Ok(())
     };
     let mut results = Vec::new();
-    if let Some(card) = card {
-        // The kernel still has the image's name, and DHCP would carry it.
-        results.push(run("hostname", &[card.node.as_str()]));
-        if card.wifi.is_some() {
-            results.push(run("sh", &["-c", UNBLOCK]));
-        }
+    // The kernel still has the image's name, and DHCP would carry it.
+    results.push(run("hostname", &[card.node.as_str()]));
+    if card.wifi.is_some() {
+        results.push(run("sh", &["-c", UNBLOCK]));
     }
     // systemd has not seen the agent's unit, nor what is masked and enabled now.
     results.push(run("systemctl", &["daemon-reload"]));
-    if card.is_some_and(|card| card.keymap.is_some()) && has_keyboard(root) {
+    if card.keymap.is_some() && has_keyboard(root) {
         results.push(run("systemctl", &["--no-block", "restart", KEYBOARD]));
     }
     // Where cloud-init started us, all of the normal boot is there but what systemd has just learned of.
-    let next = match card {
-        Some(Card { start: Start::CloudInit, .. }) => install::UNIT.to_owned(),
-        _ => normal_target(root),
+    let next = match card.start {
+        Start::CloudInit => install::UNIT.to_owned(),
+        Start::Hook => normal_target(root),
     };
     results.push(run("systemctl", &["--no-block", "start", &next]));
     results.into_iter().collect()
@@ -87,7 +85,7 @@ mod tests {
         })
     }
 
-    fn went_on(default: &'static str, card: Option<&Card>, files: Files) -> Vec<String> {
+    fn went_on(default: &'static str, card: &Card, files: Files) -> Vec<String> {
         let power: Arc<Power> = Arc::default();
         go_on(&machine(&power, default, files), card).unwrap();
         power.log()
@@ -97,7 +95,7 @@ mod tests {
     fn the_name_comes_before_anything_that_could_tell_it() {
         let card = Card { wifi: None, keymap: None, ..pi::card() };
         assert_eq!(
-            went_on("multi-user.target\n", Some(&card), BTreeMap::new()),
+            went_on("multi-user.target\n", &card, BTreeMap::new()),
             [
                 "run hostname red03",
                 "run systemctl daemon-reload",
@@ -110,17 +108,17 @@ mod tests {
     #[test]
     fn a_radio_and_a_keyboard_are_told_where_there_are_any() {
         let keyboard = pi::disk(&[("/usr/lib/systemd/system/keyboard-setup.service", b"")]);
-        let log = went_on("graphical.target\n", Some(&pi::card()), keyboard).join("\n");
+        let log = went_on("graphical.target\n", &pi::card(), keyboard).join("\n");
         assert!(log.contains("run sh -c for radio in /sys/class/rfkill/*"), "{log}");
         assert!(log.contains("run systemctl --no-block restart keyboard-setup.service"), "{log}");
-        let log = went_on("graphical.target\n", Some(&pi::card()), BTreeMap::new()).join("\n");
+        let log = went_on("graphical.target\n", &pi::card(), BTreeMap::new()).join("\n");
         assert!(!log.contains("keyboard-setup"), "{log}");
     }
 
     #[test]
     fn the_hooks_own_target_is_never_the_way_on() {
         for default in ["kernel-command-line.target\n", "", "Failed to get default target"] {
-            let log = went_on(default, None, BTreeMap::new());
+            let log = went_on(default, &pi::card(), BTreeMap::new());
             assert_eq!(log.last().unwrap(), "run systemctl --no-block start graphical.target", "{default}");
         }
     }
@@ -128,7 +126,7 @@ mod tests {
     #[test]
     fn after_cloud_init_only_the_agent_is_missing() {
         let card = Card { start: Start::CloudInit, ..pi::card() };
-        let log = went_on("graphical.target\n", Some(&card), BTreeMap::new());
+        let log = went_on("graphical.target\n", &card, BTreeMap::new());
         assert_eq!(log.last().unwrap(), "run systemctl --no-block start firstboot.service");
     }
 
@@ -137,7 +135,7 @@ mod tests {
         let card = Card { keymap: None, ..pi::card() };
         for (k, is_told) in [(0, true), (1, true), (2, true), (3, false), (4, true)] {
             let power = Power::with(Fault::FailAt(k));
-            let result = go_on(&machine(&power, "multi-user.target", BTreeMap::new()), Some(&card));
+            let result = go_on(&machine(&power, "multi-user.target", BTreeMap::new()), &card);
             assert_eq!(result.is_err(), is_told, "{:?}", power.log());
             // Without an answer about the default there still is one.
             let target = if k == 3 { DEFAULT_TARGET } else { "multi-user.target" };

@@ -10,7 +10,7 @@ use cluster::card::{self, Start};
 use super::{Seed, SeedError, units, user};
 
 /// In the FAT's root: name and password hash, for Pi OS's own first boot.
-const USERCONF: &str = "/userconf.txt";
+pub(super) const USERCONF: &str = "/userconf.txt";
 /// The same place: addresses and the radio's pass phrase, for cloud-init, which has made its own files of it by now and
 /// does not read it again as long as `meta-data` names the same instance.
 const NETWORK_CONFIG: &str = "/network-config";

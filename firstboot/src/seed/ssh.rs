@@ -25,6 +25,10 @@ pub(super) fn install_host_key(seed: &Seed<'_>) -> Result<(), SeedError> {
         return Ok(());
     }
     let (key, public) = (seed.payload(card::HOST_KEY)?, seed.payload(card::HOST_KEY_PUBLIC)?);
+    // sshd does not start where the only key it is told of cannot be read.
+    if ssh_key::PrivateKey::from_openssh(&key).is_err() {
+        return Err(SeedError::HostKey(card::HOST_KEY));
+    }
     if seed.root.list(Path::new("/etc/ssh"))?.is_empty() {
         return Err(SeedError::NotInImage("SSH server".to_owned()));
     }
@@ -48,9 +52,9 @@ pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
         seed.write_text(CONFIG, &config, 0o644)?;
     }
     // Once the secrets are gone nobody knows whether there was a password: the drop-in of the first run stays.
-    if let Some(secrets) = seed.secrets()? {
+    if let Some(hash) = seed.password_hash()? {
         seed.root.make_folder(Path::new("/etc/ssh/sshd_config.d"), 0o755, None)?;
-        seed.write_text(DROP_IN, &drop_in(seed.has(KEY)?, secrets.password_hash.is_some()), 0o644)?;
+        seed.write_text(DROP_IN, &drop_in(seed.has(KEY)?, hash.is_some()), 0o644)?;
     }
     if seed.card.start == Start::CloudInit {
         // It runs already, with the host keys that cloud-init made. A reload would lose the port that a socket unit holds.

@@ -9,7 +9,7 @@ use super::{Seed, SeedError};
 use crate::host::{Owner, Program};
 
 /// The first user's id, and that of the user's own group, on every Debian.
-const FIRST: u32 = 1000;
+pub(super) const FIRST: u32 = 1000;
 /// Pi OS's own renaming program (userconf-pi).
 const USERCONF: &str = "/usr/lib/userconf-pi/userconf";
 /// A crypt(5) field that no password matches. Unlike `!` it does not make sshd think the account locked.
@@ -116,8 +116,8 @@ pub(super) fn settle_account(seed: &Seed<'_>) -> Result<(), SeedError> {
 
 /// Power lost here: set again by a second run, as long as the secrets are still on the card.
 pub(super) fn set_password(seed: &Seed<'_>) -> Result<(), SeedError> {
-    let Some(secrets) = seed.secrets()? else { return Ok(()) };
-    let hash = secrets.password_hash.as_ref().map_or(NO_PASSWORD, |hash| hash.expose());
+    let Some(hash) = seed.password_hash()? else { return Ok(()) };
+    let hash = hash.as_ref().map_or(NO_PASSWORD, |hash| hash.expose());
     if hash.is_empty() || hash.contains([':', '\n']) {
         return Err(SeedError::Unfit { what: "password hash", value: "(secret)".to_owned() });
     }

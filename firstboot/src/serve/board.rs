@@ -174,6 +174,7 @@ mod tests {
             swarm_node: id.map(str::to_owned),
             facts: Facts::default(),
             marks: Vec::new(),
+            seed_problems: Vec::new(),
         }
     }
 

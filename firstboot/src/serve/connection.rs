@@ -23,10 +23,10 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::ServiceExt as _;
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::share::Shares;
 use super::{Api, Peer, router};
+use crate::tls;
 
 /// Connections at once: 500 nodes that keep theirs open, and many of them with a second one while they join. Below the
 /// 1024 files that systemd lets a service open.
@@ -137,20 +137,7 @@ impl Door {
 fn holder(stream: &TlsStream<TcpStream>) -> Option<(Identity, KeyId)> {
     let (_, connection) = stream.get_ref();
     let leaf = connection.peer_certificates()?.first()?;
-    let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let only = uris.next()?;
-    // Two names would leave open which one counts.
-    if uris.next().is_some() {
-        return None;
-    }
-    let digest = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
-    let key = KeyId::from_sha256(digest.as_ref().try_into().ok()?);
-    Some((Identity::from_uri(only).ok()?, key))
+    tls::holder(leaf)
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, peer: Peer) {

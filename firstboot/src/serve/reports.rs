@@ -21,6 +21,8 @@ use crate::agent::log::{HEARD, Log};
 const SENTENCE: usize = 1000;
 /// Most marks that are kept: there are fewer stages.
 const MARKS: usize = 16;
+/// Most problems of a seed stage that are kept: it has hardly more parts.
+const PROBLEMS: usize = 24;
 
 /// A report and when it came, by the monotonic clock, and what came before it.
 #[derive(Debug)]
@@ -126,6 +128,10 @@ fn bounded(mut report: Report) -> Report {
         *text = plain(text, 100);
     }
     report.marks.truncate(MARKS);
+    report.seed_problems.truncate(PROBLEMS);
+    for problem in &mut report.seed_problems {
+        *problem = plain(problem, SENTENCE);
+    }
     report
 }
 
@@ -145,7 +151,9 @@ mod tests {
             swarm_node: Some("a".repeat(500)),
             facts: Facts::default(),
             marks: Vec::new(),
+            seed_problems: vec!["\u{7}".to_owned(); 500],
         });
+        assert_eq!(report.seed_problems, vec![" ".to_owned(); PROBLEMS]);
         assert_eq!(report.word, " [2Jall is well ");
         assert_eq!(report.error.unwrap().message.len(), SENTENCE);
         assert_eq!(report.swarm_node.unwrap().len(), 64);

@@ -1,19 +1,22 @@
 //! A believable clock: a Pi starts with the time of its image, and neither apt nor Swarm's certificates forgive that.
 //!
-//! Network time is waited for, but not for ever: a worker takes the manager's time with each answer to a report (it
-//! is authenticated), and the manager goes on with the floor that the card carries, and says so.
+//! Network time is waited for, but not for ever. Then a manager goes on with the floor that the card carries, and
+//! says so on the board; a worker takes the manager's time, which came over mutual TLS, and without either waits.
+//! As long as there is no network time, the manager's is followed ([`follow`]).
 //!
-//! Power lost here: nothing was changed.
+//! Power lost here: done again.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use cluster::identity::Role;
 use cluster::wire::Stage;
 use tokio::time::sleep;
 
 use super::{Probe, Step, StepError};
-use crate::agent::Pi;
+use crate::agent::link::Heard;
+use crate::agent::{Pi, clock_now};
 use crate::host::{Host, Program};
 use crate::retry::{LOCAL, Policy};
 
@@ -23,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SERVICE_PATIENCE: Duration = Duration::from_secs(3);
 /// Touched by systemd-timesyncd whenever the clock was set from the network.
 const TIMESYNC: &str = "/run/systemd/timesync/synchronized";
+/// Clocks further apart than this are not taken for equal. Swarm tolerates five minutes.
+const TOLERANCE_MS: u64 = 5_000;
 
 /// Waits for the clock.
 #[derive(Debug)]
@@ -65,16 +70,73 @@ impl Step for Clock {
             return Ok(Probe::Done(true));
         }
         let waited = self.since.elapsed();
-        if waited > PATIENCE || (!served && waited > SERVICE_PATIENCE) {
-            self.pi.allow_clock_adoption();
-            tracing::warn!("no network time after {} s: going on without", waited.as_secs());
-            return Ok(Probe::Done(false));
+        if waited <= PATIENCE && (served || waited <= SERVICE_PATIENCE) {
+            return Ok(Probe::Needed("waiting for network time".to_owned()));
         }
-        Ok(Probe::Needed("waiting for network time".to_owned()))
+        match self.pi.link.heard() {
+            // Before any download and any join: neither forgives a wrong clock.
+            Some(heard) => {
+                adopt(&self.pi, &heard)?;
+                self.pi.allow_clock_adoption();
+            }
+            None if self.pi.card.role == Role::Worker => {
+                return Ok(Probe::Needed("no network time: waiting for the manager's".to_owned()));
+            }
+            None => {}
+        }
+        tracing::warn!("no network time after {} s: going on without", waited.as_secs());
+        Ok(Probe::Done(false))
     }
 
     async fn apply(&self) -> Result<(), StepError> {
         sleep(Duration::from_millis(500)).await;
         Ok(())
+    }
+}
+
+/// Follows the manager's clock for as long as there is no network time, beginning where the step has ended.
+pub(crate) async fn follow(pi: &Pi) {
+    let Some(heard) = pi.link.heard().filter(|_| pi.may_adopt_clock()) else { return };
+    if better(pi, &heard).is_none() && pi.status.stage() != Stage::Ready {
+        return;
+    }
+    // It may have come since.
+    let Ok(synced) = pi.blocking(is_synced).await else { return };
+    pi.status.set_clock_synced(synced);
+    if !synced && let Err(error) = adopt(pi, &heard) {
+        tracing::warn!("{}", crate::agent::status::chain(&error));
+    }
+}
+
+fn adopt(pi: &Pi, heard: &Heard) -> Result<(), StepError> {
+    let Some(theirs) = better(pi, heard) else { return Ok(()) };
+    tracing::warn!("no network time: stepping the clock from {} to the manager's {theirs}", clock_now(pi));
+    let time = UNIX_EPOCH + Duration::from_millis(theirs);
+    pi.host.set_clock(time).map_err(|source| StepError::Host { doing: "take the manager's time", source })
+}
+
+/// The manager's time, milliseconds since 1970, if it is better than ours.
+fn better(pi: &Pi, heard: &Heard) -> Option<u64> {
+    let since = u64::try_from(heard.at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    better_clock(clock_now(pi), heard.reply.unix_ms.saturating_add(since), heard.reply.clock_synced)
+}
+
+/// Theirs, if it is known to be right, or later than ours: what is later can only be nearer to the truth.
+fn better_clock(ours: u64, theirs: u64, synced: bool) -> Option<u64> {
+    let apart = ours.abs_diff(theirs) > TOLERANCE_MS;
+    (apart && (synced || theirs > ours)).then_some(theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::better_clock;
+
+    #[test]
+    fn takes_the_managers_time_when_it_is_surer_or_later() {
+        let ours = 1_790_000_000_000;
+        assert_eq!(better_clock(ours, ours + 60_000, false), Some(ours + 60_000));
+        assert_eq!(better_clock(ours, ours - 60_000, true), Some(ours - 60_000));
+        assert_eq!(better_clock(ours, ours - 60_000, false), None);
+        assert_eq!(better_clock(ours, ours + 900, true), None);
     }
 }

@@ -4,7 +4,6 @@
 //! Power lost here: the journal says "started" before `swarm init` and "completed" after; after a restart the engine's
 //! state decides, and a journal that cannot be read forbids a second init. Joining twice is refused by the engine.
 
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use crate::engine::{EngineError, Init, LocalState, Refusal, SwarmInfo};
 use crate::journal::Progress;
 use crate::retry::{Policy, SWARM};
 
+mod certificate;
 mod founding;
 pub mod table;
 
@@ -34,6 +34,8 @@ use table::{Condition, Founder, Move, Outlook, condition, decide};
 const LOOK: Duration = Duration::from_millis(250);
 /// How long to wait for the manager before looking again what there is to do.
 const FIND: Duration = Duration::from_secs(5);
+/// How long renewed certificates may take to be there, before they are renewed again.
+const RENEWAL: Duration = Duration::from_secs(10 * 60);
 /// Between two requests for the token while there is no swarm yet.
 const ASK: Duration = Duration::from_secs(1);
 
@@ -45,22 +47,21 @@ pub(crate) struct Member {
     /// What the node is in, and since when.
     since: Mutex<(Condition, Instant)>,
     founding: Founding,
+    /// When Swarm's certificates were last renewed by force.
+    renewed: Mutex<Option<Instant>>,
 }
 
 impl Member {
     pub(crate) fn new(pi: Arc<Pi>, local: Local) -> Self {
-        Self {
-            pi,
-            local,
-            since: Mutex::new((Condition::Outside, Instant::now())),
-            founding: Founding::default(),
-        }
+        let since = Mutex::new((Condition::Outside, Instant::now()));
+        Self { pi, local, since, founding: Founding::default(), renewed: Mutex::default() }
     }
 
     /// What is to be done now.
     pub(crate) async fn outlook(&self) -> Result<Move, StepError> {
-        let info = self.engine("reading Docker's state", self.pi.engine.info().await)?.swarm;
+        let info = engine("reading Docker's state", self.pi.engine.info().await)?.swarm;
         let entry = self.entry(&info).await;
+        let expired = !self.is_renewing() && self.pi.blocking(certificate::has_expired).await?;
         let outlook = Outlook {
             role: self.pi.card.role,
             founder: self.founder(&info).await?,
@@ -68,6 +69,7 @@ impl Member {
             info: &info,
             entry: entry.as_ref(),
             init: self.pi.journal.get().init,
+            expired,
             address: self.local.ip,
             manager: self.pi.link.heard().map(|heard| heard.address),
         };
@@ -105,17 +107,29 @@ impl Member {
         self.pi.link.heard()?.reply.swarm
     }
 
-    fn engine<T>(&self, doing: &'static str, result: Result<T, EngineError>) -> Result<T, StepError> {
-        result.map_err(|source| StepError::Engine { doing, source })
+    async fn start(&self) -> Result<(), StepError> {
+        let started = |journal: &mut crate::journal::Journal| journal.init = Progress::Started;
+        self.pi.journal.update(started).map_err(StepError::Journal)?;
+        self.pi.status.say("starting the swarm");
+        self.init(false).await
+    }
+
+    /// The same swarm from its own state, as a quorum of one: with this address, and new certificates.
+    async fn start_anew(&self, why: &str) -> Result<(), StepError> {
+        tracing::warn!("{why}");
+        self.pi.status.say(why);
+        self.init(true).await?;
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        Ok(())
+    }
+
+    fn is_renewing(&self) -> bool {
+        let renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.is_some_and(|at| at.elapsed() < RENEWAL)
     }
 
     async fn init(&self, force: bool) -> Result<(), StepError> {
-        let started = |journal: &mut crate::journal::Journal| journal.init = Progress::Started;
-        if !force {
-            self.pi.journal.update(started).map_err(StepError::Journal)?;
-        }
         let swarm = &self.pi.card.swarm;
-        self.pi.status.say(if force { "announcing the new address" } else { "starting the swarm" });
         let init = Init {
             address: self.local.ip,
             drain: !swarm.managers_run_tasks,
@@ -129,7 +143,7 @@ impl Member {
                 self.completed()
             }
             Err(error) if error.refusal() == Some(Refusal::AlreadyMember) => Ok(()),
-            Err(error) => self.engine("starting the swarm", Err(error)),
+            Err(error) => engine("starting the swarm", Err(error)),
         }
     }
 
@@ -164,7 +178,7 @@ impl Member {
     /// The manager does not count this node as a member, so the swarm the engine believes in is given up first.
     async fn rejoin(&self) -> Result<(), StepError> {
         let Some(reply) = self.ask().await? else { return Ok(()) };
-        self.leave().await?;
+        leave(&self.pi).await?;
         self.join_with(&reply).await
     }
 
@@ -187,17 +201,10 @@ impl Member {
                 {
                     return Ok(());
                 }
-                Err(error) => last = self.engine("joining the swarm", Err(error)),
+                Err(error) => last = engine("joining the swarm", Err(error)),
             }
         }
         last
-    }
-
-    pub(crate) async fn leave(&self) -> Result<(), StepError> {
-        match self.pi.engine.leave().await {
-            Err(error) if error.refusal() == Some(Refusal::NotMember) => Ok(()),
-            result => self.engine("leaving the swarm", result),
-        }
     }
 }
 
@@ -218,7 +225,7 @@ impl Step for Member {
             }
             Move::Wait(why) | Move::Leave(why) | Move::Rejoin(why) => Probe::Needed(why),
             Move::Init => Probe::Needed("starting the swarm".to_owned()),
-            Move::Announce => Probe::Needed("announcing the new address".to_owned()),
+            Move::Announce(why) => Probe::Needed(why),
             Move::Join => Probe::Needed("asking the manager to be let in".to_owned()),
             Move::Stop(why) => return Err(StepError::Never(why)),
         })
@@ -231,8 +238,8 @@ impl Step for Member {
                 sleep(LOOK).await;
                 Ok(())
             }
-            Move::Init => self.init(false).await,
-            Move::Announce => self.init(true).await,
+            Move::Init => self.start().await,
+            Move::Announce(why) => self.start_anew(&why).await,
             Move::Join => self.join().await,
             Move::Rejoin(why) => {
                 tracing::warn!("{why}: joining anew");
@@ -240,18 +247,30 @@ impl Step for Member {
             }
             Move::Leave(why) => {
                 tracing::warn!("{why}: leaving, to join anew");
-                self.leave().await
+                leave(&self.pi).await
             }
             Move::Stop(why) => Err(StepError::Never(why)),
         }
     }
 }
 
+async fn leave(pi: &Pi) -> Result<(), StepError> {
+    match pi.engine.leave().await {
+        Err(error) if error.refusal() == Some(Refusal::NotMember) => Ok(()),
+        result => engine("leaving the swarm", result),
+    }
+}
+
+fn engine<T>(doing: &'static str, result: Result<T, EngineError>) -> Result<T, StepError> {
+    result.map_err(|source| StepError::Engine { doing, source })
+}
+
 /// Leaves because the operator said so, and remembers it.
-pub(crate) async fn leave_for_good(pi: &Arc<Pi>, local: Ipv4Addr) {
+///
+/// Power lost here: the manager, or its own journal, tells it again; leaving twice is no error.
+pub(crate) async fn leave_for_good(pi: &Pi) {
     pi.status.say("leaving the swarm as told");
-    let member = Member::new(Arc::clone(pi), Local { ip: local, prefix: 32 });
-    match member.leave().await {
+    match leave(pi).await {
         Ok(()) => {
             if let Err(error) = pi.journal.settle(|journal| journal.left = true) {
                 tracing::warn!("{}", chain(&error));

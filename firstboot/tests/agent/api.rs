@@ -116,7 +116,8 @@ async fn the_token_is_given_to_planned_workers_once_there_is_a_swarm() {
 async fn after_the_window_only_former_members_get_the_token() {
     let mut world = World::new(&["red01", "red02"]);
     world.join_window_seconds = 600;
-    let journal = r#"{"version": 1, "window_opened": 1789990000, "joined": ["red01"]}"#;
+    let journal =
+        r#"{"version": 1, "window_opened": 1789990000, "window_is_sure": true, "joined": ["red01"]}"#;
     let manager = world.switch_on("red00", Some(journal));
     manager.engine.start();
     world.wait_for_api().await;

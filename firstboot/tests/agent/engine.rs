@@ -4,14 +4,23 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use axum::extract::{Path as UrlPath, RawQuery, State};
-use axum::http::StatusCode;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Path as UrlPath, RawQuery, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use firstboot::host::Host as _;
+use firstboot::host::fake::{FakeHost, Node, Power};
+use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
+/// On the machine: the engine answers where this is, and not empty.
+pub(crate) const DOCKERD: &str = "/usr/sbin/dockerd";
+const CERTIFICATE: &str = "/var/lib/docker/swarm/certificates/swarm-node.crt";
 
 /// What all engines share.
 #[derive(Debug, Default)]
@@ -24,6 +33,10 @@ pub(crate) struct Swarm {
     pub(crate) most_entering: u32,
     /// How many times the tokens were changed.
     pub(crate) rotations: u32,
+    /// Requests to start a swarm on an engine that is in one already.
+    pub(crate) second_inits: u32,
+    /// When whose certificate ends.
+    expiries: Vec<(String, SystemTime)>,
     serial: u32,
 }
 
@@ -51,6 +64,8 @@ pub(crate) struct Engine {
     /// Refusals to come, for changes of the swarm.
     pub(crate) update_refusals: Mutex<VecDeque<(u16, &'static str)>>,
     pub(crate) socket: PathBuf,
+    /// What it runs on, where it shares a machine's power, disk and clock.
+    machine: Mutex<Option<(Arc<Power>, Arc<FakeHost>)>>,
 }
 
 fn refuse(status: u16, message: &str) -> Response {
@@ -70,7 +85,14 @@ impl Engine {
             refusals: Mutex::default(),
             update_refusals: Mutex::default(),
             socket: folder.join(format!("{hostname}.sock")),
+            machine: Mutex::default(),
         })
+    }
+
+    /// Puts it on a machine, keeping what it knows of the swarm: from then on it runs where Docker is installed, each
+    /// change is an effect before it is done and another before it is answered, and without power it is silent.
+    pub(crate) fn install_on(&self, power: &Arc<Power>, host: &Arc<FakeHost>) {
+        *self.machine.lock().unwrap() = Some((Arc::clone(power), Arc::clone(host)));
     }
 
     /// Starts answering.
@@ -87,6 +109,7 @@ impl Engine {
             .route("/nodes", get(nodes))
             .route("/nodes/{id}", delete(remove))
             .route("/nodes/{id}/update", post(update))
+            .layer(middleware::from_fn_with_state(Arc::clone(self), powered))
             .with_state(Arc::clone(self));
         tokio::spawn(async move { axum::serve(listener, router).await });
     }
@@ -121,9 +144,60 @@ impl Engine {
             "Status": {"State": "ready", "Addr": address}, "ManagerStatus": status,
         });
         swarm.nodes.push(node);
+        self.certify(&mut swarm, &id);
         *self.node.lock().unwrap() = Some(id.clone());
         id
     }
+}
+
+/// Swarm's own certificates: three months, by this machine's clock.
+const CERTIFIED: Duration = Duration::from_secs(90 * 86_400);
+
+impl Engine {
+    fn certify(&self, swarm: &mut Swarm, id: &str) {
+        let Some((_, host)) = self.machine.lock().unwrap().clone() else { return };
+        let expiry = host.now() + CERTIFIED;
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.not_after = expiry.into();
+        let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+        host.place(CERTIFICATE, Node::File { bytes: pem.into(), mode: 0o644, owner: None });
+        swarm.expiries.retain(|(known, _)| known != id);
+        swarm.expiries.push((id.to_owned(), expiry));
+    }
+
+    /// Nobody is connected with an expired certificate.
+    fn drop_expired(&self, swarm: &mut Swarm) {
+        let Some((_, host)) = self.machine.lock().unwrap().clone() else { return };
+        let Swarm { nodes, expiries, .. } = swarm;
+        for (id, _) in expiries.iter().filter(|(_, expiry)| *expiry < host.now()) {
+            let mut workers = nodes.iter_mut().filter(|node| node["ManagerStatus"].is_null());
+            if let Some(node) = workers.find(|node| node["ID"] == id.as_str()) {
+                node["Status"]["State"] = json!("down");
+            }
+        }
+    }
+}
+
+async fn powered(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    let Some((power, host)) = engine.machine.lock().unwrap().clone() else { return next.run(request).await };
+    if power.is_gone() {
+        return std::future::pending().await;
+    }
+    if !matches!(host.files().get(Path::new(DOCKERD)), Some(Node::File { bytes, .. }) if !bytes.is_empty()) {
+        return refuse(502, "there is no Docker on this machine");
+    }
+    if request.method() == Method::GET {
+        return next.run(request).await;
+    }
+    let call = format!("Docker {} {}", request.method(), request.uri().path());
+    if power.spend(&call).is_err() {
+        return std::future::pending().await;
+    }
+    let response = next.run(request).await;
+    if power.spend(&format!("{call} answered")).is_err() {
+        return std::future::pending().await;
+    }
+    response
 }
 
 async fn info(State(engine): State<Arc<Engine>>) -> Response {
@@ -170,8 +244,16 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
     if let Some((status, message)) = engine.refusals.lock().unwrap().pop_front() {
         return refuse(status, message);
     }
-    if engine.node.lock().unwrap().is_some() {
-        return refuse(503, ALREADY);
+    let known = engine.node.lock().unwrap().clone();
+    if let Some(id) = known {
+        let mut swarm = engine.swarm.lock().unwrap();
+        if body["ForceNewCluster"] != json!(true) {
+            swarm.second_inits += 1;
+            return refuse(503, ALREADY);
+        }
+        swarm.inits.push(body);
+        engine.certify(&mut swarm, &id);
+        return Json(id).into_response();
     }
     engine.swarm.lock().unwrap().inits.push(body.clone());
     Json(engine.enter(true, &body)).into_response()
@@ -222,7 +304,9 @@ async fn nodes(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    Json(engine.swarm.lock().unwrap().nodes.clone()).into_response()
+    let mut swarm = engine.swarm.lock().unwrap();
+    engine.drop_expired(&mut swarm);
+    Json(swarm.nodes.clone()).into_response()
 }
 
 async fn remove(

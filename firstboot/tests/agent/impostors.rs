@@ -104,7 +104,7 @@ async fn a_false_name_costs_an_attempt_and_gives_nothing_away() {
         let host: Arc<dyn Host> = Arc::new(FakeHost::new(Arc::<Power>::default(), files, UNIX_EPOCH));
         let tls = Credentials::load(host.as_ref(), Path::new(STATE)).unwrap().client().unwrap();
         let journal = Arc::new(JournalFile::open(Arc::clone(&host), Path::new(STATE)).unwrap());
-        let link = Link::new(Arc::new(card), host, journal, tls, port);
+        let link = Link::new(Arc::new(card), host, Some(journal), tls, port);
         let report = Report {
             stage: Stage::Network,
             word: "where I am".to_owned(),
@@ -113,6 +113,7 @@ async fn a_false_name_costs_an_attempt_and_gives_nothing_away() {
             swarm_node: None,
             facts: Facts::default(),
             marks: Vec::new(),
+            seed_problems: Vec::new(),
         };
         link.report(&report).await.unwrap();
         assert_eq!(link.heard().unwrap().address, Ipv4Addr::LOCALHOST);

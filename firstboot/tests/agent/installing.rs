@@ -10,18 +10,18 @@ use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
 
-use crate::engine::Engine;
+use crate::engine::{DOCKERD, Engine};
 use crate::world::{Pi, World, eventually};
 
 /// A machine with apt. Installing Docker leaves a mark in the files.
-fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
+pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
     let line = program.line();
     if line == "dpkg --print-architecture" {
         return Ok(b"arm64\n".to_vec());
     }
     if line.starts_with("apt-get install") {
-        let file = Node::File { bytes: Vec::new(), mode: 0o755, owner: None };
-        files.insert("/usr/sbin/dockerd".into(), file);
+        let file = Node::File { bytes: b"the engine".to_vec(), mode: 0o755, owner: None };
+        files.insert(DOCKERD.into(), file);
     }
     if ["apt-get", "apt-cache", "dpkg", "systemctl start", "systemctl reset-failed"]
         .iter()
@@ -41,9 +41,10 @@ fn files(world: &World) -> Files {
     files_of(world, world.card("red01"))
 }
 
-fn files_of(world: &World, mut card: Card) -> Files {
+pub(crate) fn files_of(world: &World, mut card: Card) -> Files {
     card.docker.source = DockerSource::Docker;
-    let mut files = world.files("red01", &world.ca.node("worker", "red01"), None);
+    let name = card.node.as_str();
+    let mut files = world.files(name, &world.ca.node(card.role.as_str(), name), None);
     files.insert(
         PathBuf::from(firstboot::agent::STATE).join("card.json"),
         file(&serde_json::to_string(&card).unwrap()),

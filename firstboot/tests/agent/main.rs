@@ -8,6 +8,8 @@
 )]
 
 mod api;
+mod clock;
+mod crash;
 mod engine;
 mod forming;
 mod fuzz;
@@ -20,4 +22,5 @@ mod managers;
 mod mutate;
 mod revoking;
 mod telling;
+mod trouble;
 mod world;

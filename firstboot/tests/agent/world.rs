@@ -26,7 +26,9 @@ use crate::engine::{Engine, Shared};
 use crate::identity::{CLUSTER, Ca, Pair};
 
 /// How long anything on loopback may take before the test has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// The machines' clocks, in seconds since 1970. They stand still unless somebody sets them.
+pub(crate) const NOW: u64 = 1_790_000_000;
 
 pub(crate) struct World {
     pub(crate) ca: Ca,
@@ -144,7 +146,7 @@ impl World {
 
     fn start(&self, files: Files, engine: Arc<Engine>) -> Pi {
         let power = Arc::<Power>::default();
-        let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        let clock = UNIX_EPOCH + Duration::from_secs(NOW);
         let card = match files.get(&PathBuf::from(agent::STATE).join("card.json")) {
             Some(Node::File { bytes, .. }) => serde_json::from_slice::<Card>(bytes).ok(),
             _ => None,
@@ -158,6 +160,12 @@ impl World {
         self.run(host, power, engine, address)
     }
 
+    /// What tells an agent its surroundings apart from those of the others.
+    pub(crate) fn options(&self, engine: &Engine, listen: Ipv4Addr) -> Options {
+        let docker_socket = engine.socket.clone();
+        Options { state: agent::STATE.into(), docker_socket, listen, port: self.port }
+    }
+
     /// Runs an agent on a machine that is at `address`.
     pub(crate) fn run(
         &self,
@@ -166,18 +174,31 @@ impl World {
         engine: Arc<Engine>,
         address: Ipv4Addr,
     ) -> Pi {
-        let options = Options {
-            state: agent::STATE.into(),
-            docker_socket: engine.socket.clone(),
-            listen: address,
-            port: self.port,
-        };
+        let options = self.options(&engine, address);
         let machine: Arc<FakeHost> = Arc::clone(&host);
         let task = tokio::spawn(async move {
             let Err(error) = agent::run(machine, options).await;
             error
         });
         Pi { host, power, engine, task }
+    }
+
+    /// Starts an agent as a process of its own, as far as that goes: dropping it ends all that it had begun.
+    pub(crate) fn boot(&self, host: &Arc<FakeHost>, engine: &Engine) -> Life {
+        let options = self.options(engine, Ipv4Addr::LOCALHOST);
+        let machine: Arc<FakeHost> = Arc::clone(host);
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = agent::run(machine, options) => (),
+                    _ = stopped => (),
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Life(Some((stop, thread)))
     }
 
     pub(crate) fn files(&self, name: &str, pair: &Pair, journal: Option<&str>) -> Files {
@@ -304,9 +325,26 @@ impl Pi {
     }
 
     pub(crate) fn journal(&self) -> Journal {
-        match self.host.files().get(&PathBuf::from(agent::STATE).join("journal.json")) {
-            Some(Node::File { bytes, .. }) => serde_json::from_slice(bytes).unwrap(),
-            _ => Journal::default(),
+        journal(&self.host.files())
+    }
+}
+
+/// The journal on a disk.
+pub(crate) fn journal(files: &Files) -> Journal {
+    match files.get(&PathBuf::from(agent::STATE).join("journal.json")) {
+        Some(Node::File { bytes, .. }) => serde_json::from_slice(bytes).unwrap(),
+        _ => Journal::default(),
+    }
+}
+
+/// A running agent.
+pub(crate) struct Life(Option<(tokio::sync::oneshot::Sender<()>, std::thread::JoinHandle<()>)>);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.0.take() {
+            drop(stop);
+            thread.join().unwrap();
         }
     }
 }

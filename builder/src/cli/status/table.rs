@@ -101,7 +101,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
             "the manager does not know it: its card was made before this node was planned".to_owned(),
         ];
     }
-    let Some(Report { word, error, .. }) = &node.report else { return Vec::new() };
+    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return Vec::new() };
     let mut notes = Vec::new();
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
@@ -109,6 +109,10 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
     if let Some(error) = error {
         let label = if error.permanent { "has given up" } else { "trying again" };
         notes.push(format!("{label}: {}", printable(&error.message)));
+    }
+    notes.extend(seed_problems.iter().map(|problem| format!("at its first start: {}", printable(problem))));
+    if facts.clock_synced == Some(false) {
+        notes.push("no network time: its clock may be wrong".to_owned());
     }
     notes
 }
@@ -133,6 +137,25 @@ fn capitalised(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_whose_start_was_not_whole_is_noted_though_it_is_ready() {
+        let board = serde_json::json!({
+            "cluster": "red", "cluster_id": "0123456789abcdef", "unix_ms": 1, "formed": true,
+            "nodes": [{"name": "red00", "role": "manager", "last_heard_ms": 1,
+                "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
+                    "reachability": "reachable", "engine": null, "address": null},
+                "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
+                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
+        });
+        let view = View { board: serde_json::from_value(board).unwrap(), unplanned: Default::default() };
+        let text = render(&view);
+        assert!(
+            text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),
+            "{text}"
+        );
+        assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
+    }
 
     #[test]
     fn the_age_is_told_in_the_unit_a_person_would_use() {

@@ -1,28 +1,57 @@
 //! A card and a Pi in memory that look like Pi OS, as far as the seed stage looks.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{
-    Card, CardDocker, CardSecrets, CardSwarm, CardUser, CardWifi, DockerSource, Planned, Start,
-    StaticAddress, VERSION,
+    Card, CardDocker, CardSecrets, CardSwarm, CardUser, CardWifi, DockerSource, Planned, STATUS_LENGTH,
+    Start, StaticAddress, VERSION,
 };
 use cluster::identity::Role;
 use cluster::secret::Secret;
+use rcgen::{CertificateParams, KeyPair, SanType};
+use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};
+use ssh_key::public::Ed25519PublicKey;
+use ssh_key::{LineEnding, PrivateKey};
 
 use super::{Outcome, run};
 use crate::host::Program;
-use crate::host::fake::{FakeHost, Files, Node, Power};
+use crate::host::fake::{FakeHost, Files, Limit, Node, Power};
 
 pub(super) const FOLDER: &str = "/swarm";
 pub(super) const HASH: &str = "$y$j9T$salt$hashofapassword";
 pub(super) const PSK: &str = "correct horse battery";
-pub(super) const NODE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nnode key\n-----END PRIVATE KEY-----\n";
-pub(super) const HOST_KEY: &str =
-    "-----BEGIN OPENSSH PRIVATE KEY-----\nhost key\n-----END OPENSSH PRIVATE KEY-----\n";
+pub(super) const KEY: &str = "ssh-ed25519 AAAA ann@laptop";
 /// When the card was made; the Pi's clock stands a year before.
 pub(super) const MADE: u64 = 1_790_000_000;
+
+/// The node's certificate and key, and an SSH host key. A certificate that signed itself is as good as a CA's here.
+struct Identity {
+    certificate: String,
+    key: String,
+    host_key: String,
+}
+
+static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let uri = "builder://0123456789abcdef/worker/red03";
+    params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let private = Ed25519PrivateKey::from_bytes(&[7; 32]);
+    let pair = Ed25519Keypair { public: Ed25519PublicKey([9; 32]), private };
+    let host_key = PrivateKey::from(pair).to_openssh(LineEnding::LF).unwrap().to_string();
+    Identity { certificate, key: key.serialize_pem(), host_key }
+});
+
+pub(super) fn node_key() -> &'static str {
+    &IDENTITY.key
+}
+
+pub(super) fn host_key() -> &'static str {
+    &IDENTITY.host_key
+}
 
 pub(in crate::seed) fn card() -> Card {
     let ip = |last| std::net::Ipv4Addr::new(10, 1, 1, last);
@@ -40,10 +69,7 @@ pub(in crate::seed) fn card() -> Card {
         role: Role::Worker,
         not_before: MADE,
         nodes: vec![node("red00", Role::Manager, None), node("red03", Role::Worker, Some(ip(3)))],
-        user: CardUser {
-            name: "ann".try_into().unwrap(),
-            authorized_keys: vec!["ssh-ed25519 AAAA ann@laptop".to_owned()],
-        },
+        user: CardUser { name: "ann".try_into().unwrap(), authorized_keys: vec![KEY.to_owned()] },
         address: Some(StaticAddress { ip: ip(3), prefix: 24, gateway: Some(ip(1)), dns: vec![ip(1)] }),
         wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned() }),
         timezone: Some("Europe/Berlin".to_owned()),
@@ -96,11 +122,14 @@ pub(super) fn fat_files() -> Files {
         ("/swarm/run", &[0x7f; 4096]),
         ("/swarm/card.json", &serde_json::to_vec(&card()).unwrap()),
         ("/swarm/secrets.json", &serde_json::to_vec(&secrets()).unwrap()),
-        ("/swarm/ca.pem", b"ca"),
-        ("/swarm/node.pem", b"certificate"),
-        ("/swarm/node-key.pem", NODE_KEY.repeat(20).as_bytes()),
-        ("/swarm/ssh-host-key", HOST_KEY.repeat(20).as_bytes()),
+        ("/swarm/ca.pem", IDENTITY.certificate.as_bytes()),
+        ("/swarm/node.pem", IDENTITY.certificate.as_bytes()),
+        // Long enough to be torn by a power cut.
+        ("/swarm/node-key.pem", node_key().repeat(20).as_bytes()),
+        ("/swarm/ssh-host-key", host_key().as_bytes()),
         ("/swarm/ssh-host-key.pub", b"ssh-ed25519 BBBB red03"),
+        ("/swarm/authorized_keys", format!("{KEY}\n").as_bytes()),
+        ("/swarm/status.txt", &[b' '; STATUS_LENGTH]),
     ])
 }
 
@@ -200,6 +229,21 @@ impl Pi {
             root: FakeHost::new(power.clone(), root, clock).with_programs(play),
             fat: FakeHost::new(power.clone(), fat, clock),
             power,
+        }
+    }
+
+    /// The same with disks that are not what they were, where programs cannot write either.
+    pub(super) fn on_bad_ground(root: Limit, fat: Limit) -> Self {
+        let pi = Self::fresh();
+        let programs = move |program: &Program, files: &mut Files| match root {
+            Limit::Healthy => play(program, files),
+            _ if program.name == "systemctl" => Ok(Vec::new()),
+            _ => Err("No space left on device".to_owned()),
+        };
+        Self {
+            root: pi.root.with_programs(programs).with_limit(root),
+            fat: pi.fat.with_limit(fat),
+            power: pi.power,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cluster::card::{Card, Start};
 
 use super::super::STATE;
-use super::pi::{HASH, HOST_KEY, NODE_KEY, PSK, Pi, card, contains, disk, edit, fat_files, root_files};
+use super::pi::{HASH, PSK, Pi, card, contains, disk, edit, fat_files, host_key, node_key, root_files};
 use crate::host::fake::{Fault, Files, Node, Power};
 
 const DISABLED: &str = "/etc/cloud/cloud-init.disabled";
@@ -91,7 +91,7 @@ fn nothing_secret_stays_on_the_fat_and_cloud_init_would_still_know_its_instance(
     let pi = Pi::power_on(Arc::default(), root(), fat());
     let outcome = pi.seed();
     let fat = pi.fat.files();
-    for secret in [HASH, PSK, NODE_KEY, HOST_KEY] {
+    for secret in [HASH, PSK, node_key(), host_key()] {
         assert!(!contains(&fat, secret) && !format!("{outcome:?}").contains(secret), "{secret}");
     }
     for file in ["/user-data", "/meta-data"] {

@@ -33,6 +33,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) entry: Option<&'a SwarmEntry>,
     /// Whether this node started a swarm before.
     pub(crate) init: Progress,
+    /// Whether Swarm's certificate of this node is past its time, by this node's clock.
+    pub(crate) expired: bool,
     /// This node's address.
     pub(crate) address: Ipv4Addr,
     /// Where the manager answered last.
@@ -84,8 +86,8 @@ pub(crate) enum Move {
     Wait(String),
     /// Start the swarm.
     Init,
-    /// Start it anew from its own state, with this node's new address.
-    Announce,
+    /// Start it anew from its own state, with this node's new address and new certificates.
+    Announce(String),
     /// Ask for a token and join.
     Join,
     /// Ask for a token; if it is given, leave and join.
@@ -134,7 +136,12 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
         // The only manager is the swarm: leaving would be its end.
-        Condition::Broken if outlook.role == Role::Manager && !outlook.peers => {
+        Condition::Broken if outlook.is_the_only_manager() && outlook.expired => Move::Stop(
+            "Swarm's certificates expired before Docker was started, and it cannot renew them; to start a new swarm, \
+             type: sudo docker swarm leave --force; sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot"
+                .to_owned(),
+        ),
+        Condition::Broken if outlook.is_the_only_manager() => {
             Move::Stop(format!("Docker's swarm does not work: {}", info.error))
         }
         Condition::Broken => Move::Leave(format!("Docker's swarm does not work: {}", info.error)),
@@ -146,6 +153,10 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Ready => Move::Done(info.node_id.clone()),
         Condition::Down if lasted > DOWN && !knows_manager(outlook) => {
             Move::Rejoin("the manager has another address and counts this node as down".to_owned())
+        }
+        // Its engine renews in time, unless the clock made a leap. Alone it does not get in again.
+        Condition::Down | Condition::Missing if outlook.expired => {
+            Move::Rejoin("this node's Swarm certificate has expired".to_owned())
         }
         Condition::Missing if lasted > MISSING => {
             Move::Rejoin("the manager does not list this node".to_owned())
@@ -177,13 +188,17 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
     // A manager goes on announcing an address it has lost, and says that all is well.
     if info.node_addr != outlook.address.to_string() {
         if !outlook.peers {
-            return Move::Announce;
+            return Move::Announce("announcing the new address".to_owned());
         }
         // Theirs to do, and only while they can do without this one.
         return Move::Wait(format!(
             "this manager's address changed from {} to {}: waiting for the others to let it in anew",
             info.node_addr, outlook.address
         ));
+    }
+    // The clock made a leap, from the card's floor to network time. Of several managers, the others renew.
+    if outlook.expired && !outlook.peers {
+        return Move::Announce("Swarm's certificates have expired: renewing them".to_owned());
     }
     match condition {
         Condition::Ready => Move::Done(info.node_id.clone()),
@@ -192,6 +207,12 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
                 .to_owned(),
         ),
         _ => Move::Wait("waiting for the manager's list".to_owned()),
+    }
+}
+
+impl Outlook<'_> {
+    fn is_the_only_manager(&self) -> bool {
+        self.role == Role::Manager && !self.peers
     }
 }
 
@@ -217,6 +238,7 @@ mod tests {
         info: SwarmInfo,
         entry: Option<SwarmEntry>,
         init: Progress,
+        expired: bool,
         seconds: u64,
     }
 
@@ -230,7 +252,7 @@ mod tests {
             ..SwarmInfo::default()
         };
         let (role, founder, init) = (Role::Worker, Founder::Us, Progress::Never);
-        Case { role, founder, peers: false, info, entry: None, init, seconds: 0 }
+        Case { role, founder, peers: false, info, entry: None, init, expired: false, seconds: 0 }
     }
 
     fn founder(state: LocalState, init: Progress) -> Case {
@@ -260,6 +282,7 @@ mod tests {
             info: &case.info,
             entry: case.entry.as_ref(),
             init: case.init,
+            expired: case.expired,
             address: OURS,
             manager: Some(MANAGER),
         };
@@ -334,7 +357,7 @@ mod tests {
         let mut case =
             Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
         case.info.node_addr = "10.0.0.77".into();
-        assert_eq!(moved(&case), Move::Announce);
+        assert!(matches!(moved(&case), Move::Announce(_)));
         case.peers = true;
         assert!(matches!(moved(&case), Move::Wait(_)));
         // What the others then do.
@@ -358,6 +381,26 @@ mod tests {
         assert!(matches!(moved(&case), Move::Wait(_)));
         case.info.control_available = false;
         assert!(matches!(moved(&case), Move::Wait(_)));
+    }
+
+    #[test]
+    fn certificates_that_a_leap_of_the_clock_outdated_are_renewed_while_docker_still_runs() {
+        let expired = |case| Case { expired: true, ..case };
+        let leads =
+            || Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
+        assert!(matches!(moved(&expired(leads())), Move::Announce(_)));
+        let one_of_three = Case { peers: true, ..expired(leads()) };
+        assert_eq!(moved(&one_of_three), Move::Done("me".into()));
+        // A restarted Docker refuses to begin anew from what it has; a second swarm would not be ours to start.
+        let late = expired(Case { seconds: 70, ..founder(LocalState::Error, Progress::Completed) });
+        assert!(matches!(moved(&late), Move::Stop(why) if why.contains("docker swarm leave --force")));
+    }
+
+    #[test]
+    fn a_worker_with_an_expired_certificate_joins_anew_once_it_is_missed() {
+        let case = |state| Case { entry: entry("me", state), expired: true, ..worker(LocalState::Active) };
+        assert_eq!(moved(&case("ready")), Move::Done("me".into()));
+        assert!(matches!(moved(&case("down")), Move::Rejoin(_)));
     }
 
     #[test]
