@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use cluster::identity::{Role, dns_name};
-use cluster::name::Hostname;
+use cluster::name::{ClusterId, Hostname};
 use cluster::wire::{Board, BoardNode, History, PORT, Problem, Revoke, Revoked, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
@@ -46,12 +46,13 @@ pub fn board(project: &Project, given: Option<Address>) -> Result<Board, Failure
     Ok(Manager::new(project, &identities, given)?.board()?)
 }
 
-/// The manager, as seen from the laptop.
+/// The manager, as seen from the laptop; of several, one that answers.
 #[derive(Debug)]
 pub struct Manager<'a> {
     project: &'a Project,
-    name: Hostname,
-    host: String,
+    cluster_id: ClusterId,
+    /// All managers, in the order in which they are tried.
+    names: Vec<Hostname>,
     given: Option<Address>,
     config: ClientConfig,
     /// Whether the nodes' addresses are kept.
@@ -60,11 +61,14 @@ pub struct Manager<'a> {
     reached: Option<Line>,
 }
 
-/// A way to one address that may be the manager's.
+/// A way to one address that may be a manager's.
 #[derive(Debug)]
 struct Line {
     client: Client,
     address: SocketAddr,
+    name: Hostname,
+    /// What its certificate has to name.
+    host: String,
 }
 
 impl<'a> Manager<'a> {
@@ -77,11 +81,14 @@ impl<'a> Manager<'a> {
         identities: &Identities,
         given: Option<Address>,
     ) -> Result<Self, Failure> {
-        let manager = project.cluster.nodes.iter().find(|node| node.role == Role::Manager);
-        let name = manager.ok_or(RemoteError::NoManager)?.name.clone();
+        let managers = project.cluster.nodes.iter().filter(|node| node.role == Role::Manager);
+        let names: Vec<_> = managers.map(|node| node.name.clone()).collect();
+        if names.is_empty() {
+            return Err(RemoteError::NoManager.into());
+        }
         let config = tls::config(&identities.operator()?).map_err(RemoteError::Identity)?;
-        let host = dns_name(&identities.cluster_id, &name);
-        Ok(Self { project, name, host, given, config, remembers: true, reached: None })
+        let cluster_id = identities.cluster_id.clone();
+        Ok(Self { project, cluster_id, names, given, config, remembers: true, reached: None })
     }
 
     /// Keeps no addresses: those of a rehearsal are not where the Pis will be.
@@ -90,9 +97,9 @@ impl<'a> Manager<'a> {
         Self { remembers: false, ..self }
     }
 
-    /// Its name.
-    pub fn name(&self) -> &Hostname {
-        &self.name
+    /// Its name; those of all, where there are several.
+    pub fn name(&self) -> String {
+        names(&self.names)
     }
 
     /// What every planned node is doing now. Keeps the nodes' addresses, for `ssh` and for the next time.
@@ -100,7 +107,20 @@ impl<'a> Manager<'a> {
     /// # Errors
     /// See [`RemoteError`]; [`RemoteError::is_transient`] tells whether asking again can help.
     pub fn board(&mut self) -> Result<Board, RemoteError> {
-        let board = self.request(Method::GET, "/v1/cluster", None::<&()>)?;
+        let mut board = self.request::<Board>(Method::GET, "/v1/cluster", None::<&()>)?;
+        // A manager that is no member of the swarm, or has lost it, knows less than another may.
+        let knows = |board: &Board| board.nodes.iter().any(|node| node.swarm.is_some());
+        let asked = self.reached.as_ref().map(|line| line.name.clone());
+        for other in self.names.clone().iter().filter(|name| Some(*name) != asked.as_ref()) {
+            if knows(&board) || self.given.is_some() {
+                break;
+            }
+            let before = self.reached.take();
+            match self.request_of(std::slice::from_ref(other), Method::GET, "/v1/cluster", None::<&()>) {
+                Ok(other) if knows(&other) => board = other,
+                _ => self.reached = before,
+            }
+        }
         if self.remembers {
             self.remember(&board);
         }
@@ -115,12 +135,23 @@ impl<'a> Manager<'a> {
         self.request(Method::GET, &format!("/v1/nodes/{node}/history"), None::<&()>)
     }
 
-    /// Revokes keys of a node. May be repeated.
+    /// Revokes keys of a node, at every manager. May be repeated.
     ///
     /// # Errors
-    /// As [`Self::board`].
+    /// As [`Self::board`], where any of them cannot be told: a manager that does not know lets the node in.
     pub fn revoke(&mut self, node: &Hostname, keys: &Revoke) -> Result<Revoked, RemoteError> {
-        self.request(Method::POST, &format!("/v1/nodes/{node}/revoke"), Some(keys))
+        let path = format!("/v1/nodes/{node}/revoke");
+        let mut all = Revoked { members: Vec::new(), unfinished: None };
+        for name in self.names.clone() {
+            if self.reached.as_ref().is_some_and(|line| line.name != name) {
+                self.reached = None;
+            }
+            let one: Revoked = self.request_of(&[name], Method::POST, &path, Some(keys))?;
+            all.members
+                .extend(one.members.into_iter().filter(|id| !all.members.contains(id)).collect::<Vec<_>>());
+            all.unfinished = all.unfinished.or(one.unfinished);
+        }
+        Ok(all)
     }
 
     fn request<T: DeserializeOwned>(
@@ -129,8 +160,18 @@ impl<'a> Manager<'a> {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, RemoteError> {
-        let response = self.reach(|line, host| {
-            let url = Url::parse(&format!("https://{host}:{}{path}", line.address.port()))
+        self.request_of(&self.names.clone(), method, path, body)
+    }
+
+    fn request_of<T: DeserializeOwned>(
+        &mut self,
+        managers: &[Hostname],
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, RemoteError> {
+        let response = self.reach(managers, |line| {
+            let url = Url::parse(&format!("https://{}:{}{path}", line.host, line.address.port()))
                 .map_err(|error| Obstacle::Other(error.into()))?;
             let request = line.client.request(method.clone(), url);
             let request = if let Some(body) = body { request.json(body) } else { request };
@@ -146,41 +187,45 @@ impl<'a> Manager<'a> {
         }
     }
 
-    /// Asks on the line that worked last, and then on every other way until one leads to the manager. What is asked may
+    /// Asks on the line that worked last, and then on every other way until one leads to a manager. What is asked may
     /// arrive twice.
     fn reach(
         &mut self,
-        ask: impl Fn(&Line, &str) -> Result<Response, Obstacle>,
+        managers: &[Hostname],
+        ask: impl Fn(&Line) -> Result<Response, Obstacle>,
     ) -> Result<Response, RemoteError> {
         if let Some(line) = self.reached.take()
-            && let Ok(response) = ask(&line, &self.host)
+            && let Ok(response) = ask(&line)
         {
             self.reached = Some(line);
             return Ok(response);
         }
         let mut attempts = Vec::new();
-        for way in locate::ways(self.project, &self.name, self.given.as_ref(), self.last_address()) {
-            let addresses = match way.addresses() {
-                Ok(addresses) => addresses,
-                Err(obstacle) => {
-                    attempts.push(Attempt { to: way.to_string(), obstacle });
-                    continue;
-                }
-            };
-            for address in addresses {
-                match self.line(address).and_then(|line| Ok((ask(&line, &self.host)?, line))) {
-                    Ok((response, line)) => {
-                        self.reached = Some(line);
-                        return Ok(response);
-                    }
+        for name in managers {
+            for way in locate::ways(self.project, name, self.given.as_ref(), self.last_address(name)) {
+                let addresses = match way.addresses() {
+                    Ok(addresses) => addresses,
                     Err(obstacle) => {
-                        let to = if way.is(address) { way.to_string() } else { format!("{way}: {address}") };
-                        attempts.push(Attempt { to, obstacle });
+                        attempts.push(Attempt { to: way.to_string(), obstacle });
+                        continue;
+                    }
+                };
+                for address in addresses {
+                    match self.line(name, address).and_then(|line| Ok((ask(&line)?, line))) {
+                        Ok((response, line)) => {
+                            self.reached = Some(line);
+                            return Ok(response);
+                        }
+                        Err(obstacle) => {
+                            let to =
+                                if way.is(address) { way.to_string() } else { format!("{way}: {address}") };
+                            attempts.push(Attempt { to, obstacle });
+                        }
                     }
                 }
             }
         }
-        Err(RemoteError::Unreachable { manager: self.name.clone(), attempts })
+        Err(RemoteError::Unreachable { manager: names(managers), attempts })
     }
 
     /// Not worth failing for: what was asked for is there.
@@ -190,9 +235,9 @@ impl<'a> Manager<'a> {
         let known = known.filter_map(|node| Some((node.name.clone(), usable(address(node)?.into())?)));
         let mut heard: BTreeMap<_, _> = known.collect();
         // What led to the manager is better than what it says of itself. Another port leads through a tunnel.
-        let reached = self.reached.as_ref().map(|line| line.address).filter(|address| address.port() == PORT);
-        if let Some(address) = reached.and_then(|address| usable(address.ip())) {
-            heard.insert(self.name.clone(), address);
+        let reached = self.reached.as_ref().filter(|line| line.address.port() == PORT);
+        if let Some((line, address)) = reached.and_then(|line| Some((line, usable(line.address.ip())?))) {
+            heard.insert(line.name.clone(), address);
         }
         if let Err(failure) = pki::remember_addresses(self.project, &heard) {
             tracing::warn!("cannot remember addresses: {}", failure.render().trim_end());
@@ -200,15 +245,16 @@ impl<'a> Manager<'a> {
     }
 
     /// A damaged memory of addresses must not hide the manager: `builder build` will complain of it.
-    fn last_address(&self) -> Option<Ipv4Addr> {
-        pki::last_addresses(self.project).ok()?.get(&self.name).copied()
+    fn last_address(&self, name: &Hostname) -> Option<Ipv4Addr> {
+        pki::last_addresses(self.project).ok()?.get(name).copied()
     }
 
-    fn line(&self, address: SocketAddr) -> Result<Line, Obstacle> {
+    fn line(&self, name: &Hostname, address: SocketAddr) -> Result<Line, Obstacle> {
+        let host = dns_name(&self.cluster_id, name);
         let client = Client::builder()
             .tls_backend_preconfigured(self.config.clone())
             // The name that the certificate must have stays the manager's, whatever address is used.
-            .resolve(&self.host, address)
+            .resolve(&host, address)
             .https_only(true)
             .no_proxy()
             .redirect(Policy::none())
@@ -216,8 +262,12 @@ impl<'a> Manager<'a> {
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(Obstacle::from)?;
-        Ok(Line { client, address })
+        Ok(Line { client, address, name: name.clone(), host })
     }
+}
+
+fn names(managers: &[Hostname]) -> String {
+    managers.iter().map(Hostname::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The sentence in an answer that is not the one asked for.

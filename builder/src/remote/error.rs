@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use cluster::name::Hostname;
 use rustls::CertificateError;
 use thiserror::Error;
 
@@ -22,8 +21,8 @@ pub enum RemoteError {
     /// Nothing that was tried led to the manager.
     #[error("the manager {manager} cannot be reached{}", list(attempts))]
     Unreachable {
-        /// Its name.
-        manager: Hostname,
+        /// Its name, or those of all that were tried.
+        manager: String,
         /// What was tried, in that order.
         attempts: Vec<Attempt>,
     },
@@ -175,7 +174,7 @@ impl RemoteError {
     }
 }
 
-fn unreachable_hints(manager: &Hostname, attempts: &[Attempt]) -> Vec<String> {
+fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<String> {
     let any = |wanted: fn(&Obstacle) -> bool| attempts.iter().any(|attempt| wanted(&attempt.obstacle));
     let mut hints = Vec::new();
     if any(|obstacle| matches!(obstacle, Obstacle::OtherCa | Obstacle::Unwelcome)) {
