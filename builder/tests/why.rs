@@ -126,6 +126,22 @@ fn a_cards_first_start_is_judged_by_what_it_left() {
 }
 
 #[test]
+fn the_card_of_a_pi_that_lost_its_power_is_read_too() {
+    let bench = Bench::new();
+    let card = bench.card(&[("swarm/status.txt", "Not done:\n- keyboard: x\n")], &[SEED]);
+    let root = Recipe::boot_offset() + Recipe::trixie().boot_bytes();
+    let debugfs = |command: &str| {
+        let place = format!("{}?offset={root}", card.display());
+        image::run(std::process::Command::new("debugfs").args(["-w", "-R", command]).arg(place))
+    };
+    let features = debugfs("feature needs_recovery");
+    assert!(String::from_utf8_lossy(&features).contains("needs_recovery"));
+    let said = bench.why_card("red02", &card);
+    assert!(!said.contains("the root partition tells nothing"), "{said}");
+    assert!(said.contains("Its agent never wrote a word"), "{said}");
+}
+
+#[test]
 fn what_is_no_card_of_this_node_is_said_to_be_none() {
     let bench = Bench::new();
     let card = bench.card(&[], &[]);

@@ -86,7 +86,16 @@ pub enum RootError {
 struct Reader {
     file: File,
     window: Window,
+    /// What is read in the superblock's place.
+    superblock: Option<[u8; SUPERBLOCK_BYTES]>,
 }
+
+/// Where ext4's superblock lies, how long it is, and some of its fields (Linux, `Documentation/filesystems/ext4/super.rst`).
+const SUPERBLOCK: u64 = 1024;
+const SUPERBLOCK_BYTES: usize = 1024;
+const INCOMPATIBLE_FEATURES: std::ops::Range<usize> = 0x60..0x64;
+const NEEDS_RECOVERY: u32 = 4;
+const CHECKSUM: std::ops::Range<usize> = 0x3fc..0x400;
 
 impl Ext4Read for Reader {
     fn read(&mut self, start: u64, target: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -94,14 +103,38 @@ impl Ext4Read for Reader {
         if end.is_none_or(|end| end > self.window.length) {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        Ok(self.file.read_exact_at(target, self.window.start + start)?)
+        self.file.read_exact_at(target, self.window.start + start)?;
+        for (byte, place) in target.iter_mut().zip(start..) {
+            let index = place.checked_sub(SUPERBLOCK).and_then(|index| usize::try_from(index).ok());
+            let Some(superblock) = &self.superblock else { break };
+            if let Some(other) = index.and_then(|index| superblock.get(index)) {
+                *byte = *other;
+            }
+        }
+        Ok(())
     }
+}
+
+/// The superblock as if nothing in the journal were waiting; `None` when nothing is.
+fn without_journal(file: &File, window: Window) -> Option<[u8; SUPERBLOCK_BYTES]> {
+    let mut superblock = [0; SUPERBLOCK_BYTES];
+    file.read_exact_at(&mut superblock, window.start + SUPERBLOCK).ok()?;
+    let features = superblock.get_mut(INCOMPATIBLE_FEATURES)?;
+    let bits = u32::from_le_bytes(features.try_into().ok()?);
+    if bits & NEEDS_RECOVERY == 0 {
+        return None;
+    }
+    features.copy_from_slice(&(bits & !NEEDS_RECOVERY).to_le_bytes());
+    // ext4 leaves the last inversion of CRC-32C out.
+    let sum = !crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(superblock.get(..CHECKSUM.start)?);
+    superblock.get_mut(CHECKSUM)?.copy_from_slice(&sum.to_le_bytes());
+    Some(superblock)
 }
 
 /// Reads the root partition of an image.
 pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
     let file = image.try_clone().map_err(RootError::Reopen)?;
-    let fs = Ext4::load(Box::new(Reader { file, window })).map_err(RootError::NotExt4)?;
+    let fs = Ext4::load(Box::new(Reader { file, window, superblock: None })).map_err(RootError::NotExt4)?;
     let text = |path: &'static str| {
         let bytes = fs.read(path).map_err(|source| RootError::Read { path, source })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -118,14 +151,17 @@ pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
     })
 }
 
-/// Reads some files of a root partition, of an image or a used card; `None` for one that is not there.
+/// Reads some files of a root partition, of an image or a used card; `None` for one that is not there. What a Pi that lost
+/// its power had only in its journal may be missing: `ext4-view` replays no journal of a file system without the 64-bit
+/// feature, and Raspberry Pi OS has none of these.
 pub fn read_files(
     image: &File,
     window: Window,
     paths: &[&'static str],
 ) -> Result<Vec<Option<Vec<u8>>>, RootError> {
+    let superblock = without_journal(image, window);
     let file = image.try_clone().map_err(RootError::Reopen)?;
-    let fs = Ext4::load(Box::new(Reader { file, window })).map_err(RootError::NotExt4)?;
+    let fs = Ext4::load(Box::new(Reader { file, window, superblock })).map_err(RootError::NotExt4)?;
     let read = |path: &&'static str| match fs.read(*path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Ext4Error::NotFound) => Ok(None),

@@ -140,14 +140,16 @@ pub fn read(path: &Path) -> Result<Evidence, ReadError> {
 
     let (notes, root_problem) = match root::read_files(&file, partitions.root, &[SEED, JOURNAL]) {
         Ok(files) => (files, None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+        Err(error) => (Vec::new(), Some(chain(&error))),
     };
     let note = |index: usize| notes.get(index).and_then(Option::as_ref);
     let first_start = match (is_begun, note(0).is_some()) {
         (true, _) => FirstStart::CutShort,
         (false, true) => FirstStart::Done,
-        // The agent's own words are proof enough where the root partition tells nothing.
-        (false, false) if !events.is_empty() => FirstStart::Done,
+        // The agent's own words are proof enough, and where the root partition tells nothing, it is not to blame.
+        (false, false) if !events.is_empty() || (root_problem.is_some() && status.is_some()) => {
+            FirstStart::Done
+        }
         (false, false) if is_hooked || status.is_none() => FirstStart::NotBegun,
         (false, false) => FirstStart::NotInstalled,
     };
@@ -159,6 +161,12 @@ pub fn read(path: &Path) -> Result<Evidence, ReadError> {
         finished: note(1).and_then(|json| last_mark(json)),
         root_problem,
     })
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The last stage in a journal's marks; `None` for anything that is no journal.

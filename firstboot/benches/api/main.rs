@@ -8,9 +8,11 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a measurement ends where something is wrong, and its result goes to standard output"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -64,13 +66,20 @@ struct Args {
 #[derive(Debug, Default)]
 struct Met {
     times: Vec<Duration>,
-    errors: usize,
+    /// What went wrong, and how often.
+    errors: BTreeMap<String, usize>,
 }
 
 impl Met {
     fn add(&mut self, other: Self) {
         self.times.extend(other.times);
-        self.errors += other.errors;
+        for (error, count) in other.errors {
+            *self.errors.entry(error).or_default() += count;
+        }
+    }
+
+    fn errors(&self) -> usize {
+        self.errors.values().sum()
     }
 
     /// Milliseconds that this part of the requests took at most.
@@ -100,9 +109,9 @@ fn name(number: u16) -> String {
 
 /// The manager. Ends with its standard input.
 async fn serve(folder: &Path, nodes: u16) {
-    // What systemd allows a service.
+    // What the unit allows.
     let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: Some(1024), maximum }).unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(4096), maximum }).unwrap();
     let names: Vec<_> = (1..=nodes).map(|number| &*name(number).leak()).collect();
     let world = World::new(&names);
     fs::write(folder.join("ca.pem"), world.ca.pem()).unwrap();
@@ -113,6 +122,8 @@ async fn serve(folder: &Path, nodes: u16) {
     let manager = world.switch_on("red00", None);
     manager.engine.start();
     world.wait_for_api().await;
+    // Else nobody could join.
+    world::eventually(async || !world.swarm.lock().unwrap().nodes.is_empty()).await;
     println!("{}", world.port);
     tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0])).await.unwrap().unwrap();
 }
@@ -200,11 +211,15 @@ impl Node {
         let request =
             if is_report { self.http.put(&self.report).json(&body) } else { self.http.post(&self.join) };
         let start = Instant::now();
-        let done = match request.send().await {
-            Ok(answer) if answer.status() == 200 => answer.bytes().await.is_ok(),
-            Ok(_) | Err(_) => false,
+        let error = match request.send().await {
+            Ok(answer) if answer.status() == 200 => {
+                answer.bytes().await.err().map(|error| format!("{error:?}"))
+            }
+            Ok(answer) => Some(answer.status().to_string()),
+            Err(error) if error.is_connect() => Some("no connection".to_owned()),
+            Err(error) => Some(format!("{:?}", error.without_url())),
         };
-        Met { times: vec![start.elapsed()], errors: usize::from(!done) }
+        Met { times: vec![start.elapsed()], errors: error.into_iter().map(|error| (error, 1)).collect() }
     }
 }
 
@@ -252,17 +267,20 @@ async fn measure(args: &Args) -> Value {
             Err(_) => {}
         }
     }
+    for (error, count) in calm.errors.iter().chain(&hostile.errors) {
+        eprintln!("{count} times: {error}");
+    }
     json!({
         "nodes": args.nodes,
         "requests": calm.times.len(),
-        "errors": calm.errors,
+        "errors": calm.errors(),
         "p50_ms": round(calm.percentile(0.5)),
         "p99_ms": round(calm.percentile(0.99)),
         "rss_mib": round(server.peak_mib()),
         "hostile_connections": there.len(),
         "hostile_refused": refused,
         "hostile_requests": hostile.times.len(),
-        "hostile_errors": hostile.errors,
+        "hostile_errors": hostile.errors(),
         "hostile_p50_ms": round(hostile.percentile(0.5)),
         "hostile_p99_ms": round(hostile.percentile(0.99)),
     })

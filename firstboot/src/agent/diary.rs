@@ -1,8 +1,8 @@
 //! The agent's diary on the card's FAT partition, `swarm/log.txt` and `swarm/status.txt`: for a node that cannot reach
 //! its manager, and whose card a person puts into a computer.
 //!
-//! Cards wear, so it is written when the stage changes and when the node gives up, and for other trouble at most every
-//! ten minutes. Power lost here: either file is old or new.
+//! Cards wear, so it is written when the stage changes, when the node gives up and when a member meets trouble, and for
+//! other trouble at most every ten minutes. Power lost here: either file is old or new.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,7 +57,9 @@ fn is_due(last: Option<&Entry>, now: &Entry, ago: Duration, count: u32) -> bool 
     if now.gave_up() {
         return true;
     }
-    let turned = last.stage != now.stage || last.gave_up();
+    // Trouble of a node that was ready is no step on its way.
+    let is_new = now.stage == Stage::Ready && last.error.is_none();
+    let turned = last.stage != now.stage || last.gave_up() || is_new;
     ago >= PAUSE || (turned && count < MANY)
 }
 
@@ -152,6 +154,9 @@ mod tests {
         assert!(!is_due(Some(&docker), &trouble, soon, 1));
         assert!(is_due(Some(&docker), &trouble, late, 1));
         assert!(is_due(Some(&trouble), &end, soon, 500));
+        let refused = entry(Stage::Ready, Some(("was revoked", false)));
+        assert!(is_due(Some(&entry(Stage::Ready, None)), &refused, soon, 1));
+        assert!(!is_due(Some(&entry(Stage::Ready, None)), &refused, soon, MANY));
     }
 
     #[test]

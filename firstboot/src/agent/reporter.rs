@@ -6,6 +6,7 @@ use std::time::Duration;
 use cluster::wire::Stage;
 use tokio::time::{sleep, timeout};
 
+use super::link::LinkError;
 use super::{Pi, status};
 use crate::retry::{Backoff, FORMING, MANAGER};
 use crate::steps::clock;
@@ -20,12 +21,16 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Reports for ever.
 pub(super) async fn run(pi: Arc<Pi>) {
     let (mut forming, mut member) = (Backoff::new(FORMING), Backoff::new(MANAGER));
+    let mut turned_away = false;
     loop {
         let report = pi.report();
         let pause = match pi.link.report(&report).await {
             Ok(_) => {
                 forming.succeeded();
                 member.succeeded();
+                if std::mem::take(&mut turned_away) {
+                    pi.status.change(|report| report.error = None);
+                }
                 clock::follow(&pi).await;
                 // Whoever waits for it has to know that what was said is what there is to say.
                 if pi.status.report() == report {
@@ -37,6 +42,11 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 let backoff = if report.stage == Stage::Ready { &mut member } else { &mut forming };
                 let pause = backoff.failed();
                 let line = status::chain(&error);
+                if matches!(error, LinkError::Refused { status: 403, .. }) {
+                    // The manager hears nothing of it, so the card has to tell.
+                    turned_away = true;
+                    pi.status.fail(line.clone(), false);
+                }
                 if backoff.is_loud() {
                     tracing::warn!("{line}");
                 } else {

@@ -28,9 +28,9 @@ use super::share::Shares;
 use super::{Api, Peer, router};
 use crate::tls;
 
-/// Connections at once: 500 nodes that keep theirs open, and many of them with a second one while they join. Below the
-/// 1024 files that systemd lets a service open.
-const CONNECTIONS: usize = 900;
+/// Connections at once: 500 nodes that report and join at the same time take two each, beside those they had before and
+/// that the server has not seen closed yet. The unit lets the agent open more files than that.
+const CONNECTIONS: usize = 2000;
 /// Of these, how many may be saying hello; the others wait.
 const HANDSHAKES: usize = 256;
 /// Connections of one address that have not said hello. A node needs two, a person with a laptop few more.
