@@ -7,3 +7,8 @@ chroot "$root" systemctl --quiet disable regenerate_ssh_host_keys.service
 rm "$root/usr/lib/systemd/system/regenerate_ssh_host_keys.service"
 : >"$root/etc/machine-id"
 rm -rf "$root/var/lib/systemd/timesync"
+
+# kmod's program is /sbin/depmod here, which the diversion of /usr/sbin/depmod does not hold back: done by hand, or it would
+# be gone when the initramfs needs it.
+mv "$root/usr/sbin/depmod" "$root/usr/sbin/depmod.distrib"
+: >"$root/usr/sbin/depmod"
