@@ -78,6 +78,8 @@ impl Node {
         if self.is_on()? {
             bail!("{} is on", self.name);
         }
+        // A new file, not new bytes in the old one: the kernel may still have a loop device with what that held.
+        fs::remove_file(self.card.image()).context("cannot take the old card out")?;
         Card::copy(card, &self.folder).map(|_| ())
     }
 

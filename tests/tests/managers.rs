@@ -1,0 +1,68 @@
+//! Three managers on real Docker Engines: the first is off when the others are powered on, comes later, and another is lost.
+//!
+//! Real systemd, apt, Docker Engine and network, in the rack. Needs root and what `cargo xtask test` makes.
+#![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
+
+use std::time::Duration;
+
+use cluster::wire::{Board, BoardNode};
+use tests::desk::Desk;
+use tests::product::Product;
+use tests::shelf::Shelf;
+
+/// Several installations of Docker share two cores and one network.
+const PATIENCE: Duration = Duration::from_secs(12 * 60);
+const CLUSTER: &str = "fig[00-03]";
+
+fn is_ready(node: &BoardNode) -> bool {
+    node.swarm.as_ref().is_some_and(|entry| entry.state == "ready")
+}
+
+fn ready(board: &Board) -> Vec<&str> {
+    board.nodes.iter().filter(|node| is_ready(node)).map(|node| node.name.as_str()).collect()
+}
+
+fn managers(board: &Board) -> Vec<&str> {
+    let manages = |node: &&BoardNode| {
+        node.swarm.as_ref().is_some_and(|entry| entry.reachability.as_deref() == Some("reachable"))
+    };
+    board.nodes.iter().filter(manages).map(|node| node.name.as_str()).collect()
+}
+
+#[test]
+fn three_managers_do_without_one_of_them_at_first_and_later() {
+    let product = Product::from_env().unwrap();
+    let file = Desk::small_cluster("{source: debian}", CLUSTER) + "managers: fig[00-02]\n";
+    let mut shelf = Shelf::build(&product, &file).unwrap();
+
+    // The first manager of the file is off: the other two agree without it.
+    for node in ["fig01", "fig02", "fig03"] {
+        shelf.power_on(node).unwrap();
+    }
+    let board = shelf.wait_board(PATIENCE, |board| ready(board) == ["fig01", "fig02", "fig03"]).unwrap();
+    assert!(!board.formed, "one is missing");
+
+    // It comes, and joins what is there.
+    shelf.power_on("fig00").unwrap();
+    let formed = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_eq!(managers(&formed), ["fig00", "fig01", "fig02"]);
+    let drained = |node: &BoardNode| node.swarm.as_ref().is_some_and(|entry| entry.availability == "drain");
+    assert!(formed.nodes.iter().take(3).all(drained));
+
+    // A manager is lost: the worker stays, and whoever is left shows the board.
+    let leader = formed.nodes.iter().find(|node| node.swarm.as_ref().is_some_and(|entry| entry.leader));
+    let lost = leader.unwrap().name.to_string();
+    shelf.rack.pull_plug(&lost).unwrap();
+    let board =
+        shelf.wait_board(PATIENCE, |board| ready(board).len() == 3 && managers(board).len() == 2).unwrap();
+    assert!(!ready(&board).contains(&lost.as_str()) && !board.quorum_lost);
+    let worker = |board: &Board| board.nodes[3].swarm.as_ref().unwrap().id.clone();
+    assert_eq!(worker(&board), worker(&formed));
+
+    // Its card is written anew: out with the old entry, in with the new one.
+    shelf.rack.exchange(&lost, &shelf.card(&lost)).unwrap();
+    shelf.rack.power_on(&lost).unwrap();
+    let again = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_eq!(managers(&again), ["fig00", "fig01", "fig02"]);
+    assert_eq!(worker(&again), worker(&formed));
+}
