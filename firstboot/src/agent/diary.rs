@@ -1,8 +1,8 @@
 //! The agent's diary on the card's FAT partition, `swarm/log.txt` and `swarm/status.txt`: for a node that cannot reach
 //! its manager, and whose card a person puts into a computer.
 //!
-//! Cards wear, so it is written when the stage changes, when the node gives up and when a member meets trouble, and for
-//! other trouble at most every ten minutes. Power lost here: either file is old or new.
+//! Cards wear, so it is written when the stage changes, when the node gives up, when the first trouble of a stage lasts a
+//! minute, and for other trouble at most every ten minutes. Power lost here: either file is old or new.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ const MOUNTS: [&str; 2] = ["/boot/firmware", "/boot"];
 const AGENTS_PART: &str = "----- from the agent -----\n";
 /// Between two looks at what there is to write.
 const LOOK: Duration = Duration::from_secs(30);
+/// How long after an entry without trouble the first trouble is worth one.
+const SOON: Duration = Duration::from_secs(60);
 /// Between two entries because of trouble that may pass, and of any kind but the last once there were many.
 const PAUSE: Duration = Duration::from_secs(600);
 /// How many entries of a run are many.
@@ -57,8 +59,8 @@ fn is_due(last: Option<&Entry>, now: &Entry, ago: Duration, count: u32) -> bool 
     if now.gave_up() {
         return true;
     }
-    // Trouble of a node that was ready is no step on its way.
-    let is_new = now.stage == Stage::Ready && last.error.is_none();
+    // Most trouble passes within seconds.
+    let is_new = last.error.is_none() && ago >= SOON;
     let turned = last.stage != now.stage || last.gave_up() || is_new;
     ago >= PAUSE || (turned && count < MANY)
 }
@@ -154,9 +156,11 @@ mod tests {
         assert!(!is_due(Some(&docker), &trouble, soon, 1));
         assert!(is_due(Some(&docker), &trouble, late, 1));
         assert!(is_due(Some(&trouble), &end, soon, 500));
-        let refused = entry(Stage::Ready, Some(("was revoked", false)));
-        assert!(is_due(Some(&entry(Stage::Ready, None)), &refused, soon, 1));
-        assert!(!is_due(Some(&entry(Stage::Ready, None)), &refused, soon, MANY));
+        let other = entry(Stage::Docker, Some(("no name server", false)));
+        let minute = Duration::from_secs(60);
+        assert!(is_due(Some(&docker), &trouble, minute, 1), "the first trouble, when it lasts");
+        assert!(!is_due(Some(&trouble), &other, minute, 1), "not every one after it");
+        assert!(!is_due(Some(&docker), &trouble, minute, MANY));
     }
 
     #[test]
