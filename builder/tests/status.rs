@@ -206,7 +206,7 @@ fn json_has_the_documented_keys_and_no_others() {
     assert_eq!(
         outcome.out,
         concat!(
-            r#"{"cluster":"red","formed":false,"nodes":["#,
+            r#"{"cluster":"red","formed":false,"quorum_lost":false,"nodes":["#,
             r#"{"name":"red00","role":"manager","stage":"ready","last_heard":1.5,"error":null,"address":"10.1.1.2","#,
             r#""swarm":{"id":"mq0r","state":"ready","availability":"drain","leader":true,"engine":"29.7.1"}},"#,
             r#"{"name":"red01","role":"worker","stage":"ready","last_heard":4.0,"error":null,"address":"10.1.1.3","#,

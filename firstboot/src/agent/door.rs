@@ -59,8 +59,10 @@ impl Window {
 
 /// Once the window is over, the tokens that were given out in it are worth nothing any more.
 pub(crate) fn close_window(pi: &Pi, now: u64) -> Result<(), JournalError> {
-    let is_over =
-        pi.journal.look(|journal| !journal.window_closed && !Window::new(journal, &pi.card, now).is_open());
+    // A window that was opened by the card's floor says nothing once network time comes: it is opened anew then.
+    let is_over = pi.journal.look(|journal| {
+        journal.window_is_sure && !journal.window_closed && !Window::new(journal, &pi.card, now).is_open()
+    });
     if is_over {
         tracing::info!("the join window is over");
         pi.journal.update(|journal| {

@@ -11,6 +11,7 @@ use cluster::card::{
 use cluster::identity::Role;
 use cluster::secret::Secret;
 use rcgen::{CertificateParams, KeyPair, SanType};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};
 use ssh_key::public::Ed25519PublicKey;
 use ssh_key::{LineEnding, PrivateKey};
@@ -39,8 +40,11 @@ static IDENTITY: LazyLock<Identity> = LazyLock::new(|| {
     params.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap().pem();
-    let private = Ed25519PrivateKey::from_bytes(&[7; 32]);
-    let pair = Ed25519Keypair { public: Ed25519PublicKey([9; 32]), private };
+    // A true pair: with builder in the same compilation, ssh-key looks closer.
+    let seed = [7; 32];
+    let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+    let public = Ed25519PublicKey(pair.public_key().as_ref().try_into().unwrap());
+    let pair = Ed25519Keypair { public, private: Ed25519PrivateKey::from_bytes(&seed) };
     let host_key = PrivateKey::from(pair).to_openssh(LineEnding::LF).unwrap().to_string();
     Identity { certificate, key: key.serialize_pem(), host_key }
 });
