@@ -1,7 +1,6 @@
 //! Three managers on real Docker Engines: the first is off when the others are powered on, comes later, and another is lost.
 //!
 //! Real systemd, apt, Docker Engine and network, in the rack. Needs root and what `cargo xtask test` makes.
-#![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
 use std::time::Duration;
 
