@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rcgen::{CertificateParams, KeyPair};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey};
 use ssh_key::public::Ed25519PublicKey;
 use ssh_key::{LineEnding, PrivateKey};
@@ -39,8 +40,12 @@ impl Bed {
     fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap().pem();
-        let private = Ed25519PrivateKey::from_bytes(&[7; 32]);
-        let host_key = PrivateKey::from(Ed25519Keypair { public: Ed25519PublicKey([9; 32]), private });
+        // A true pair: with builder in the same compilation, ssh-key looks closer.
+        let seed = [7; 32];
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap();
+        let public = Ed25519PublicKey(pair.public_key().as_ref().try_into().unwrap());
+        let private = Ed25519PrivateKey::from_bytes(&seed);
+        let host_key = PrivateKey::from(Ed25519Keypair { public, private });
         let host_key = host_key.to_openssh(LineEnding::LF).unwrap().to_string();
         let bed = Self { folder: tempfile::tempdir().unwrap(), key: key.serialize_pem(), host_key };
         let hook = cluster::hook::tokens("/boot/firmware").join(" ");

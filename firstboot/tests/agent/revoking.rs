@@ -78,7 +78,8 @@ async fn a_revoked_nodes_new_card_needs_no_open_window() {
     let mut world = World::new(&["red01"]);
     world.join_window_seconds = 600;
     // The agents' clock stands at 1790000000.
-    let manager = world.switch_on("red00", Some(r#"{"version": 1, "window_opened": 1789990000}"#));
+    let manager = world
+        .switch_on("red00", Some(r#"{"version": 1, "window_opened": 1789990000, "window_is_sure": true}"#));
     manager.engine.start();
     world.wait_for_api().await;
     let (old, new) = (world.ca.node("worker", "red01"), world.ca.node("worker", "red01"));
@@ -155,7 +156,8 @@ async fn tokens_change_once_when_the_join_window_closes() {
     let mut world = World::new(&["red01"]);
     world.join_window_seconds = 600;
     // The agents' clock stands at 1790000000.
-    let journal = r#"{"version": 1, "window_opened": 1789990000, "joined": ["red01"]}"#;
+    let journal =
+        r#"{"version": 1, "window_opened": 1789990000, "window_is_sure": true, "joined": ["red01"]}"#;
     let manager = world.switch_on("red00", Some(journal));
     manager.engine.start();
     world.wait_for_api().await;
