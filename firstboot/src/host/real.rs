@@ -85,6 +85,9 @@ impl Host for RealHost {
         let temporary = beside(&place);
         let written = write_new(&temporary, bytes, mode, owner)
             .and_then(|()| fs::rename(&temporary, &place))
+            // A FAT brings a renamed file's entry to the disk with the file, not with the folder. Until then its name leads
+            // to clusters that were freed.
+            .and_then(|()| File::open(&place)?.sync_all())
             .and_then(|()| sync_folder_of(&place));
         if written.is_err() {
             // The first failure is the one to tell; a leftover is removed by the next write.
