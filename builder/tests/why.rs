@@ -84,7 +84,7 @@ fn payload() -> serde_json::Value {
 const LOG: &str = "2026-11-22T21:00:00Z network said waiting for an address\n\
     what no agent wrote\n\
     2026-11-22T21:00:09Z docker said installing docker-ce\n\
-    2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'deb.debian.org'\n";
+    2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'\n";
 
 #[test]
 fn a_card_tells_what_happened_and_what_to_do() {
@@ -99,7 +99,7 @@ fn a_card_tells_what_happened_and_what_to_do() {
     last events:
       2026-11-22T21:00:00Z network said waiting for an address
       2026-11-22T21:00:09Z docker said installing docker-ce
-      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'deb.debian.org'
+      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'
 
     what to do: It has no name server, so nothing can be downloaded. Does its network lead into the Internet?
     ");
@@ -209,7 +209,7 @@ fn the_manager_tells_what_a_node_went_through() {
     last events:
       2026-11-22T21:00:00Z network said waiting for an address
       2026-11-22T21:00:09Z docker said installing docker-ce
-      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'deb.debian.org'
+      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'
 
     what to do: Its card is full. Take a larger card: 8 GB at least, 16 GB are comfortable. It has stopped trying. Put right what its last message names, then start it again: ssh -t -F red.secrets/ssh_config red02 sudo systemctl restart firstboot
     ");
