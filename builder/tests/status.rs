@@ -197,6 +197,21 @@ fn the_table_tells_members_from_those_on_their_way() {
 }
 
 #[test]
+fn managers_without_a_quorum_are_told_with_what_to_do() {
+    let bench = Bench::new();
+    let shown = |quorum_lost| {
+        let address = bench.manager(&[Board { quorum_lost, ..bench.board() }]);
+        bench.run_at(address, "").out
+    };
+    assert!(!shown(false).contains("quorum"));
+    let lost = shown(true);
+    assert!(
+        lost.contains("have lost their quorum") && lost.contains("Power the missing managers on"),
+        "{lost}"
+    );
+}
+
+#[test]
 fn json_has_the_documented_keys_and_no_others() {
     let bench = Bench::new();
     let address = bench.manager(&[bench.board()]);

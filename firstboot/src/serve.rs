@@ -143,9 +143,8 @@ fn operator_only() -> Response {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use cluster::card::{CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
+    use cluster::card::Planned;
     use cluster::identity::Role;
-    use cluster::name::{ClusterId, ClusterName, UserName};
 
     use super::*;
 
@@ -159,30 +158,12 @@ pub(crate) mod tests {
         };
         let mut nodes = vec![planned("red00", Role::Manager, &[])];
         nodes.extend(workers.iter().map(|(name, labels)| planned(name, Role::Worker, labels)));
+        let plain = include_bytes!("../../cluster/tests/corpus/card/plain.json");
         Card {
-            version: VERSION,
-            cluster: ClusterName::try_from("red").unwrap(),
-            cluster_id: ClusterId::try_from("0123456789abcdef").unwrap(),
             node: Hostname::try_from(node).unwrap(),
             role: if node == "red00" { Role::Manager } else { Role::Worker },
-            not_before: 1_780_000_000,
             nodes,
-            user: CardUser { name: UserName::try_from("pi").unwrap(), authorized_keys: Vec::new() },
-            address: None,
-            wifi: None,
-            timezone: None,
-            locale: None,
-            keymap: None,
-            docker: CardDocker { source: DockerSource::Debian, version: None, url: None, key: None },
-            swarm: CardSwarm {
-                interface: None,
-                address_pool: None,
-                cert_expiry_seconds: 7_776_000,
-                join_window_seconds: 86_400,
-                managers_run_tasks: false,
-            },
-            start: Start::Hook,
-            revoked: std::collections::BTreeSet::new(),
+            ..Card::from_json(plain).unwrap()
         }
     }
 

@@ -1,8 +1,8 @@
 //! Cards boot from their own bytes on machines of the Pi's architecture: kernel, initramfs, vfat, ext4, systemd, apt and
 //! Docker, in QEMU, driven by nothing but what is on the FAT partition.
 //!
-//! One manager and one worker always; the ignored tests take two hours together, and `cargo xtask test --all` runs them. All need root for looking into a
-//! card's root partition afterwards, and what `cargo xtask test` makes.
+//! One manager and one worker always; the ignored tests take two hours together, and `cargo xtask test --all` runs them.
+//! All need root for looking into a card's root partition afterwards, and what `cargo xtask test` makes.
 #![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
 use std::io::{BufRead as _, BufReader};
@@ -189,7 +189,7 @@ fn a_manager_and_a_worker_rehearse_and_their_cards_stay_as_they_were() {
 }
 
 #[test]
-#[ignore = "about ten minutes; cargo xtask test --all"]
+#[ignore = "three emulated Pis; cargo xtask test --all"]
 fn a_manager_and_two_workers_boot_from_their_cards() {
     let _alone = alone();
     let nodes = ["cyan00", "cyan01", "cyan02"];
@@ -203,7 +203,7 @@ fn a_manager_and_two_workers_boot_from_their_cards() {
 }
 
 #[test]
-#[ignore = "about five minutes; cargo xtask test --all"]
+#[ignore = "a quarter of an hour on two busy cores; cargo xtask test --all"]
 fn bookworm_boots_from_its_card() {
     let _alone = alone();
     let (desk, emulator) = form(Release::Bookworm, "blue00", &["blue00"]);
@@ -214,7 +214,7 @@ fn bookworm_boots_from_its_card() {
 }
 
 #[test]
-#[ignore = "about five minutes; cargo xtask test --all"]
+#[ignore = "a quarter of an hour on two busy cores; cargo xtask test --all"]
 fn cloud_init_neither_renames_nor_questions_nor_runs() {
     let _alone = alone();
     let (desk, emulator) = form(Release::TrixieCloudInit, "grey00", &["grey00"]);
@@ -228,7 +228,7 @@ fn cloud_init_neither_renames_nor_questions_nor_runs() {
 }
 
 #[test]
-#[ignore = "about five minutes; cargo xtask test --all"]
+#[ignore = "a quarter of an hour on two busy cores; cargo xtask test --all"]
 fn ubuntu_is_set_up_by_its_cloud_init() {
     let _alone = alone();
     let (desk, emulator) = form(Release::Ubuntu, "gold00", &["gold00"]);
@@ -252,7 +252,7 @@ fn seed() -> u64 {
 }
 
 #[test]
-#[ignore = "about half an hour; cargo xtask test --all"]
+#[ignore = "ten boots and ten more; cargo xtask test --all"]
 fn a_card_whose_power_is_cut_comes_up() {
     let _alone = alone();
     let desk = Desk::build(&product(Release::Trixie), &cluster_file("pink00")).unwrap();

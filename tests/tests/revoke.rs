@@ -13,9 +13,9 @@ use builder::pki::{self, NodeMaterial};
 use builder::project::{self, Project};
 use builder::remote::{Address, Manager};
 use clap::Parser;
-use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
-use cluster::name::{Hostname, UserName};
-use cluster::wire::{Facts, Report, Stage};
+use cluster::card::{Card, Planned};
+use cluster::name::Hostname;
+use cluster::wire::Report;
 use firstboot::agent::{self, Options, link::Link};
 use firstboot::host::Host;
 use firstboot::host::fake::{FakeHost, Files, Node, Power};
@@ -76,30 +76,13 @@ impl Scene {
             labels: node.labels.clone(),
         });
         let nodes: Vec<_> = planned.collect();
+        let plain = include_bytes!("../../cluster/tests/corpus/card/plain.json");
         Card {
-            version: VERSION,
-            cluster: self.project.cluster.name.clone(),
             cluster_id: pki::existing(&self.project).unwrap().cluster_id,
             node: name(node),
             role: nodes.iter().find(|planned| planned.name.as_str() == node).unwrap().role,
-            not_before: 1_780_000_000,
             nodes,
-            user: CardUser { name: UserName::try_from("pi").unwrap(), authorized_keys: Vec::new() },
-            address: None,
-            wifi: None,
-            timezone: None,
-            locale: None,
-            keymap: None,
-            docker: CardDocker { source: DockerSource::Debian, version: None, url: None, key: None },
-            swarm: CardSwarm {
-                interface: None,
-                address_pool: None,
-                cert_expiry_seconds: 7_776_000,
-                join_window_seconds: 3600,
-                managers_run_tasks: false,
-            },
-            start: Start::Hook,
-            revoked: Default::default(),
+            ..Card::from_json(plain).unwrap()
         }
     }
 
@@ -124,16 +107,8 @@ impl Scene {
         let state = PathBuf::from(agent::STATE);
         let tls = Credentials::load(host.as_ref(), &state).unwrap().client().unwrap();
         let journal = Arc::new(JournalFile::open(Arc::clone(&host), &state).unwrap());
-        let report = Report {
-            stage: Stage::Network,
-            word: "here".to_owned(),
-            error: None,
-            address: None,
-            swarm_node: None,
-            facts: Facts::default(),
-            marks: Vec::new(),
-            seed_problems: Vec::new(),
-        };
+        let report = include_bytes!("../../cluster/tests/corpus/wire/report-small.json");
+        let report: Report = serde_json::from_slice(report).unwrap();
         runtime().block_on(async {
             let link = Link::new(Arc::new(self.card(node)), host, Some(journal), tls, self.port);
             link.report(&report).await.map(|_| ()).map_err(|error| error.to_string())

@@ -17,6 +17,8 @@ const KEY_PUBLIC: &str = "/etc/ssh/firstboot_host_ed25519_key.pub";
 const CONFIG: &str = "/etc/ssh/sshd_config";
 /// Sorts before the files of the image and of cloud-init: sshd takes the first value it finds.
 const DROP_IN: &str = "/etc/ssh/sshd_config.d/10-firstboot.conf";
+/// In the FAT's root: asks Pi OS to switch sshd on (its sshswitch.service), should the seed stage not come to it.
+const REQUEST: &str = "/ssh";
 const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf";
 
 /// Power lost here: each file is old or new; the drop-in names the key only once it is there.
@@ -36,7 +38,7 @@ pub(super) fn install_host_key(seed: &Seed<'_>) -> Result<(), SeedError> {
     Ok(seed.root.write(Path::new(KEY_PUBLIC), &public, 0o644, None)?)
 }
 
-/// Power lost here: sshd is off or on, and its drop-in old or new.
+/// Power lost here: sshd is off or on, its drop-in old or new, and the distribution is still asked to switch it on, or not.
 pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     let unit = "ssh.service";
     let file = units::find(seed, unit)?.ok_or_else(|| SeedError::NotInImage("SSH server".to_owned()))?;
@@ -59,6 +61,10 @@ pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     if seed.card.start == Start::CloudInit {
         // It runs already, with the host keys that cloud-init made. A reload would lose the port that a socket unit holds.
         seed.root.run(&Program::new("systemctl", ["--no-block", "try-restart", unit]))?;
+    }
+    // Nothing is left to do for Pi OS's own service, which would have systemd read all its units three times over.
+    if seed.fat.read(Path::new(REQUEST))?.is_some() {
+        seed.fat.remove(Path::new(REQUEST))?;
     }
     Ok(())
 }

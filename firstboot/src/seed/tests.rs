@@ -44,6 +44,7 @@ fn a_card_becomes_a_node() {
     assert_eq!(pi.text("/etc/ssh/firstboot_host_ed25519_key"), host_key());
     assert_eq!(pi.mode("/etc/ssh/firstboot_host_ed25519_key"), 0o600);
     assert!(pi.link("/etc/systemd/system/multi-user.target.wants/ssh.service").is_some());
+    assert!(!pi.fat.files().contains_key(Path::new("/ssh")), "Pi OS has nothing left to switch on");
 
     let profiles = "/etc/NetworkManager/system-connections";
     assert!(

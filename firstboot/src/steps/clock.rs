@@ -2,6 +2,7 @@
 //!
 //! Network time is waited for, but not for ever. Then a manager goes on with the floor that the card carries, and
 //! says so on the board; a worker takes the manager's time, which came over mutual TLS, and without either waits.
+//! A Pi with a clock of its own that was not left without its battery since the card was made waits for nothing.
 //! As long as there is no network time, the manager's is followed ([`follow`]).
 //!
 //! Power lost here: done again.
@@ -26,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SERVICE_PATIENCE: Duration = Duration::from_secs(3);
 /// Touched by systemd-timesyncd whenever the clock was set from the network.
 const TIMESYNC: &str = "/run/systemd/timesync/synchronized";
+/// The clock with a battery, where there is one: a Pi 5's, or one on the header. `hctosys` is 1 if the kernel took its time
+/// from there at boot, `since_epoch` is what it says now, in seconds (Linux, Documentation/ABI/testing/sysfs-class-rtc).
+const RTC: &str = "/sys/class/rtc/rtc0";
 /// Clocks further apart than this are not taken for equal. Swarm tolerates five minutes.
 const TOLERANCE_MS: u64 = 5_000;
 
@@ -57,6 +61,15 @@ fn has_time_service(host: &dyn Host) -> bool {
     host.run(&Program::new("systemctl", services)).is_ok()
 }
 
+/// Whether the time came from a clock that has gone on since the card was made. Without its battery it begins at 1970.
+fn has_own_clock(host: &dyn Host, not_before: u64) -> bool {
+    let number = |name: &str| {
+        let bytes = host.read(&Path::new(RTC).join(name)).ok()??;
+        std::str::from_utf8(&bytes).ok()?.trim().parse::<u64>().ok()
+    };
+    number("hctosys") == Some(1) && number("since_epoch").is_some_and(|now| now >= not_before)
+}
+
 impl Step for Clock {
     /// Whether it was set from the network.
     type Outcome = bool;
@@ -64,13 +77,16 @@ impl Step for Clock {
     const RETRY: Policy = LOCAL;
 
     async fn probe(&self) -> Result<Probe<bool>, StepError> {
-        let (synced, served) = self.pi.blocking(|host| (is_synced(host), has_time_service(host))).await?;
+        let not_before = self.pi.card.not_before;
+        let look =
+            move |host: &dyn Host| (is_synced(host), has_time_service(host), has_own_clock(host, not_before));
+        let (synced, served, own) = self.pi.blocking(look).await?;
         self.pi.status.set_clock_synced(synced);
         if synced {
             return Ok(Probe::Done(true));
         }
         let waited = self.since.elapsed();
-        if waited <= PATIENCE && (served || waited <= SERVICE_PATIENCE) {
+        if !own && waited <= PATIENCE && (served || waited <= SERVICE_PATIENCE) {
             return Ok(Probe::Needed("waiting for network time".to_owned()));
         }
         match self.pi.link.heard() {
@@ -79,12 +95,15 @@ impl Step for Clock {
                 adopt(&self.pi, &heard)?;
                 self.pi.allow_clock_adoption();
             }
+            // What it hears later it follows.
+            None if own => self.pi.allow_clock_adoption(),
             None if self.pi.card.role == Role::Worker => {
                 return Ok(Probe::Needed("no network time: waiting for the manager's".to_owned()));
             }
             None => {}
         }
-        tracing::warn!("no network time after {} s: going on without", waited.as_secs());
+        let own = if own { ", with the time of this machine's own clock" } else { "" };
+        tracing::warn!("no network time after {} s: going on without{own}", waited.as_secs());
         Ok(Probe::Done(false))
     }
 

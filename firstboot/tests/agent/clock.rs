@@ -74,6 +74,30 @@ async fn a_node_two_years_behind_takes_the_managers_time_before_it_downloads_or_
 }
 
 #[tokio::test]
+async fn a_worker_with_a_battery_clock_waits_for_nobody_unless_the_battery_is_empty() {
+    let world = World::new(&["red01", "red02"]);
+    let rtc = |seconds: u64| {
+        move |files: &mut Files| {
+            let folder = Path::new("/sys/class/rtc/rtc0");
+            files.insert(folder.join("hctosys"), file(b"1\n"));
+            files.insert(folder.join("since_epoch"), file(format!("{seconds}\n").as_bytes()));
+        }
+    };
+    let good = switch_on(&world, "red01", now(), rtc(NOW));
+    let empty = switch_on(&world, "red02", now(), rtc(86_400));
+    let does_apt = |machine: &Machine| machine.power.log().iter().any(|effect| effect.contains("apt-get"));
+    let looks =
+        |machine: &Machine| machine.power.log().iter().filter(|effect| effect.contains("is-active")).count();
+    eventually(async || does_apt(&good) && looks(&empty) > 12).await;
+    assert!(!does_apt(&empty), "its clock begins at 1970 without a battery");
+    // Both follow their manager, whose time came from the network.
+    good.host.set_clock(now() - TWO_YEARS).unwrap();
+    let _manager = switch_on(&world, "red00", now(), |files| drop(files.insert(SYNCED.into(), file(b""))));
+    world.wait_until_formed().await;
+    assert!(good.host.now() >= now());
+}
+
+#[tokio::test]
 async fn a_manager_without_network_time_goes_on_and_says_so() {
     let world = World::new(&[]);
     let manager = switch_on(&world, "red00", now(), |_| ());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
-use cluster::wire::{Facts, Report, ReportReply, Stage, Want};
+use cluster::wire::{Report, ReportReply, Want};
 use firstboot::agent::{STATE, link::Link};
 use firstboot::host::Host;
 use firstboot::host::fake::{FakeHost, Power};
@@ -105,16 +105,8 @@ async fn a_false_name_costs_an_attempt_and_gives_nothing_away() {
         let tls = Credentials::load(host.as_ref(), Path::new(STATE)).unwrap().client().unwrap();
         let journal = Arc::new(JournalFile::open(Arc::clone(&host), Path::new(STATE)).unwrap());
         let link = Link::new(Arc::new(card), host, Some(journal), tls, port);
-        let report = Report {
-            stage: Stage::Network,
-            word: "where I am".to_owned(),
-            error: None,
-            address: None,
-            swarm_node: None,
-            facts: Facts::default(),
-            marks: Vec::new(),
-            seed_problems: Vec::new(),
-        };
+        let report = include_bytes!("../../../cluster/tests/corpus/wire/report-small.json");
+        let report: Report = serde_json::from_slice(report).unwrap();
         link.report(&report).await.unwrap();
         assert_eq!(link.heard().unwrap().address, Ipv4Addr::LOCALHOST);
         assert!(false_ear.visits.load(Ordering::Relaxed) > 0, "nobody asked the impostor: {what:?}");

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::card::{Card, CardDocker, CardSwarm, CardUser, DockerSource, Planned, Start, VERSION};
+use cluster::card::{Card, Planned};
 use cluster::identity::Role;
-use cluster::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
+use cluster::name::{Hostname, KeyId};
 use cluster::wire::Board;
 use firstboot::agent::{self, AgentError, Options};
 use firstboot::host::Program;
@@ -76,31 +76,16 @@ impl World {
         };
         let mut nodes: Vec<_> = self.managers.iter().map(|name| planned(name, Role::Manager)).collect();
         nodes.extend(self.workers.iter().map(|name| planned(name, Role::Worker)));
-        Card {
-            version: VERSION,
-            cluster: ClusterName::try_from("red").unwrap(),
-            cluster_id: ClusterId::try_from(CLUSTER).unwrap(),
+        let plain = include_bytes!("../../../cluster/tests/corpus/card/plain.json");
+        let mut card = Card {
             node: Hostname::try_from(node).unwrap(),
             role: if self.managers.contains(&node) { Role::Manager } else { Role::Worker },
-            not_before: 1_780_000_000,
             nodes,
-            user: CardUser { name: UserName::try_from("pi").unwrap(), authorized_keys: Vec::new() },
-            address: None,
-            wifi: None,
-            timezone: None,
-            locale: None,
-            keymap: None,
-            docker: CardDocker { source: DockerSource::Debian, version: None, url: None, key: None },
-            swarm: CardSwarm {
-                interface: None,
-                address_pool: None,
-                cert_expiry_seconds: 7_776_000,
-                join_window_seconds: self.join_window_seconds,
-                managers_run_tasks: false,
-            },
-            start: Start::Hook,
             revoked: self.revoked.clone(),
-        }
+            ..Card::from_json(plain).unwrap()
+        };
+        card.swarm.join_window_seconds = self.join_window_seconds;
+        card
     }
 
     /// Every manager listens on an address of its own.

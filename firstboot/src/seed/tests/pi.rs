@@ -123,6 +123,7 @@ pub(super) fn fat_files() -> Files {
     disk(&[
         ("/cmdline.txt", cmdline().as_bytes()),
         ("/userconf.txt", format!("ann:{HASH}\n").as_bytes()),
+        ("/ssh", b""),
         ("/swarm/run", &[0x7f; 4096]),
         ("/swarm/card.json", &serde_json::to_vec(&card()).unwrap()),
         ("/swarm/secrets.json", &serde_json::to_vec(&secrets()).unwrap()),
