@@ -7,4 +7,5 @@ pub mod product;
 pub mod rack;
 pub mod repo;
 pub mod shelf;
+pub mod soak;
 pub mod wait;

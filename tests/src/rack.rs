@@ -155,6 +155,26 @@ impl Rack {
         self.node(name).ok()?.address()
     }
 
+    /// Takes the network cable out of a node, or puts it back.
+    ///
+    /// # Errors
+    /// When the node is off.
+    pub fn set_link(&self, name: &str, up: bool) -> Result<()> {
+        self.node(name)?.set_link(up)
+    }
+
+    /// Has a node ask for its address again, and get another one.
+    ///
+    /// # Errors
+    /// When it is off, or does not ask.
+    pub fn change_address(&self, name: &str) -> Result<()> {
+        let node = self.node(name)?;
+        self.network.reserve(node.mac())?;
+        let line = "nmcli device disconnect eth0; nmcli device connect eth0";
+        let asked = node.exec(&["sh", "-c", line])?;
+        if asked.status.success() { Ok(()) } else { bail!("{}", String::from_utf8_lossy(&asked.stderr)) }
+    }
+
     /// Host names the node gave in its DHCP requests, oldest first, each once.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod bench;
 mod cross;
 mod demo;
 mod setup;
+mod soak;
 mod suite;
 
 /// Work around the code
@@ -20,6 +21,8 @@ enum Cli {
     Demo(demo::DemoArgs),
     /// Check formatting and lints, then run every test
     Test(suite::TestArgs),
+    /// Maltreat a swarm in the rack for a while: power, links, programs, addresses, cards
+    Soak(soak::SoakArgs),
     /// Build the Pi's static binary for every architecture
     Agent(agents::AgentArgs),
     /// Measure the speed that is promised, as ratios within one run
@@ -54,6 +57,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli {
         Cli::Demo(args) => return demo::run(&args),
         Cli::Test(args) => return suite::run(&args),
+        Cli::Soak(args) => return soak::run(&args),
         Cli::Agent(args) => agents::run(&args)?,
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
         Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,

@@ -34,7 +34,10 @@ pub(super) fn rules(number: u8) -> [(&'static str, &'static str, Vec<String>); 3
 
 #[derive(Debug)]
 pub(super) struct Network {
+    number: u8,
     log: PathBuf,
+    /// Hardware addresses with the address that each is to have, for dnsmasq.
+    reservations: PathBuf,
     dnsmasq: Child,
 }
 
@@ -50,7 +53,8 @@ impl Network {
             images::run("iptables", words)?;
         }
 
-        let log = folder.join("dnsmasq.log");
+        let (log, reservations) = (folder.join("dnsmasq.log"), folder.join("reservations"));
+        fs::write(&reservations, "").context("cannot write dnsmasq's reservations")?;
         let range = format!("10.213.{number}.50,10.213.{number}.250,255.255.255.0,1h");
         let mut dnsmasq = Command::new("dnsmasq")
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--no-hosts"])
@@ -59,6 +63,7 @@ impl Network {
             .args(["--dhcp-authoritative", "--no-ping", "--log-dhcp", "--domain=lan", "--pid-file="])
             .arg(format!("--dhcp-range={range}"))
             .arg(format!("--dhcp-leasefile={}", folder.join("leases").display()))
+            .arg(format!("--dhcp-hostsfile={}", reservations.display()))
             .arg(format!("--log-facility={}", log.display()))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,7 +80,19 @@ impl Network {
             let text = fs::read_to_string(&log).unwrap_or_default();
             Ok(text.contains("DHCP, sockets bound").then_some(()))
         })?;
-        Ok(Self { log, dnsmasq })
+        Ok(Self { number, log, reservations, dnsmasq })
+    }
+
+    /// Gives a client another address with its next request: one that was never given before.
+    pub(super) fn reserve(&self, mac: &str) -> Result<()> {
+        let before = fs::read_to_string(&self.reservations).context("cannot read dnsmasq's reservations")?;
+        let others: String =
+            before.lines().filter(|line| !line.starts_with(mac)).map(|line| format!("{line}\n")).collect();
+        let given = |last: &u8| !before.contains(&format!(".{last}\n"));
+        let last = (200..=250).find(given).context("no address is left")?;
+        let lines = format!("{others}{mac},10.213.{}.{last}\n", self.number);
+        fs::write(&self.reservations, lines).context("cannot write dnsmasq's reservations")?;
+        images::run("kill", ["-HUP".to_owned(), self.dnsmasq.id().to_string()])
     }
 
     pub(super) fn dhcp_names(&self, mac: &str) -> Result<Vec<String>> {

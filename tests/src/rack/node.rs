@@ -317,6 +317,10 @@ impl Node {
             .context("cannot start nsenter")
     }
 
+    pub(super) fn set_link(&self, up: bool) -> Result<()> {
+        images::run("ip", ["link", "set", &self.cable, if up { "up" } else { "down" }])
+    }
+
     pub(super) fn address(&self) -> Option<Ipv4Addr> {
         let shown = images::capture(
             "ip",
