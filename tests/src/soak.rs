@@ -87,6 +87,8 @@ pub fn run(product: &Product, soak: Soak, mut say: impl FnMut(&str)) -> Result<S
     let Soak { nodes, managers, seed, time } = soak;
     let mut random = StdRng::seed_from_u64(seed);
     let names: Vec<String> = (0..nodes).map(|place| format!("soak{place:02}")).collect();
+    let expected: Vec<String> = names.iter().map(|name| format!("{name} Ready")).collect();
+    let first = names.first().context("a swarm of nobody")?;
     let managers = names.get(..managers).context("more managers than nodes")?.join(", ");
     let file = Desk::small_cluster("{source: debian}", &format!("[{}]", names.join(", ")));
     let mut shelf = Shelf::build(product, &format!("{file}managers: [{managers}]\n"))?;
@@ -117,6 +119,8 @@ pub fn run(product: &Product, soak: Soak, mut say: impl FnMut(&str)) -> Result<S
         std::thread::sleep(QUIET.saturating_sub(quiet.elapsed()).min(Duration::from_secs(20)));
         let board = shelf.board(None)?;
         ensure!(board.as_ref().is_some_and(is_whole), "seed {seed}, burst {}: {board:#?}", sum.bursts + 1);
+        let listed = listed(&shelf, first)?;
+        ensure!(listed == expected, "seed {seed}, burst {}: {listed:?}", sum.bursts + 1);
         sum.bursts += 1;
     }
     Ok(sum)
@@ -130,6 +134,15 @@ fn is_whole(board: &Board) -> bool {
             .is_some_and(|report| report.stage == cluster::wire::Stage::Ready && report.error.is_none())
     };
     board.formed && board.nodes.iter().all(is_well)
+}
+
+/// What Docker itself says of its nodes, in their order.
+fn listed(shelf: &Shelf, manager: &str) -> Result<Vec<String>> {
+    let command = ["docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}"];
+    let output = shelf.rack.exec(manager, &command)?;
+    let mut lines: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+    lines.sort();
+    Ok(lines)
 }
 
 fn any(random: &mut StdRng) -> Trouble {
