@@ -146,7 +146,14 @@ impl<'a> Manager<'a> {
             if self.reached.as_ref().is_some_and(|line| line.name != name) {
                 self.reached = None;
             }
-            let one: Revoked = self.request_of(&[name], Method::POST, &path, Some(keys))?;
+            let mut one = self.request_of(std::slice::from_ref(&name), Method::POST, &path, Some(keys));
+            // An address that was given leads to one of several; the others are where they always are.
+            if matches!(one, Err(RemoteError::Unreachable { .. })) && self.names.len() > 1 {
+                let given = self.given.take();
+                one = self.request_of(&[name], Method::POST, &path, Some(keys));
+                self.given = given;
+            }
+            let one: Revoked = one?;
             all.members
                 .extend(one.members.into_iter().filter(|id| !all.members.contains(id)).collect::<Vec<_>>());
             all.unfinished = all.unfinished.or(one.unfinished);

@@ -54,6 +54,7 @@ impl Emulator {
             folder: self.folder.path().to_owned(),
             memory_mib: MEMORY_MIB,
             cpus: self.cpus,
+            clock: None,
             follower: None,
         };
         self.slots.push(Slot { spec, machine: None, powered_on_at: None, boots: 0, api: None });
@@ -70,6 +71,12 @@ impl Emulator {
         }
         slot.powered_on_at = Some(SystemTime::now());
         slot.boots += 1;
+        Ok(())
+    }
+
+    /// Sets the clock that a machine has when it is powered on the next time.
+    pub fn set_clock(&mut self, name: &str, to: SystemTime) -> Result<()> {
+        find(&mut self.slots, name)?.machine.as_mut().context("it was never on")?.set_clock(to);
         Ok(())
     }
 

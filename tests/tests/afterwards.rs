@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cluster::wire::Board;
+use cluster::wire::{Board, Stage};
 use tests::desk::Desk;
 use tests::product::Product;
 use tests::shelf::Shelf;
@@ -75,6 +75,20 @@ fn a_swarm_outlives_dead_programs_new_cards_and_a_copied_one() {
     }
     wait_changed(&shelf, &formed, &[]);
 
+    // Another address, for a worker and then for the manager.
+    for node in ["plum01", "plum00"] {
+        let before = shelf.rack.address(node).unwrap();
+        shelf.rack.change_address(node).unwrap();
+        let board = shelf.wait_board(PATIENCE, |board| {
+            let named = board.nodes.iter().find(|planned| planned.name.as_str() == node);
+            let report = named.and_then(|planned| planned.report.as_ref());
+            let moved = report.is_some_and(|report| report.address.is_some_and(|now| now != before));
+            moved && is_well(board)
+        });
+        assert_ne!(shelf.rack.address(node), Some(before), "{board:?}");
+    }
+    let formed = ids(&wait_until_well(&shelf));
+
     // A worker's card written anew joins under its name, and its dead entry goes.
     write_anew(&shelf, "plum01");
     let board = wait_changed(&shelf, &formed, &["plum01"]);
@@ -95,7 +109,7 @@ fn a_swarm_outlives_dead_programs_new_cards_and_a_copied_one() {
         })
         .unwrap();
     shelf.rack.pull_plug("twin").unwrap();
-    let formed = ids(&wait_formed_again(&shelf));
+    let formed = ids(&wait_until_well(&shelf));
     assert_eq!(ids(&board)["plum00"], formed["plum00"]);
 
     // The only manager's card written anew: a new swarm, to which the workers come over by themselves.
@@ -103,14 +117,35 @@ fn a_swarm_outlives_dead_programs_new_cards_and_a_copied_one() {
     wait_changed(&shelf, &formed, &["plum00", "plum01", "plum02"]);
 }
 
-fn wait_formed_again(shelf: &Shelf) -> Board {
-    shelf
-        .wait_board(PATIENCE, |board| {
-            board.formed
-                && board
-                    .nodes
-                    .iter()
-                    .all(|node| node.report.as_ref().is_some_and(|report| report.error.is_none()))
-        })
-        .unwrap()
+#[test]
+#[ignore = "ten minutes without a network; cargo xtask test --all"]
+fn a_worker_that_starts_without_a_network_for_ten_minutes_comes_back() {
+    let product = Product::from_env().unwrap();
+    let mut shelf = Shelf::build(&product, &Desk::small_cluster("{source: debian}", "lone[00-01]")).unwrap();
+    for node in ["lone00", "lone01"] {
+        shelf.power_on(node).unwrap();
+    }
+    let formed = ids(&shelf.wait_formed(PATIENCE, |_| ()).unwrap());
+    shelf.rack.pull_plug("lone01").unwrap();
+    shelf.rack.power_on("lone01").unwrap();
+    // The cable comes with the power; nothing uses it for seconds.
+    wait::until("the cable", PATIENCE, || Ok(shelf.rack.set_link("lone01", false).ok())).unwrap();
+    // Not a wait for anything: so long is what is tested.
+    std::thread::sleep(Duration::from_secs(600));
+    let gone = shelf.board(None).unwrap().unwrap();
+    assert!(!gone.formed, "it cannot be there");
+    shelf.rack.set_link("lone01", true).unwrap();
+    assert_eq!(ids(&wait_until_well(&shelf)), formed);
+}
+
+/// Everybody in the swarm and without trouble.
+fn is_well(board: &Board) -> bool {
+    let is_well = |node: &cluster::wire::BoardNode| {
+        node.report.as_ref().is_some_and(|report| report.stage == Stage::Ready && report.error.is_none())
+    };
+    board.formed && board.nodes.iter().all(is_well)
+}
+
+fn wait_until_well(shelf: &Shelf) -> Board {
+    shelf.wait_board(PATIENCE, is_well).unwrap()
 }

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use cluster::wire::{Board, Stage};
 use images::Release;
@@ -235,6 +235,28 @@ fn ubuntu_is_set_up_by_its_cloud_init() {
     let card = emulator.disk("gold00").unwrap();
     assert_made(&desk, "gold00", &card);
     assert_eq!(emulator.boots("gold00").unwrap(), 1);
+}
+
+#[test]
+#[ignore = "two emulated Pis, booted twice; cargo xtask test --all"]
+fn a_swarm_that_was_off_for_longer_than_its_certificates_live_comes_back() {
+    let _alone = alone();
+    let nodes = ["teal00", "teal01"];
+    let (desk, mut emulator) = form(Release::Trixie, "teal[00-01]", &nodes);
+    // Swarm's certificates live three months unless the cluster file says otherwise.
+    let later = SystemTime::now() + Duration::from_secs(3 * 365 * 86_400);
+    for node in nodes {
+        emulator.set_clock(node, later).unwrap();
+        emulator.power_on(node).unwrap();
+    }
+    wait_for_board(&desk, &mut emulator, "teal00", is_formed);
+    for node in nodes {
+        emulator.pull_plug(node).unwrap();
+        let root = Root::mount(&emulator.disk(node).unwrap()).unwrap();
+        let certificate = root.path("var/lib/docker/swarm/certificates/swarm-node.crt");
+        let renewed = std::fs::metadata(certificate).unwrap().modified().unwrap();
+        assert!(renewed >= later, "{node}");
+    }
 }
 
 /// Past the test runner, which shows nothing of a test that passes.

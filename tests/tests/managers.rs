@@ -64,4 +64,16 @@ fn three_managers_do_without_one_of_them_at_first_and_later() {
     let again = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
     assert_eq!(managers(&again), ["fig00", "fig01", "fig02"]);
     assert_eq!(worker(&again), worker(&formed));
+
+    // More than half are lost: the one that is left says so, and the same swarm goes on once they are back.
+    for node in ["fig01", "fig02"] {
+        shelf.rack.pull_plug(node).unwrap();
+    }
+    shelf.wait_board(PATIENCE, |board| board.quorum_lost && !board.formed).unwrap();
+    for node in ["fig01", "fig02"] {
+        shelf.rack.power_on(node).unwrap();
+    }
+    let back = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_eq!(managers(&back), ["fig00", "fig01", "fig02"]);
+    assert_eq!(worker(&back), worker(&formed));
 }

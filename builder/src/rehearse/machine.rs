@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::boot::{self, Board, Boot};
 use super::console::Console;
@@ -34,6 +34,8 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Processors. A Pi 3 has 4.
     pub cpus: u32,
+    /// What its clock with a battery says at power-on; this computer's time without it.
+    pub clock: Option<SystemTime>,
     /// Who else gets every line of the console, with its time and its end.
     pub follower: Option<Sender<String>>,
 }
@@ -149,6 +151,11 @@ impl Machine {
         }
     }
 
+    /// Sets its clock with a battery, from the next time it is powered on.
+    pub const fn set_clock(&mut self, to: SystemTime) {
+        self.spec.clock = Some(to);
+    }
+
     /// What it is made of.
     pub const fn spec(&self) -> &MachineSpec {
         &self.spec
@@ -241,6 +248,10 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, socket: &Path, cmdl
     let mut say = |parts: &[&str]| words.extend(parts.iter().map(|&part| part.to_owned()));
     // QEMU would start the guest again with its old command line; and a stopped one stays until we know why.
     say(&["-action", "reboot=shutdown,shutdown=pause"]);
+    if let Some(clock) = spec.clock {
+        let time = humantime::format_rfc3339_seconds(clock).to_string();
+        say(&["-rtc", &format!("base={}", time.trim_end_matches('Z'))]);
+    }
     say(&["-kernel", &text(&files.kernel)]);
     if let Some(initramfs) = &files.initramfs {
         say(&["-initrd", &text(initramfs)]);
@@ -304,6 +315,7 @@ mod tests {
             folder: PathBuf::from("/r"),
             memory_mib: 1024,
             cpus: 2,
+            clock: Some(std::time::UNIX_EPOCH + Duration::from_secs(1_790_000_000)),
             follower: None,
         }
     }
@@ -326,6 +338,7 @@ mod tests {
     fn a_machine_boots_with_the_cards_own_words_and_a_console() {
         insta::assert_snapshot!(words(Accelerator::Tcg, Some("/r/red01.initramfs"), None), @r"
         -action reboot=shutdown,shutdown=pause
+        -rtc base=2026-09-21T14:13:20
         -kernel /r/red01.kernel
         -initrd /r/red01.initramfs
         -netdev stream,id=lan,server=off,addr.type=unix,addr.path=/s/1
@@ -351,6 +364,7 @@ mod tests {
     fn a_pi_three_is_what_the_pis_own_kernels_get() {
         insta::assert_snapshot!(words(Accelerator::Kvm, Some("/r/red01.initramfs"), Some("/r/red01.dtb")), @r"
         -action reboot=shutdown,shutdown=pause
+        -rtc base=2026-09-21T14:13:20
         -kernel /r/red01.kernel
         -initrd /r/red01.initramfs
         -netdev stream,id=lan,server=off,addr.type=unix,addr.path=/s/1

@@ -47,6 +47,7 @@ fn spec(folder: &TempDir, name: &str, index: usize, disk: PathBuf) -> MachineSpe
         folder: folder.path().to_owned(),
         memory_mib: 128,
         cpus: 1,
+        clock: None,
         follower: None,
     }
 }

@@ -105,6 +105,37 @@ async fn a_manager_whose_card_was_written_anew_takes_its_old_place() {
 }
 
 #[tokio::test]
+async fn a_founder_that_lost_its_swarm_waits_for_the_others_and_joins_theirs() {
+    let world = world(&[]);
+    let [founder, mut second, mut third] = MANAGERS.map(|name| world.switch_on(name, None));
+    [&founder, &second, &third].iter().for_each(|node| node.engine.start());
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+    second.pull_plug().await;
+    third.pull_plug().await;
+    let id = founder.engine.node.lock().unwrap().take().unwrap();
+    {
+        let nodes = &mut world.swarm.lock().unwrap().nodes;
+        nodes.retain(|node| node["ID"] != id.as_str());
+        nodes[0]["ManagerStatus"]["Leader"] = json!(true);
+    }
+
+    let founder = world.restart("red00", founder).await;
+    eventually(async || {
+        let board = board_at(&world, "red00").await;
+        let report = board.and_then(|board| board.nodes[0].report.clone());
+        report.is_some_and(|report| report.error.is_none() && report.word.ends_with("1 of 3 are there"))
+    })
+    .await;
+    let _others = [("red01", second), ("red02", third)].map(|(name, pi)| {
+        let journal = serde_json::to_string(&pi.journal()).unwrap();
+        world.switch_on_with(name, &world.ca.node("manager", name), Some(&journal), pi.engine)
+    });
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+    assert!(founder.engine.node.lock().unwrap().as_ref().is_some_and(|node| *node != id));
+    assert_eq!(world.swarm.lock().unwrap().inits.len(), 1, "no second swarm");
+}
+
+#[tokio::test]
 async fn only_managers_vote_and_exchange_what_they_have_heard() {
     let world = world(&["red03"]);
     let _manager = world.switch_on("red00", None);

@@ -107,7 +107,7 @@ impl World {
     /// Ends the agent and starts it again, with the journal and the engine that are there.
     pub(crate) async fn restart(&self, name: &str, pi: Pi) -> Pi {
         let journal = serde_json::to_string(&pi.journal()).unwrap();
-        let role = if name == "red00" { "manager" } else { "worker" };
+        let role = if self.managers.contains(&name) { "manager" } else { "worker" };
         pi.task.abort();
         assert!(pi.task.await.unwrap_err().is_cancelled());
         self.switch_on_with(name, &self.ca.node(role, name), Some(&journal), pi.engine)

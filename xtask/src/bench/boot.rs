@@ -104,7 +104,8 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
         let boots = [("builder", ours.last()), ("script", theirs.last())];
         let boots = boots.into_iter().filter_map(|(name, boot)| Some((name, boot?)));
         for (name, boot) in boots.chain(rebooting) {
-            fs::write(folder.join(format!("{name}.log")), &boot.console)?;
+            let words = boot.words.iter().map(|(at, word)| format!("{at:.3} board: {word}\n"));
+            fs::write(folder.join(format!("{name}.log")), words.collect::<String>() + &boot.console)?;
         }
     }
     let last = ours.last().context("no boot")?;
@@ -133,6 +134,8 @@ struct Boot {
     formed: f64,
     /// When each stage was finished, seconds since power-on.
     stages: BTreeMap<Stage, f64>,
+    /// What the node said that it does, and since when, seconds since power-on.
+    words: Vec<(f64, String)>,
     /// The console, each line after its time.
     console: String,
 }
@@ -142,21 +145,26 @@ fn boot_ours(desk: &Desk, card: &Path) -> Result<Boot> {
     emulator.insert(NODE, card)?;
     emulator.power_on(NODE)?;
     let powered_on = emulator.powered_on_at(NODE)?;
-    let formed = wait::every(LOOK, "a swarm", PATIENCE, || look(&mut emulator, desk));
+    let mut words: Vec<(f64, String)> = Vec::new();
+    let formed = wait::every(LOOK, "a swarm", PATIENCE, || {
+        let Some(board) = look(&mut emulator, desk)? else { return Ok(None) };
+        let Some(report) = board.nodes.first().and_then(|node| node.report.as_ref()) else { return Ok(None) };
+        if words.last().is_none_or(|(_, word)| *word != report.word) {
+            words.push((since(powered_on), report.word.clone()));
+        }
+        let is_ready = board.formed && report.stage == Stage::Ready;
+        Ok(is_ready.then_some(board))
+    });
     let board = formed.with_context(|| emulator.consoles())?;
     let formed = since(powered_on);
     let node = board.nodes.first().context("an empty board")?;
-    Ok(Boot { formed, stages: shelf::times(node, powered_on), console: emulator.console(NODE)? })
+    Ok(Boot { formed, stages: shelf::times(node, powered_on), words, console: emulator.console(NODE)? })
 }
 
 fn look(emulator: &mut Emulator, desk: &Desk) -> Result<Option<Board>> {
     emulator.attend()?;
     let Some(api) = emulator.api(NODE)? else { return Ok(None) };
-    let ready = |board: &Board| {
-        let reports = board.nodes.iter().filter_map(|node| node.report.as_ref());
-        board.formed && reports.map(|report| report.stage).eq([Stage::Ready])
-    };
-    Ok(desk.board(Some(api))?.filter(ready))
+    desk.board(Some(api))
 }
 
 fn boot_script(card: &Path) -> Result<Boot> {
@@ -168,7 +176,7 @@ fn boot_script(card: &Path) -> Result<Boot> {
         Ok(script_stages(&emulator.console(NODE)?).get(SCRIPT_END).copied())
     });
     let formed = ended.with_context(|| emulator.consoles())?;
-    Ok(Boot { formed, stages: BTreeMap::new(), console: emulator.console(NODE)? })
+    Ok(Boot { formed, stages: BTreeMap::new(), words: Vec::new(), console: emulator.console(NODE)? })
 }
 
 /// The image with a script instead of an agent, started inside the normal boot (W-mode: systemd starts the command

@@ -143,6 +143,7 @@ impl Stage {
                 folder: stage.folder.path().to_owned(),
                 memory_mib: args.memory.mebibytes(),
                 cpus,
+                clock: None,
                 follower: follower.as_ref().and_then(follows),
             };
             stage.machines.push(Machine::start(qemu, &stage.lan, spec)?);

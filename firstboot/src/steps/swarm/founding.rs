@@ -34,24 +34,29 @@ impl Founding {
         if votes.iter().any(|vote| vote.member) {
             return Ok(Founder::Another);
         }
+        // With this one, of which the votes know nothing.
+        let there = votes.len() + 1;
+        // A swarm was started here, and this engine is in none: only the others know whether it lives on with them.
+        if matches!(journal.init, Progress::Completed | Progress::Unknown) {
+            if there == managers.len() {
+                return Ok(Founder::Us);
+            }
+            let why =
+                "waiting for the other managers, to hear whether the swarm that was started here lives on";
+            return Ok(Founder::Open(format!("{why}: {there} of {} are there", managers.len())));
+        }
         let agreed = journal.ballots.agreed.or_else(|| votes.iter().find_map(|vote| vote.agreed.clone()));
         if let Some(founder) = agreed {
             return settle(pi, founder);
         }
-        // Whoever began to start a swarm had been agreed on, and there has to be a human if the journal was damaged.
-        if matches!(journal.init, Progress::Completed | Progress::Unknown) {
-            return Ok(Founder::Us);
-        }
-        // With this one, of which the votes know nothing.
         let since = {
             let mut since = self.majority.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_majority(votes.len() + 1, managers.len()) {
+            if is_majority(there, managers.len()) {
                 *since.get_or_insert_with(Instant::now)
             } else {
                 *since = None;
                 let why = format!(
-                    "waiting for other managers: {} of {} are there, more than half are needed",
-                    votes.len() + 1,
+                    "waiting for other managers: {there} of {} are there, more than half are needed",
                     managers.len()
                 );
                 return Ok(Founder::Open(why));

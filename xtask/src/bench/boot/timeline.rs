@@ -19,16 +19,24 @@ pub(super) struct Span {
 }
 
 /// What the console says first when a part begins, in the order of a boot.
-const BEGINNINGS: [(&str, &str); 4] = [
+const BEGINNINGS: [(&str, &str); 7] = [
     ("kernel", "Booting Linux on physical CPU"),
     ("initramfs", "Run /init as init process"),
-    ("systemd, up to the seed stage", "systemd[1]: systemd "),
+    ("systemd, disks", "systemd[1]: systemd "),
+    ("first start of the image", "Reached target local-fs.target"),
     ("seed stage", "Starting kernel-command-line"),
+    ("systemd reads its units anew", "in the swarm by itself"),
+    ("services, network", "Reached target paths.target"),
 ];
 /// The parts that an image without us does not have.
-const OURS: [&str; 3] = ["seed stage", "Docker: lists, packages, engine", "swarm init"];
-/// What the seed stage says last.
-const SEED_END: &str = "in the swarm by itself";
+const OURS: [&str; 6] = [
+    "seed stage",
+    "systemd reads its units anew",
+    "clock",
+    "package lists",
+    "Docker: packages, start",
+    "swarm init",
+];
 
 /// A boot of one node from power-on to its place in the swarm, without gaps.
 pub(super) fn spans(boot: &Boot) -> Result<Vec<Span>> {
@@ -47,8 +55,11 @@ pub(super) fn spans(boot: &Boot) -> Result<Vec<Span>> {
     for (name, text) in BEGINNINGS {
         beginnings.push((name, said(text)?));
     }
-    beginnings.push(("services and network", said(SEED_END)?));
-    beginnings.push(("Docker: lists, packages, engine", mark(Stage::Clock)?));
+    beginnings.push(("clock", mark(Stage::Network)?));
+    beginnings.push(("package lists", mark(Stage::Clock)?));
+    let installing = boot.words.iter().find(|(_, word)| word.starts_with("installing "));
+    let (installing, _) = installing.context("the node did not say that it installs")?;
+    beginnings.push(("Docker: packages, start", *installing));
     beginnings.push(("swarm init", mark(Stage::Docker)?));
     let ends = beginnings.iter().skip(1).map(|(_, at)| *at).chain([mark(Stage::Ready)?]);
     Ok(beginnings
@@ -68,9 +79,17 @@ mod tests {
     fn a_boot_has_no_gaps_and_a_missing_line_is_named() {
         let console = "0.001 power on\n0.9 [    0.0] Booting Linux on physical CPU 0x0\n\
                        12.5 Run /init as init process\n20.0 systemd[1]: systemd 257 running\n\
-                       33.0          Starting kernel-command-line.service\n36.0 run[300]: in the swarm by itself;\n";
-        let stages = BTreeMap::from([(Stage::Clock, 50.0), (Stage::Docker, 140.0), (Stage::Ready, 142.0)]);
-        let boot = Boot { formed: 143.0, stages, console: console.to_owned() };
+                       28.0 [  OK  ] Reached target local-fs.target - Local File Systems.\n\
+                       33.0          Starting kernel-command-line.service\n36.0 run[300]: in the swarm by itself;\n\
+                       38.0 [  OK  ] Reached target paths.target - Path Units.\n";
+        let stages = BTreeMap::from([
+            (Stage::Network, 49.0),
+            (Stage::Clock, 50.0),
+            (Stage::Docker, 140.0),
+            (Stage::Ready, 142.0),
+        ]);
+        let words = vec![(70.0, "installing docker.io".to_owned())];
+        let boot = Boot { formed: 143.0, stages, words, console: console.to_owned() };
         let spans = spans(&boot).unwrap();
         assert_eq!(spans.first().map(|span| (span.from, span.to)), Some((0.0, 0.9)));
         assert!(spans.windows(2).all(|pair| pair[0].to == pair[1].from), "{spans:?}");
