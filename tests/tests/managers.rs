@@ -76,4 +76,15 @@ fn three_managers_do_without_one_of_them_at_first_and_later() {
     let back = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
     assert_eq!(managers(&back), ["fig00", "fig01", "fig02"]);
     assert_eq!(worker(&back), worker(&formed));
+
+    // A worker's certificate is revoked at one of them by address, and at the others wherever they are.
+    let at = shelf.rack.address("fig01").unwrap().to_string();
+    let told = shelf.builder(["revoke", "--yes", "fig03", "--manager", &at]).unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    for manager in managers(&back) {
+        let journal = shelf.rack.exec(manager, &["cat", "/var/lib/firstboot/journal.json"]).unwrap();
+        let journal: serde_json::Value = serde_json::from_slice(&journal.stdout).unwrap();
+        assert_eq!(journal["revoked"].as_array().map(Vec::len), Some(1), "{manager}: {journal}");
+    }
+    shelf.wait_board(PATIENCE, |board| board.nodes[3].swarm.is_none() && managers(board).len() == 3).unwrap();
 }

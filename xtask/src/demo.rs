@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Args;
 use cluster::wire::{Board, Stage};
+use tests::desk::Desk;
 use tests::product::Product;
 use tests::shelf::{self, Shelf};
 
@@ -15,14 +16,18 @@ use crate::{agents, setup};
 /// Arguments of `cargo xtask demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// How many; only five have the example's cluster file
+    #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u8).range(1..=100))]
+    nodes: u8,
     /// Leave the rack powered on until Enter is pressed
     #[arg(long)]
     keep: bool,
 }
 
-const NODES: [&str; 5] = ["red00", "red01", "red02", "red03", "red04"];
+/// As the lesson has.
+const NODES: u8 = 5;
 
-/// How long the swarm may take: five installations of Docker share two cores and one network here.
+/// How long the swarm may take: all installations of Docker share two cores and one network here.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Image, cards, power, swarm, status, power off.
@@ -33,13 +38,17 @@ pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
     let cache = setup::cache()?;
     let image = images::pios(&images::host_architecture()?, &cache)?;
     let product = Product { builder, image, cache: cache.join("decompressed") };
-    let file = std::fs::read_to_string(setup::workspace().join("examples/red.yaml"))?;
+    let file = match args.nodes {
+        NODES => std::fs::read_to_string(setup::workspace().join("examples/red.yaml"))?,
+        nodes => Desk::small_cluster("{source: debian}", &format!("red[00-{:02}]", nodes - 1)),
+    };
 
     setup::say("$ builder build -o cards");
     let mut shelf = Shelf::build(&product, &file)?;
-    for node in NODES {
+    for place in 0..args.nodes {
+        let node = format!("red{place:02}");
         setup::say(&format!("powering on {node}"));
-        shelf.power_on(node)?;
+        shelf.power_on(&node)?;
     }
     let mut last = BTreeMap::new();
     let board = shelf.wait_formed(PATIENCE, |board| tell_changes(board, &mut last))?;

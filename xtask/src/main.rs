@@ -1,4 +1,4 @@
-//! Work around the code: `demo`, `test`, `agent`, `bench`. Each sets up what it needs.
+//! Work around the code: `demo`, `test`, `soak`, `agent`, `bench`. Each sets up what it needs.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ mod suite;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Cli {
-    /// Form a swarm of five virtual Pis from one cluster file, in front of your eyes
+    /// Form a swarm of virtual Pis from one cluster file, in front of your eyes
     Demo(demo::DemoArgs),
     /// Check formatting and lints, then run every test
     Test(suite::TestArgs),
