@@ -149,6 +149,21 @@ impl Engine {
         done("/swarm/update", self.post(&path, &swarm.spec)).await
     }
 
+    /// Makes a new root for Swarm's certificates: every node gets a new one, and the join tokens change. Takes seconds; fails
+    /// to end while a member is down.
+    pub async fn rotate_root(&self, swarm: Swarm) -> Result<(), EngineError> {
+        let rotations = swarm.root_rotations();
+        let path = format!("/swarm/update?version={}", swarm.version.index);
+        let mut spec = swarm.spec;
+        if let Some(fields) = spec.as_object_mut() {
+            let config = fields.entry("CAConfig").or_insert_with(|| json!({}));
+            if let Some(config) = config.as_object_mut() {
+                config.insert("ForceRotate".to_owned(), json!(rotations + 1));
+            }
+        }
+        done("/swarm/update", self.post(&path, &spec)).await
+    }
+
     /// Replaces a node's specification, if nobody else did since `version` was read.
     pub async fn update_node(&self, id: &str, version: u64, spec: &Value) -> Result<(), EngineError> {
         done("/nodes/update", self.post(&format!("/nodes/{id}/update?version={version}"), spec)).await

@@ -65,6 +65,12 @@ fn a_swarm_outlives_dead_programs_new_cards_and_a_copied_one() {
     }
     let formed = ids(&shelf.wait_formed(PATIENCE, |_| ()).unwrap());
 
+    // Swarm's certificates outlive a year in a drawer. Docker's first ones would have 90 days whatever it is told.
+    for node in ["plum00", "plum01", "plum02"] {
+        let certificate = "/var/lib/docker/swarm/certificates/swarm-node.crt";
+        run(&shelf, node, &format!("openssl x509 -in {certificate} -noout -checkend $((729 * 86400))"));
+    }
+
     // Programs that are killed come back, and everybody stays who they were.
     for (node, service) in
         [("plum01", "docker"), ("plum02", "firstboot"), ("plum00", "firstboot"), ("plum00", "docker")]

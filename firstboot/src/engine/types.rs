@@ -92,8 +92,18 @@ pub struct Swarm {
     /// Handed back whole on a change.
     #[serde(default)]
     pub spec: Value,
+    /// Whether nodes are still getting certificates of a new root.
+    #[serde(default)]
+    pub root_rotation_in_progress: bool,
     /// What admits new nodes.
     pub join_tokens: JoinTokens,
+}
+
+impl Swarm {
+    /// How many times a new root was asked for.
+    pub fn root_rotations(&self) -> u64 {
+        self.spec.pointer("/CAConfig/ForceRotate").and_then(Value::as_u64).unwrap_or_default()
+    }
 }
 
 /// What admits new nodes.

@@ -18,6 +18,7 @@ use crate::agent::clock_now;
 use crate::agent::door::Window;
 use crate::agent::status::chain;
 use crate::engine::{EngineError, Node, SWARM_PORT};
+use crate::journal::Progress;
 
 /// How long a manager that was let in has before the next one may. Joining takes seconds, or the engine gives up.
 const ENTER: Duration = Duration::from_secs(60);
@@ -38,6 +39,10 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
     let journal = api.pi.journal.get();
     if journal.dissolved {
         return problem(StatusCode::FORBIDDEN, "the operator has dissolved this swarm");
+    }
+    // The tokens are about to change.
+    if journal.init == Progress::Started {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "waiting for the manager to start the swarm");
     }
     let window = Window::new(&journal, &api.pi.card, clock_now(&api.pi) / 1000);
     if let Err((status, why)) = judge(name, &nodes, window, &journal.joined) {

@@ -17,7 +17,7 @@ use super::{Probe, Step, StepError};
 use crate::agent::Pi;
 use crate::agent::link::LinkError;
 use crate::agent::status::chain;
-use crate::engine::{EngineError, Init, LocalState, Refusal, SwarmInfo};
+use crate::engine::{EngineError, Init, LocalState, Refusal, Swarm, SwarmInfo};
 use crate::journal::Progress;
 use crate::retry::{Policy, SWARM};
 
@@ -38,6 +38,9 @@ const FIND: Duration = Duration::from_secs(5);
 const RENEWAL: Duration = Duration::from_secs(10 * 60);
 /// Between two requests for the token while there is no swarm yet.
 const ASK: Duration = Duration::from_secs(1);
+/// How long the certificates of a swarm's first minutes live whatever was asked for, in seconds (SwarmKit,
+/// ca/certificates.go, DefaultNodeCertExpiration).
+const FIRST_EXPIRY: u64 = 90 * 86_400;
 
 /// Starts or joins the swarm.
 #[derive(Debug)]
@@ -140,15 +143,38 @@ impl Member {
         match self.pi.engine.init(&init).await {
             Ok(id) => {
                 tracing::info!("swarm started, this node is {id}");
-                self.completed()
+                Ok(())
             }
             Err(error) if error.refusal() == Some(Refusal::AlreadyMember) => Ok(()),
             Err(error) => engine("starting the swarm", Err(error)),
         }
     }
 
+    /// Whether the swarm that this node has started still needs something before others may come in.
+    async fn unfinished(&self) -> Result<Option<Swarm>, StepError> {
+        if self.pi.journal.get().init != Progress::Started {
+            return Ok(None);
+        }
+        let swarm = engine("reading the swarm", self.pi.engine.swarm().await)?;
+        let asked = self.pi.card.swarm.cert_expiry_seconds == FIRST_EXPIRY || swarm.root_rotations() > 0;
+        Ok((!asked || swarm.root_rotation_in_progress).then_some(swarm))
+    }
+
+    /// Has Swarm's certificates made anew, with the life that the cluster file says. Docker knows that life from the start, and
+    /// yet gives [`FIRST_EXPIRY`] until there is another root.
+    async fn finish(&self) -> Result<(), StepError> {
+        match self.unfinished().await? {
+            Some(swarm) if !swarm.root_rotation_in_progress && swarm.root_rotations() == 0 => {
+                engine("making Swarm's certificates anew", self.pi.engine.rotate_root(swarm).await)
+            }
+            _ => {
+                sleep(LOOK).await;
+                Ok(())
+            }
+        }
+    }
+
     fn completed(&self) -> Result<(), StepError> {
-        self.pi.mark(Stage::Swarm);
         self.pi.journal.settle(|journal| journal.init = Progress::Completed).map_err(StepError::Journal)
     }
 
@@ -217,6 +243,11 @@ impl Step for Member {
     async fn probe(&self) -> Result<Probe<String>, StepError> {
         Ok(match self.outlook().await? {
             Move::Done(id) => {
+                if self.unfinished().await?.is_some() {
+                    return Ok(Probe::Needed(
+                        "giving Swarm's certificates the life that the cluster file says".to_owned(),
+                    ));
+                }
                 if self.pi.journal.get().init == Progress::Started {
                     self.completed()?;
                 }
@@ -233,7 +264,7 @@ impl Step for Member {
 
     async fn apply(&self) -> Result<(), StepError> {
         match self.outlook().await? {
-            Move::Done(_) => Ok(()),
+            Move::Done(_) => self.finish().await,
             Move::Wait(_) => {
                 sleep(LOOK).await;
                 Ok(())

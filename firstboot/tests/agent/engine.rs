@@ -33,6 +33,10 @@ pub(crate) struct Swarm {
     pub(crate) most_entering: u32,
     /// How many times the tokens were changed.
     pub(crate) rotations: u32,
+    /// As it was given last.
+    pub(crate) spec: Value,
+    /// How many looks a change of the root takes still.
+    rotating: u8,
     /// Requests to start a swarm on an engine that is in one already.
     pub(crate) second_inits: u32,
     /// When whose certificate ends.
@@ -44,6 +48,10 @@ impl Swarm {
     /// The workers' and the managers' join token.
     pub(crate) fn tokens(&self) -> (String, String) {
         match self.rotations {
+            // The root is in the tokens, too: these are worth nothing once there is another.
+            _ if self.spec["CAConfig"]["ForceRotate"].is_null() => {
+                ("SWMTKN-1-of-the-first-root".to_owned(), "SWMTKN-1-of-the-first-root".to_owned())
+            }
             0 => (WORKER_TOKEN.to_owned(), "SWMTKN-1-for-managers".to_owned()),
             n => (format!("SWMTKN-1-for-workers-{n}"), format!("SWMTKN-1-for-managers-{n}")),
         }
@@ -225,18 +233,32 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    let (worker, manager) = engine.swarm.lock().unwrap().tokens();
+    let mut swarm = engine.swarm.lock().unwrap();
+    let (worker, manager) = swarm.tokens();
     let tokens = json!({"Worker": worker, "Manager": manager});
-    Json(json!({"Version": {"Index": 7}, "Spec": {}, "JoinTokens": tokens})).into_response()
+    let rotating = swarm.rotating > 0;
+    swarm.rotating = swarm.rotating.saturating_sub(1);
+    Json(json!({"Version": {"Index": 7}, "Spec": swarm.spec, "JoinTokens": tokens,
+        "RootRotationInProgress": rotating}))
+    .into_response()
 }
 
-async fn update_swarm(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) -> Response {
+async fn update_swarm(
+    State(engine): State<Arc<Engine>>,
+    RawQuery(query): RawQuery,
+    Json(spec): Json<Value>,
+) -> Response {
     if let Some((status, message)) = engine.update_refusals.lock().unwrap().pop_front() {
         return refuse(status, message);
     }
     if query.is_some_and(|query| query.contains("rotateWorkerToken=true&rotateManagerToken=true")) {
         engine.swarm.lock().unwrap().rotations += 1;
     }
+    let mut swarm = engine.swarm.lock().unwrap();
+    if swarm.spec["CAConfig"]["ForceRotate"] != spec["CAConfig"]["ForceRotate"] {
+        swarm.rotating = 2;
+    }
+    swarm.spec = spec;
     StatusCode::OK.into_response()
 }
 
@@ -255,7 +277,11 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
         engine.certify(&mut swarm, &id);
         return Json(id).into_response();
     }
-    engine.swarm.lock().unwrap().inits.push(body.clone());
+    {
+        let mut swarm = engine.swarm.lock().unwrap();
+        swarm.spec = body["Spec"].clone();
+        swarm.inits.push(body.clone());
+    }
     Json(engine.enter(true, &body)).into_response()
 }
 

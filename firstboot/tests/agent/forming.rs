@@ -45,8 +45,11 @@ async fn a_manager_and_two_workers_form_a_swarm_by_themselves() {
                 (&json!("127.0.0.1"), &json!("127.0.0.1"))
             );
         }
-        assert_eq!(swarm.inits[0]["Spec"]["CAConfig"]["NodeCertExpiry"], json!(7_776_000_000_000_000_u64));
+        assert_eq!(swarm.inits[0]["Spec"]["CAConfig"]["NodeCertExpiry"], json!(63_072_000_000_000_000_u64));
         assert_eq!(swarm.joins.len(), 2);
+        // Docker gives that life only under a new root, which was made once and before anybody had a token.
+        assert_eq!(swarm.spec["CAConfig"]["ForceRotate"], json!(1));
+        assert!(swarm.joins.iter().all(|join| join["JoinToken"] == swarm.tokens().0.as_str()));
     }
     assert_eq!(manager.journal().init, Progress::Completed);
     eventually(async || manager.journal().joined.len() == 3).await;
