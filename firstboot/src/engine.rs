@@ -46,6 +46,8 @@ pub struct Init {
     pub pool: Option<String>,
     /// Life of Swarm's node certificates.
     pub cert_expiry: Duration,
+    /// How many times the swarm's root was made anew: another number than the swarm's own has it done again.
+    pub root_rotations: u64,
     /// Start a new quorum of one from the state that is there, with the new address.
     pub force: bool,
 }
@@ -105,8 +107,11 @@ impl Engine {
             "DataPathAddr": init.address,
             "ForceNewCluster": init.force,
             "Availability": availability(init.drain),
-            // Docker rejects less than an hour; the unit is nanoseconds.
-            "Spec": { "CAConfig": { "NodeCertExpiry": init.cert_expiry.as_secs().saturating_mul(1_000_000_000) } },
+            "Spec": { "CAConfig": {
+                // Docker rejects less than an hour; the unit is nanoseconds.
+                "NodeCertExpiry": init.cert_expiry.as_secs().saturating_mul(1_000_000_000),
+                "ForceRotate": init.root_rotations,
+            } },
         });
         if let (Some(pool), Some(fields)) = (&init.pool, body.as_object_mut()) {
             fields.insert("DefaultAddrPool".to_owned(), json!([pool]));

@@ -133,11 +133,14 @@ impl Member {
 
     async fn init(&self, force: bool) -> Result<(), StepError> {
         let swarm = &self.pi.card.swarm;
+        // One that is there already keeps its root: to make another takes all members, who do not know the way just now.
+        let present = if force { self.pi.engine.swarm().await.ok() } else { None };
         let init = Init {
             address: self.local.ip,
             drain: !swarm.managers_run_tasks,
             pool: overlay_pool(self.local, swarm.address_pool.as_deref()),
             cert_expiry: Duration::from_secs(swarm.cert_expiry_seconds),
+            root_rotations: present.map(|swarm| swarm.root_rotations()).unwrap_or_default(),
             force,
         };
         match self.pi.engine.init(&init).await {

@@ -126,6 +126,8 @@ async fn a_manager_two_years_behind_that_gets_network_time_keeps_its_swarm() {
     let _late = switch_on(&world, "red02", behind, |_| ());
     world.wait_until_formed().await;
     assert_eq!((init(false), init(true)), (1, 1), "the same swarm, renewed once");
+    let spec = world.swarm.lock().unwrap().spec.clone();
+    assert_eq!(spec["CAConfig"]["ForceRotate"], json!(1), "its root was made anew once, not by every start");
     assert!(worker.host.now() >= now(), "the worker follows its manager");
     assert_eq!(facts(&world, 0).await.clock_synced, Some(true));
     assert!(worker.host.files().contains_key(Path::new(DOCKERD)));

@@ -49,7 +49,7 @@ impl Swarm {
     pub(crate) fn tokens(&self) -> (String, String) {
         match self.rotations {
             // The root is in the tokens, too: these are worth nothing once there is another.
-            _ if self.spec["CAConfig"]["ForceRotate"].is_null() => {
+            _ if root_rotations(&self.spec) == 0 => {
                 ("SWMTKN-1-of-the-first-root".to_owned(), "SWMTKN-1-of-the-first-root".to_owned())
             }
             0 => (WORKER_TOKEN.to_owned(), "SWMTKN-1-for-managers".to_owned()),
@@ -243,6 +243,10 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     .into_response()
 }
 
+fn root_rotations(spec: &Value) -> u64 {
+    spec["CAConfig"]["ForceRotate"].as_u64().unwrap_or_default()
+}
+
 async fn update_swarm(
     State(engine): State<Arc<Engine>>,
     RawQuery(query): RawQuery,
@@ -255,7 +259,7 @@ async fn update_swarm(
         engine.swarm.lock().unwrap().rotations += 1;
     }
     let mut swarm = engine.swarm.lock().unwrap();
-    if swarm.spec["CAConfig"]["ForceRotate"] != spec["CAConfig"]["ForceRotate"] {
+    if root_rotations(&swarm.spec) != root_rotations(&spec) {
         swarm.rotating = 2;
     }
     swarm.spec = spec;
@@ -273,6 +277,11 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
             swarm.second_inits += 1;
             return refuse(503, ALREADY);
         }
+        assert_eq!(
+            root_rotations(&swarm.spec),
+            root_rotations(&body["Spec"]),
+            "the root is changed by accident"
+        );
         swarm.inits.push(body);
         engine.certify(&mut swarm, &id);
         return Json(id).into_response();
