@@ -154,8 +154,8 @@ impl Engine {
         done("/swarm/update", self.post(&path, &swarm.spec)).await
     }
 
-    /// Makes a new root for Swarm's certificates: every node gets a new one, and the join tokens change. Takes seconds; fails
-    /// to end while a member is down.
+    /// Makes a new root for Swarm's certificates: every node gets a new one, and the join tokens change. Takes seconds; does
+    /// not end while a member is down.
     pub async fn rotate_root(&self, swarm: Swarm) -> Result<(), EngineError> {
         let rotations = swarm.root_rotations();
         let path = format!("/swarm/update?version={}", swarm.version.index);
