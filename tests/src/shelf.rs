@@ -103,6 +103,14 @@ impl Shelf {
     }
 }
 
+/// Everybody in the swarm, knowing it, and without trouble.
+pub fn is_well(board: &Board) -> bool {
+    let is_well = |node: &BoardNode| {
+        node.report.as_ref().is_some_and(|report| report.stage == Stage::Ready && report.error.is_none())
+    };
+    board.formed && board.nodes.iter().all(is_well)
+}
+
 /// When a node finished each stage, in seconds since it was powered on. All virtual Pis share this machine's clock.
 pub fn times(node: &BoardNode, powered_on: std::time::SystemTime) -> BTreeMap<Stage, f64> {
     let start = powered_on.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64();

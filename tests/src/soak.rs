@@ -7,14 +7,13 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use cluster::wire::Board;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::desk::Desk;
 use crate::product::Product;
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, is_well};
 
 /// How long nothing happens after a burst. Then everybody has to be back.
 pub const QUIET: Duration = Duration::from_secs(60);
@@ -112,28 +111,18 @@ pub fn run(product: &Product, soak: Soak, mut say: impl FnMut(&str)) -> Result<S
         }
         let quiet = Instant::now();
         shelf
-            .wait_board(patience, is_whole)
+            .wait_board(patience, is_well)
             .with_context(|| format!("seed {seed}, burst {}", sum.bursts + 1))?;
         sum.longest = sum.longest.max(quiet.elapsed());
         // What looks whole has to stay so for the rest of the quiet.
         std::thread::sleep(QUIET.saturating_sub(quiet.elapsed()).min(Duration::from_secs(20)));
         let board = shelf.board(None)?;
-        ensure!(board.as_ref().is_some_and(is_whole), "seed {seed}, burst {}: {board:#?}", sum.bursts + 1);
+        ensure!(board.as_ref().is_some_and(is_well), "seed {seed}, burst {}: {board:#?}", sum.bursts + 1);
         let listed = listed(&shelf, first)?;
         ensure!(listed == expected, "seed {seed}, burst {}: {listed:?}", sum.bursts + 1);
         sum.bursts += 1;
     }
     Ok(sum)
-}
-
-/// Everybody Ready exactly once, and known to be.
-fn is_whole(board: &Board) -> bool {
-    let is_well = |node: &cluster::wire::BoardNode| {
-        node.report
-            .as_ref()
-            .is_some_and(|report| report.stage == cluster::wire::Stage::Ready && report.error.is_none())
-    };
-    board.formed && board.nodes.iter().all(is_well)
 }
 
 /// What Docker itself says of its nodes, in their order.

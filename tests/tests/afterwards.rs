@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cluster::wire::{Board, Stage};
+use cluster::wire::Board;
 use tests::desk::Desk;
 use tests::product::Product;
-use tests::shelf::Shelf;
+use tests::shelf::{Shelf, is_well};
 use tests::wait;
 
 /// Docker is installed anew on a card that was written anew.
@@ -142,14 +142,6 @@ fn a_worker_that_starts_without_a_network_for_ten_minutes_comes_back() {
     assert!(!gone.formed, "it cannot be there");
     shelf.rack.set_link("lone01", true).unwrap();
     assert_eq!(ids(&wait_until_well(&shelf)), formed);
-}
-
-/// Everybody in the swarm and without trouble.
-fn is_well(board: &Board) -> bool {
-    let is_well = |node: &cluster::wire::BoardNode| {
-        node.report.as_ref().is_some_and(|report| report.stage == Stage::Ready && report.error.is_none())
-    };
-    board.formed && board.nodes.iter().all(is_well)
 }
 
 fn wait_until_well(shelf: &Shelf) -> Board {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use tests::product::Product;
 
 use crate::{cross, setup};
 
@@ -161,6 +162,16 @@ pub(crate) fn product() -> Result<PathBuf> {
         ensure!(builder.is_file(), "cargo made no {}", builder.display());
         Ok(builder)
     })
+}
+
+/// What runs in the rack: builder, agents, and the Pi OS-like image for this machine, made if it is not in the cache.
+pub(crate) fn rack_product() -> Result<Product> {
+    setup::ensure_machine()?;
+    let builder = product()?;
+    setup::say("making the Pi OS-like image, if it is not in the cache (some minutes the first time)");
+    let cache = setup::cache()?;
+    let image = images::pios(&images::host_architecture()?, &cache)?;
+    Ok(Product { builder, image, cache: cache.join("decompressed") })
 }
 
 /// Where cargo builds an agent. Kept across clones: it is mostly libraries, which do not change. One folder per

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use cluster::wire::{Board, Stage};
 use tests::desk::Desk;
-use tests::product::Product;
 use tests::shelf::{self, Shelf};
 
 use crate::{agents, setup};
@@ -32,12 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
 /// Image, cards, power, swarm, status, power off.
 pub(crate) fn run(args: &DemoArgs) -> Result<ExitCode> {
-    setup::ensure_machine()?;
-    let builder = agents::product()?;
-    setup::say("making the Pi OS-like image, if it is not in the cache (some minutes the first time)");
-    let cache = setup::cache()?;
-    let image = images::pios(&images::host_architecture()?, &cache)?;
-    let product = Product { builder, image, cache: cache.join("decompressed") };
+    let product = agents::rack_product()?;
     let file = match args.nodes {
         NODES => std::fs::read_to_string(setup::workspace().join("examples/red.yaml"))?,
         nodes => Desk::small_cluster("{source: debian}", &format!("red[00-{:02}]", nodes - 1)),

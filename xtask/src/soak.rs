@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use tests::product::Product;
 use tests::soak::{self, Soak};
 
 use crate::{agents, setup};
@@ -29,11 +28,7 @@ pub(crate) struct SoakArgs {
 
 /// Forms, maltreats, looks.
 pub(crate) fn run(args: &SoakArgs) -> Result<ExitCode> {
-    setup::ensure_machine()?;
-    let builder = agents::product()?;
-    let cache = setup::cache()?;
-    let image = images::pios(&images::host_architecture()?, &cache)?;
-    let product = Product { builder, image, cache: cache.join("decompressed") };
+    let product = agents::rack_product()?;
     let soak = Soak {
         nodes: args.nodes,
         managers: args.managers,

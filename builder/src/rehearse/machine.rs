@@ -291,7 +291,7 @@ fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, socket: &Path, cmdl
 /// What the guest is told where QEMU translates. systemd: that a busy computer takes its time, else it would give up on a
 /// healthy disk, as it does after 90 seconds, and end in emergency mode. The kernel: not to keep its page tables from its
 /// programs, since there is nothing to be kept, and every change of tables throws away what QEMU had found out of them,
-/// which costs it almost half of its speed (Linux, Documentation/admin-guide/kernel-parameters.txt).
+/// which costs it a third of its speed (Linux, Documentation/admin-guide/kernel-parameters.txt).
 const TRANSLATED: &str = " systemd.default_device_timeout_sec=15min systemd.default_timeout_start_sec=15min kpti=0 mitigations=off";
 
 /// Every name that the console may have, and what the Pi's USB driver must not do in QEMU.
