@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use cluster::wire::Board;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -19,6 +20,10 @@ use crate::shelf::{Shelf, is_well};
 pub const QUIET: Duration = Duration::from_secs(60);
 /// What a card that was written anew has in addition: Docker is installed again, on a machine that many share.
 const INSTALLATION: Duration = Duration::from_secs(240);
+/// What another address has in addition: the other managers or the members let go of the old one only after a while.
+const REJOINING: Duration = Duration::from_secs(60);
+/// Who is back has to stay for so long.
+const STEADY: Duration = Duration::from_secs(15);
 /// Several installations of Docker share two cores and one network.
 const FORMATION: Duration = Duration::from_secs(15 * 60);
 /// Most troubles of one burst.
@@ -39,6 +44,17 @@ pub enum Trouble {
     Address,
     /// Its card is written anew.
     Card,
+}
+
+impl Trouble {
+    /// How much longer than the quiet it may take to heal.
+    const fn allowance(self) -> Duration {
+        match self {
+            Self::Card => INSTALLATION,
+            Self::Address => REJOINING,
+            _ => Duration::ZERO,
+        }
+    }
 }
 
 impl fmt::Display for Trouble {
@@ -100,29 +116,42 @@ pub fn run(product: &Product, soak: Soak, mut say: impl FnMut(&str)) -> Result<S
     while began.elapsed() < time {
         let count = random.random_range(1..=BURST.min(names.len()));
         let mut patience = QUIET;
+        let before = shelf.board(None)?.context("the board before the burst")?;
+        let mut rebooted = Vec::new();
         for name in names.sample(&mut random, count) {
             let trouble = any(&mut random);
             say(&format!("{:6.0} s  {name}: {trouble}", began.elapsed().as_secs_f64()));
             inflict(&shelf, name, trouble)?;
-            if trouble == Trouble::Card {
-                patience = QUIET + INSTALLATION;
+            patience = patience.max(QUIET + trouble.allowance());
+            if matches!(trouble, Trouble::Power(_) | Trouble::Card) {
+                rebooted.push((name, boot(&before, name)));
             }
             sum.troubles += 1;
         }
         let quiet = Instant::now();
-        shelf
-            .wait_board(patience, is_well)
-            .with_context(|| format!("seed {seed}, burst {}", sum.bursts + 1))?;
-        sum.longest = sum.longest.max(quiet.elapsed());
-        // What looks whole has to stay so for the rest of the quiet.
-        std::thread::sleep(QUIET.saturating_sub(quiet.elapsed()).min(Duration::from_secs(20)));
-        let board = shelf.board(None)?;
-        ensure!(board.as_ref().is_some_and(is_well), "seed {seed}, burst {}: {board:#?}", sum.bursts + 1);
+        let mut well_since = None;
+        let waited = shelf.wait_board(patience + STEADY, |board| {
+            // What the board says of a node that went off a moment ago is still that it is well.
+            let is_back = rebooted.iter().all(|(name, old)| boot(board, name) != *old);
+            if !(is_back && is_well(board)) {
+                well_since = None;
+                return false;
+            }
+            well_since.get_or_insert_with(Instant::now).elapsed() >= STEADY
+        });
+        waited.with_context(|| format!("seed {seed}, burst {}", sum.bursts + 1))?;
+        sum.longest = sum.longest.max(quiet.elapsed().saturating_sub(STEADY));
         let listed = listed(&shelf, first)?;
         ensure!(listed == expected, "seed {seed}, burst {}: {listed:?}", sum.bursts + 1);
         sum.bursts += 1;
     }
     Ok(sum)
+}
+
+/// Which of its starts a node last reported from.
+fn boot(board: &Board, name: &str) -> Option<String> {
+    let node = board.nodes.iter().find(|node| node.name.as_str() == name)?;
+    node.report.as_ref()?.facts.boot.clone()
 }
 
 /// What Docker itself says of its nodes, in their order.

@@ -34,6 +34,8 @@ use table::{Condition, Founder, Move, Outlook, condition, decide};
 const LOOK: Duration = Duration::from_millis(250);
 /// How long to wait for the manager before looking again what there is to do.
 const FIND: Duration = Duration::from_secs(5);
+/// What another manager said longer ago may have been before this node was one.
+const RECENT: Duration = Duration::from_secs(60);
 /// How long renewed certificates may take to be there, before they are renewed again.
 const RENEWAL: Duration = Duration::from_secs(10 * 60);
 /// Between two requests for the token while there is no swarm yet.
@@ -64,6 +66,8 @@ impl Member {
     pub(crate) async fn outlook(&self) -> Result<Move, StepError> {
         let info = engine("reading Docker's state", self.pi.engine.info().await)?.swarm;
         let entry = self.entry(&info).await;
+        let told = self.pi.link.heard().filter(|heard| heard.at.elapsed() < RECENT);
+        let told = told.and_then(|heard| heard.reply.swarm);
         let expired = !self.is_renewing() && self.pi.blocking(certificate::has_expired).await?;
         let outlook = Outlook {
             role: self.pi.card.role,
@@ -71,6 +75,7 @@ impl Member {
             peers: self.pi.has_peers(),
             info: &info,
             entry: entry.as_ref(),
+            told: told.as_ref(),
             init: self.pi.journal.get().init,
             expired,
             address: self.local.ip,

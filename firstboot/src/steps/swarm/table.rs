@@ -15,8 +15,9 @@ const PENDING: Duration = Duration::from_secs(75);
 const BROKEN: Duration = Duration::from_secs(60);
 /// A fresh member is in the list at once; one that is not there for so long is not going to be.
 const MISSING: Duration = Duration::from_secs(15);
-/// A manager that restarted counts its nodes as down until they call again, within some 20 s.
-const DOWN: Duration = Duration::from_secs(120);
+/// A manager that restarted counts its nodes as down until they call again, within some 20 s. Who dials where the manager
+/// no longer is never does.
+const DOWN: Duration = Duration::from_secs(40);
 
 /// All that decides.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) info: &'a SwarmInfo,
     /// The managers' view; `None` if there is no entry, or nobody to ask.
     pub(crate) entry: Option<&'a SwarmEntry>,
+    /// What another manager last said of this node. Differs from [`Self::entry`] where a manager goes by its own list.
+    pub(crate) told: Option<&'a SwarmEntry>,
     /// Whether this node started a swarm before.
     pub(crate) init: Progress,
     /// Whether Swarm's certificate of this node is past its time, by this node's clock.
@@ -190,6 +193,10 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
         if !outlook.peers {
             return Move::Announce("announcing the new address".to_owned());
         }
+        // With an address that nobody dials, it does not learn this from Docker.
+        if outlook.told.is_some_and(|told| told.id == info.node_id && told.reachability.is_none()) {
+            return Move::Leave("the other managers have made this one a worker".to_owned());
+        }
         // Theirs to do, and only while they can do without this one.
         return Move::Wait(format!(
             "this manager's address changed from {} to {}: waiting for the others to let it in anew",
@@ -237,6 +244,7 @@ mod tests {
         peers: bool,
         info: SwarmInfo,
         entry: Option<SwarmEntry>,
+        told: Option<SwarmEntry>,
         init: Progress,
         expired: bool,
         seconds: u64,
@@ -252,7 +260,7 @@ mod tests {
             ..SwarmInfo::default()
         };
         let (role, founder, init) = (Role::Worker, Founder::Us, Progress::Never);
-        Case { role, founder, peers: false, info, entry: None, init, expired: false, seconds: 0 }
+        Case { role, founder, peers: false, info, entry: None, told: None, init, expired: false, seconds: 0 }
     }
 
     fn founder(state: LocalState, init: Progress) -> Case {
@@ -281,6 +289,7 @@ mod tests {
             peers: case.peers,
             info: &case.info,
             entry: case.entry.as_ref(),
+            told: case.told.as_ref(),
             init: case.init,
             expired: case.expired,
             address: OURS,
@@ -331,11 +340,11 @@ mod tests {
 
     #[test]
     fn a_worker_follows_a_manager_that_moved_but_not_one_that_rests() {
-        let mut case = Case { entry: entry("me", "down"), seconds: 130, ..worker(LocalState::Active) };
+        let mut case = Case { entry: entry("me", "down"), seconds: 50, ..worker(LocalState::Active) };
         assert!(matches!(moved(&case), Move::Wait(_)), "same address");
         case.info.remote_managers = vec![Peer { addr: "10.0.0.9:2377".into() }];
         assert!(matches!(moved(&case), Move::Rejoin(_)), "other address");
-        case.seconds = 60;
+        case.seconds = 30;
         assert!(matches!(moved(&case), Move::Wait(_)), "not for long enough");
     }
 
@@ -381,6 +390,28 @@ mod tests {
         assert!(matches!(moved(&case), Move::Wait(_)));
         case.info.control_available = false;
         assert!(matches!(moved(&case), Move::Wait(_)));
+    }
+
+    #[test]
+    fn a_manager_that_lost_its_address_leaves_only_when_another_manager_says_it_is_one_no_more() {
+        let mut case = Case {
+            peers: true,
+            entry: entry("me", "ready"),
+            ..founder(LocalState::Active, Progress::Completed)
+        };
+        let manages = |id: &str| {
+            let reachability = Some("unreachable".to_owned());
+            entry(id, "down").map(|entry| SwarmEntry { reachability, ..entry })
+        };
+        case.info.node_addr = "10.0.0.9".into();
+        for told in [None, manages("me"), entry("other", "down")] {
+            case.told = told;
+            assert!(matches!(moved(&case), Move::Wait(_)), "{:?}", case.told);
+        }
+        case.told = entry("me", "down");
+        assert!(matches!(moved(&case), Move::Leave(_)));
+        case.info.node_addr = OURS.to_string();
+        assert_eq!(moved(&case), Move::Done("me".into()));
     }
 
     #[test]
