@@ -1,7 +1,8 @@
 //! The cache of unpacked images, so that one image is unpacked once for all cards and all runs.
 //!
 //! `images/<sha256>.img` is an image, sparse and read-only; `<sha256>.json` beside it says how it looked when it was
-//! whole. `sources/` remembers the digest of local files, so that they are not read again only to be recognised.
+//! whole. `sources/` remembers the digest of local files, so that they are not read again only to be recognised, and
+//! `cards/` what was written to which card.
 //! Anything may be deleted at any time. An image gets its name after it was unpacked, checked and written to
 //! the disk, so a run that is killed leaves nothing that looks whole; an image that changed later is made again.
 
@@ -123,6 +124,14 @@ impl Cache {
         self.folder.join("sources")
     }
 
+    /// The folder for what is remembered of cards. Made if absent.
+    pub(crate) fn cards(&self) -> Result<PathBuf, CacheError> {
+        let folder = self.folder.join("cards");
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
+        Ok(folder)
+    }
+
     fn image_path(&self, key: &Digest) -> PathBuf {
         self.images().join(format!("{key}.img"))
     }
@@ -190,7 +199,7 @@ impl Cache {
         self.sources().join(format!("{name}.json"))
     }
 
-    fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), CacheError> {
+    pub(crate) fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), CacheError> {
         let access = |source| CacheError::Access { path: path.to_owned(), source };
         let folder = path.parent().unwrap_or(&self.folder);
         let scratch = Scratch::new_in(folder).map_err(CacheError::Scratch)?;

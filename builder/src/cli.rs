@@ -8,11 +8,15 @@ use crate::error::Failure;
 
 pub mod build;
 pub mod check;
+pub mod devices;
+pub mod flash;
 pub mod init;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
+mod size;
 pub mod status;
+pub mod verify;
 pub mod why;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
@@ -49,6 +53,9 @@ enum Command {
     Init(init::InitArgs),
     Check(check::CheckArgs),
     Plan(plan::PlanArgs),
+    Devices(devices::DevicesArgs),
+    Flash(flash::FlashArgs),
+    Verify(verify::VerifyArgs),
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
@@ -63,6 +70,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Init(args) => init::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
+        Command::Devices(args) => devices::run(globals, &args),
+        Command::Flash(args) => flash::run(globals, &args),
+        Command::Verify(args) => verify::run(globals, &args),
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),

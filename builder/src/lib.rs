@@ -2,13 +2,16 @@
 //! from them is watched. Data flows one way: cluster file, plan, card, Pi, board.
 
 pub mod agent;
+mod aligned;
 pub mod build;
 pub mod cache;
 pub mod catalog;
 pub mod cli;
+pub mod device;
 pub mod elf;
 pub mod error;
 pub mod fetch;
+pub mod flash;
 pub mod image;
 pub mod interrupt;
 pub mod pki;

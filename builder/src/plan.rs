@@ -190,6 +190,11 @@ impl Planner {
         &self.agent
     }
 
+    /// What tells this cluster from another of the same name.
+    pub fn cluster_id(&self) -> String {
+        self.identities.cluster_id.to_string()
+    }
+
     fn common(&self) -> Common<'_> {
         Common {
             cluster: &self.cluster,

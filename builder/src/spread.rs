@@ -16,12 +16,12 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 
+use crate::aligned::{Aligned, PAGE, is_zero};
+
 /// How much is handed to a writing thread at once.
 pub const BLOCK: usize = 4 << 20;
 /// What is looked at for being zero, and the least that is written. Smaller ones save little and cost time.
 const GRAIN: usize = 64 << 10;
-/// What direct writes have to be aligned to, in memory and in the file.
-const PAGE: usize = 4096;
 /// Threads that write. More than cores: they wait for the disk.
 const WRITERS: usize = 4;
 /// Blocks in memory.
@@ -130,22 +130,19 @@ fn open_direct(_file: &File) -> Option<File> {
 /// Memory for one block, aligned for direct writes.
 #[derive(Debug)]
 pub struct Block {
-    memory: Vec<u8>,
-    start: usize,
+    memory: Aligned,
     length: usize,
     offset: u64,
 }
 
 impl Block {
     fn new() -> Self {
-        let memory = vec![0; BLOCK + PAGE];
-        let start = memory.as_ptr().align_offset(PAGE).min(PAGE);
-        Self { memory, start, length: 0, offset: 0 }
+        Self { memory: Aligned::new(BLOCK), length: 0, offset: 0 }
     }
 
     /// All of the memory.
     pub fn memory(&mut self) -> &mut [u8] {
-        self.memory.get_mut(self.start..self.start + BLOCK).unwrap_or_default()
+        &mut self.memory
     }
 
     /// The first `length` bytes, which are what the file has at `offset`.
@@ -156,7 +153,7 @@ impl Block {
     }
 
     fn bytes(&self) -> &[u8] {
-        self.memory.get(self.start..self.start + self.length).unwrap_or_default()
+        self.memory.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -245,12 +242,6 @@ fn runs(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         let end = ((last + 1) * GRAIN).min(bytes.len());
         Some((first * GRAIN, bytes.get(first * GRAIN..end)?))
     })
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    // In pieces, because a comparison of whole slices is what the compiler makes fast.
-    const ZEROS: [u8; PAGE] = [0; PAGE];
-    bytes.chunks(PAGE).all(|piece| ZEROS.get(..piece.len()) == Some(piece))
 }
 
 #[cfg(test)]

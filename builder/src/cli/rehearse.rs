@@ -25,11 +25,10 @@ use crate::rehearse::Qemu;
 use crate::remote::{Address, Manager, RemoteError};
 
 mod outcome;
-mod size;
 mod stage;
 
+use crate::cli::size::Size;
 use outcome::{Outcome, RehearsalError};
-use size::Size;
 use stage::Stage;
 
 /// How often machines are looked after.

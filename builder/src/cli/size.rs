@@ -8,19 +8,19 @@ const MIB: u64 = 1 << 20;
 
 /// A number of bytes, whole mebibytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size(u64);
+pub(crate) struct Size(u64);
 
 /// A text that is no [`Size`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("give a number and its unit, such as 512MiB or 8GiB")]
-pub(super) struct SizeError;
+pub(crate) struct SizeError;
 
 impl Size {
-    pub(super) const fn bytes(self) -> u64 {
+    pub(crate) const fn bytes(self) -> u64 {
         self.0
     }
 
-    pub(super) fn mebibytes(self) -> u32 {
+    pub(crate) fn mebibytes(self) -> u32 {
         u32::try_from(self.0 / MIB).unwrap_or(u32::MAX)
     }
 }

@@ -1,0 +1,144 @@
+//! What became of the cards, for people and programs, and what that makes of the command.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use cluster::name::Hostname;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::cli::Globals;
+use crate::device::Refusal;
+use crate::error::{Failure, Kind};
+use crate::flash::card::{CardError, Done, Zeros};
+use crate::report::Progress;
+
+/// Why cards were not written, or not all.
+#[derive(Debug, Error)]
+pub(super) enum FlashError {
+    #[error("cannot list the disks")]
+    Disks(#[source] io::Error),
+    #[error("cannot take signals")]
+    Signals(#[source] io::Error),
+    #[error("there is no card reader with a card in it that may be used")]
+    NoReader,
+    #[error("{devices} devices for {nodes} nodes")]
+    MoreDevices { devices: usize, nodes: usize },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Refused(Vec<Refusal>),
+    #[error("there is no terminal to ask at whether cards may be erased")]
+    NobodyToAsk,
+    #[error("cannot ask whether cards may be erased")]
+    Ask(#[source] io::Error),
+    #[error("nothing was erased")]
+    Declined,
+    #[error("interrupted")]
+    Interrupted,
+    #[error("{failed} of {all} cards are not done: {nodes}")]
+    Unfinished { failed: usize, all: usize, nodes: String },
+    #[error("cannot print the result")]
+    Print(#[source] io::Error),
+}
+
+impl From<FlashError> for Failure {
+    fn from(error: FlashError) -> Self {
+        let (kind, hint) = match &error {
+            FlashError::NoReader => (
+                Kind::DeviceRefused,
+                "put cards into their readers; builder devices says why one cannot be used",
+            ),
+            FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer"),
+            FlashError::Refused(_) => return Self::new(Kind::DeviceRefused, error),
+            FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes"),
+            FlashError::Declined => (Kind::Failed, "builder devices shows what is in which reader"),
+            FlashError::Interrupted => (Kind::Failed, "the same command goes on where it was"),
+            _ => return Self::new(Kind::Failed, error),
+        };
+        Self::new(kind, error).hint(hint)
+    }
+}
+
+/// What became of one card.
+#[derive(Debug)]
+pub(super) struct CardOutcome {
+    pub(super) node: Hostname,
+    pub(super) device: PathBuf,
+    pub(super) result: Result<Done, CardError>,
+}
+
+/// What became of all.
+#[derive(Debug, Default)]
+pub(super) struct Outcomes(Vec<CardOutcome>);
+
+impl Outcomes {
+    pub(super) fn extend(&mut self, outcomes: Vec<CardOutcome>) {
+        self.0.extend(outcomes);
+    }
+
+    /// Prints the table, or the last line of JSON; a card that is not done is a failure.
+    pub(super) fn report(&self, globals: &Globals, all: usize, progress: &Progress) -> Result<(), Failure> {
+        let text = if globals.json {
+            let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
+            format!("{}\n", json!({ "event": "done", "cards": cards }))
+        } else {
+            self.0.iter().map(CardOutcome::line).collect()
+        };
+        io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?;
+        let failed: Vec<_> = self.0.iter().filter(|card| card.result.is_err()).collect();
+        if failed.is_empty() && self.0.len() == all {
+            progress.say("next: put the cards into the Pis, power them on, then: builder status --wait");
+            return Ok(());
+        }
+        let bad = failed.iter().any(|card| card.result.as_ref().is_err_and(CardError::is_bad_card));
+        let kind = if bad { Kind::VerificationFailed } else { Kind::Failed };
+        let nodes = failed.iter().map(|card| card.node.as_str()).collect::<Vec<_>>().join(", ");
+        let failed = all - (self.0.len() - failed.len());
+        let failure = Failure::new(kind, FlashError::Unfinished { failed, all, nodes });
+        Err(failure.hint(match bad {
+            true => "take another card where one is bad, and give the same command for those nodes",
+            false => "the same command goes on where each card was",
+        }))
+    }
+}
+
+impl CardOutcome {
+    fn line(&self) -> String {
+        let (node, device) = (self.node.as_str(), self.device.display());
+        match &self.result {
+            Ok(done) => {
+                let verified = if done.verified { "written and verified" } else { "written, not verified" };
+                let zeros = match done.zeros {
+                    Zeros::Drive => ", empty blocks by the drive",
+                    Zeros::Written => ", empty blocks written",
+                    Zeros::None => "",
+                };
+                let again = match done.rewritten.len() {
+                    0 => String::new(),
+                    count => format!(", {count} blocks only at the second attempt"),
+                };
+                format!("{node}  {device}  {verified}{zeros}{again}  {}\n", done.digest)
+            }
+            Err(error) => format!("{node}  {device}  failed: {}\n", chain(error)),
+        }
+    }
+
+    fn document(&self) -> Value {
+        let (node, device) = (&self.node, &self.device);
+        match &self.result {
+            Ok(done) => json!({
+                "node": node, "device": device, "result": if done.verified { "verified" } else { "written" },
+                "sha256_of_blocks": done.digest, "zeros": done.zeros, "rewritten": done.rewritten,
+                "resumed_bytes": done.resumed,
+            }),
+            Err(error) => {
+                json!({ "node": node, "device": device, "result": "failed", "error": chain(error) })
+            }
+        }
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

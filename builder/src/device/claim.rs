@@ -1,0 +1,140 @@
+//! Opens a disk for nobody else, and makes sure that it is the one that was looked at.
+//!
+//! `O_EXCL` on a block device is the kernel's own guard: it fails while the disk or a partition of it is mounted, swapped
+//! to, or part of something, and as long as we hold it nobody can begin to. So what was looked at before cannot
+//! become untrue afterwards.
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, Mode, OFlags};
+
+use super::guard::{Demand, Refusal};
+use super::list::{Disk, Kernel, Number};
+use super::medium::Medium;
+
+/// A disk that may be erased, and that nobody else can begin to use.
+#[derive(Debug)]
+pub struct Claimed {
+    file: File,
+    disk: Disk,
+}
+
+impl Claimed {
+    /// The disk.
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+}
+
+/// Claims the disk that `given` led to when it was looked at.
+///
+/// # Errors
+/// When anything speaks against erasing it, now that nobody else can change it. Nothing was written.
+pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -> Result<Claimed, Refusal> {
+    let opened = open(&looked_at.path, OFlags::RDWR | OFlags::EXCL);
+    let mut file = match opened {
+        Ok(file) => file,
+        // The reason in words where there is one.
+        Err(source) => {
+            return Err(kernel.uses(looked_at).into_iter().next().unwrap_or(Refusal::Open {
+                path: looked_at.path.clone(),
+                source: io::Error::from(source).into(),
+            }));
+        }
+    };
+    let changed = || Refusal::Changed(given.to_owned());
+    let is_it = |number: Number| number == looked_at.number;
+    let opened = file.metadata().map_err(|_| changed())?;
+    let named = std::fs::metadata(given).map_err(|_| changed())?;
+    let now = kernel.disk_at(&looked_at.path)?;
+    let size = file.seek(SeekFrom::End(0)).map_err(|_| changed())?;
+    // Partitions may have been found again when it was opened, so they are not compared.
+    let same = (now.number, now.sequence, now.size, &now.serial)
+        == (looked_at.number, looked_at.sequence, looked_at.size, &looked_at.serial);
+    if !(is_it(Number::of(opened.rdev())) && is_it(Number::of(named.rdev())) && same && size == now.size) {
+        return Err(changed());
+    }
+    match kernel.refusals(&now, demand).into_iter().next() {
+        Some(refusal) => Err(refusal),
+        None => Ok(Claimed { file, disk: now }),
+    }
+}
+
+/// A disk, or the file of a card's image, that is only read.
+#[derive(Debug)]
+pub struct ReadOnly {
+    file: File,
+    size: u64,
+}
+
+impl ReadOnly {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it cannot be opened or has no size.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        // Past the cache, so that what is read is what the card has; a tmpfs cannot do that.
+        let file = open(path, OFlags::RDONLY).or_else(|_| File::open(path))?;
+        let size = (&file).seek(SeekFrom::End(0))?;
+        Ok(Self { file, size })
+    }
+}
+
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
+impl Medium for Claimed {
+    fn size(&self) -> u64 {
+        self.disk.size
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        // On a block device this is a command to the drive; without such a command the kernel refuses (block/fops.c).
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(&self.file, flags, offset, length).map_err(|error| match error {
+            rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NODEV | rustix::io::Errno::INVAL => {
+                io::ErrorKind::Unsupported.into()
+            }
+            error => error.into(),
+        })
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Medium for ReadOnly {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn zero(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

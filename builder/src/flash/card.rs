@@ -1,0 +1,450 @@
+//! Writes one card and reads it back.
+//!
+//! Order of effects: the first block is made zeros, so that neither firmware nor desktop takes the card for whole; the
+//! others are written as they come; all but the first are read back, past every cache, and compared with digests that
+//! were computed before anything was written; the first block is written last, and read back.
+//!
+//! Power lost or card pulled anywhere: it has no partition table and boots nothing. What was flushed is in the journal, and
+//! the same command goes on from there.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use thiserror::Error;
+
+use super::content::{Blocks, Expected, PIECE, Patches, card_digest};
+use super::stream::{Block, Stream};
+use super::{Phase, Watch};
+use crate::aligned::{Aligned, PAGE, is_zero};
+use crate::device::Medium;
+use crate::device::medium::{read_exact, write_all};
+use crate::fetch::digest::Digest;
+
+/// After so many blocks the card is flushed and the journal knows: 64 MiB, some three seconds of a card.
+const FLUSH_EVERY: usize = 16;
+/// Behind the image, the end of the card is emptied, where an earlier GPT has its second copy.
+const TAIL: u64 = 1 << 20;
+/// Blocks that are compared before an interrupted card is believed to be the same.
+const PROBES: usize = 8;
+
+/// Why a card is not as wanted.
+#[derive(Debug, Error)]
+pub enum CardError {
+    /// The drive refuses to write there, twice.
+    #[error("the card cannot be written at byte {offset}")]
+    Write {
+        /// Bytes from the card's beginning.
+        offset: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The drive cannot read there, after it was written twice.
+    #[error("the card cannot be read at byte {offset}")]
+    Read {
+        /// Bytes from the card's beginning.
+        offset: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// Other bytes than were written, twice.
+    #[error("the card is bad: it does not keep what is written at byte {offset}")]
+    Bad {
+        /// Bytes from the card's beginning.
+        offset: u64,
+    },
+    /// Something else than planned; nothing was written.
+    #[error("it differs from its plan at byte {offset}")]
+    Differs {
+        /// Bytes from the card's beginning.
+        offset: u64,
+    },
+    /// Less than it says.
+    #[error("the card ends at byte {offset}, before its own size")]
+    Ends {
+        /// Bytes from the card's beginning.
+        offset: u64,
+    },
+    /// The drive did not take what it had in its memory.
+    #[error("the card did not finish writing")]
+    Flush(#[source] io::Error),
+    /// Nobody there any more.
+    #[error("the card was taken out")]
+    Gone(#[source] io::Error),
+    /// The image.
+    #[error("the image cannot be read")]
+    Base(#[source] io::Error),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CardError {
+    /// Whether the card itself is to blame and should not be used.
+    pub const fn is_bad_card(&self) -> bool {
+        matches!(self, Self::Write { .. } | Self::Read { .. } | Self::Bad { .. } | Self::Ends { .. })
+    }
+
+    fn while_writing(offset: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::WriteZero => Self::Ends { offset },
+            _ if is_gone(&source) => Self::Gone(source),
+            _ => Self::Write { offset, source },
+        }
+    }
+
+    fn while_reading(offset: u64, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Self::Ends { offset },
+            _ if is_gone(&source) => Self::Gone(source),
+            _ => Self::Read { offset, source },
+        }
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let gone = [Errno::NODEV, Errno::NXIO, Errno::NOMEDIUM];
+    error.raw_os_error().is_some_and(|code| gone.iter().any(|errno| errno.raw_os_error() == code))
+}
+
+/// How blocks of zeros came to be on the card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Zeros {
+    /// There were none, or none yet.
+    None,
+    /// By a command to the drive, without sending them.
+    Drive,
+    /// Written like everything else.
+    Written,
+}
+
+/// A finished card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Of all that it holds; the same for every card of this node, image and agent.
+    pub digest: Digest,
+    /// How blocks of zeros came to be there.
+    pub zeros: Zeros,
+    /// Blocks that had to be written a second time.
+    pub rewritten: Vec<u64>,
+    /// Whether it was read back.
+    pub verified: bool,
+    /// Bytes that an interrupted run had written already.
+    pub resumed: u64,
+}
+
+/// What one card needs.
+pub(super) struct Job<'a> {
+    pub(super) medium: &'a dyn Medium,
+    pub(super) base: &'a File,
+    pub(super) blocks: Blocks,
+    pub(super) patches: &'a Patches,
+    pub(super) verify: bool,
+    /// Blocks an interrupted run had flushed.
+    pub(super) resume: usize,
+    /// Tells how many blocks are safe; `None` when the card begins anew.
+    pub(super) note: &'a (dyn Fn(usize) + Sync),
+    pub(super) watch: Watch<'a>,
+}
+
+/// Writes and checks a card as its blocks come along.
+pub(super) fn flash(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
+    let mut card = Card {
+        job,
+        buffer: Aligned::new(PIECE),
+        expected: Vec::with_capacity(job.blocks.count()),
+        zeros: Zeros::None,
+        drive_zeroes: true,
+        rewritten: Vec::new(),
+    };
+    let safe = card.begin()?;
+    for block in stream.iter() {
+        card.take(&block, safe)?;
+    }
+    // The reader says why.
+    if card.expected.len() < job.blocks.count() {
+        return Err(CardError::Base(io::ErrorKind::UnexpectedEof.into()));
+    }
+    drop(stream);
+    card.flush()?;
+    (job.note)(job.blocks.count());
+    if job.verify {
+        for index in 1..job.blocks.count() {
+            card.check(index)?;
+        }
+    }
+    card.write_own(0)?;
+    card.flush()?;
+    if job.verify {
+        card.check(0)?;
+    }
+    Ok(Done {
+        digest: card_digest(&card.expected),
+        zeros: card.zeros,
+        rewritten: card.rewritten,
+        verified: job.verify,
+        resumed: job.blocks.offset(safe).min(job.blocks.size),
+    })
+}
+
+/// Compares a card with what it should hold, and gives what it has been proven to be.
+pub(super) fn compare(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
+    let mut buffer = Aligned::new(PIECE);
+    let mut expected = Vec::with_capacity(job.blocks.count());
+    for block in stream.iter() {
+        let wanted = own(job, &block, &mut buffer);
+        if let Some(offset) = differs(job, block.index, wanted, &mut buffer)? {
+            let exact = first_difference(job, block.index, &mut buffer)?;
+            return Err(CardError::Differs { offset: exact.unwrap_or(offset) });
+        }
+        job.watch.step(Phase::Verify, job.blocks.length(block.index))?;
+        expected.push(wanted);
+    }
+    if expected.len() < job.blocks.count() {
+        return Err(CardError::Base(io::ErrorKind::UnexpectedEof.into()));
+    }
+    let digest = card_digest(&expected);
+    Ok(Done { digest, zeros: Zeros::None, rewritten: Vec::new(), verified: true, resumed: 0 })
+}
+
+struct Card<'a> {
+    job: &'a Job<'a>,
+    buffer: Aligned,
+    expected: Vec<Expected>,
+    zeros: Zeros,
+    drive_zeroes: bool,
+    rewritten: Vec<u64>,
+}
+
+impl Card<'_> {
+    /// Makes the card unbootable, unless it is one that an earlier run left so and got some way with: how many blocks.
+    fn begin(&mut self) -> Result<usize, CardError> {
+        let (job, blocks) = (self.job, self.job.blocks);
+        if job.verify && job.resume > 1 && self.is_left_by_us()? {
+            return Ok(job.resume.min(blocks.count()));
+        }
+        (job.note)(0);
+        self.write_zeros(0, blocks.length(0) as u64)?;
+        let end = job.medium.size();
+        let tail = end.saturating_sub(TAIL).max(blocks.size) / PAGE as u64 * PAGE as u64;
+        if tail >= blocks.size && tail < end {
+            self.write_zeros(tail, (end - tail) / 512 * 512)?;
+        }
+        self.flush()?;
+        Ok(0)
+    }
+
+    /// Whether the card is in a state in which an earlier run was cut off. Everything is compared again at the end.
+    fn is_left_by_us(&mut self) -> Result<bool, CardError> {
+        let (job, blocks) = (self.job, self.job.blocks);
+        let first = differs(job, 0, Expected::Zeros, &mut self.buffer)?;
+        if first.is_some() {
+            return Ok(false);
+        }
+        let last = job.resume.min(blocks.count()) - 1;
+        for probe in 0..PROBES {
+            let index = 1 + (last - 1) * probe / (PROBES - 1);
+            if first_difference(job, index, &mut self.buffer)?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the next block of the base; those before `safe` are on the card already.
+    fn take(&mut self, block: &Block, safe: usize) -> Result<(), CardError> {
+        let (job, index) = (self.job, block.index);
+        let expected = own(job, block, &mut self.buffer);
+        self.expected.push(expected);
+        let length = job.blocks.length(index);
+        let is_written = index > 0 && index >= safe;
+        match (&block.bytes, expected) {
+            _ if !is_written => {}
+            (_, Expected::Zeros) => self.erase(index)?,
+            (Some(bytes), _) if !job.patches.touch(index) => {
+                self.write_at(bytes.bytes(), job.blocks.offset(index))?;
+            }
+            _ => self.write_pieces(index, block)?,
+        }
+        job.watch.step(Phase::Write, length)?;
+        if is_written && (index + 1).is_multiple_of(FLUSH_EVERY) {
+            self.flush()?;
+            (job.note)(index + 1);
+        }
+        Ok(())
+    }
+
+    fn write_pieces(&mut self, index: usize, block: &Block) -> Result<(), CardError> {
+        for start in (0..self.job.blocks.length(index)).step_by(PIECE) {
+            let length = fill(self.job, block, start, &mut self.buffer);
+            self.write_buffer(length, self.job.blocks.offset(index) + start as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a block zeros, by the drive if it can.
+    fn erase(&mut self, index: usize) -> Result<(), CardError> {
+        let (offset, length) = (self.job.blocks.offset(index), self.job.blocks.length(index) as u64);
+        if self.drive_zeroes {
+            match self.job.medium.zero(offset, length) {
+                Ok(()) => {
+                    self.zeros = Zeros::Drive;
+                    return Ok(());
+                }
+                Err(error) if is_gone(&error) => return Err(CardError::Gone(error)),
+                // Whatever else it says, zeros can be written.
+                Err(_) => self.drive_zeroes = false,
+            }
+        }
+        self.zeros = Zeros::Written;
+        self.write_zeros(offset, length)
+    }
+
+    fn write_zeros(&mut self, offset: u64, length: u64) -> Result<(), CardError> {
+        self.buffer.fill(0);
+        let mut done = 0;
+        while done < length {
+            let count = usize::try_from(length - done).unwrap_or(PIECE).min(PIECE);
+            self.write_buffer(count, offset + done)?;
+            done += count as u64;
+        }
+        Ok(())
+    }
+
+    fn write_buffer(&self, length: usize, offset: u64) -> Result<(), CardError> {
+        self.write_at(self.buffer.get(..length).unwrap_or_default(), offset)
+    }
+
+    /// Writes; what fails is tried a second time in small parts, which also tells where it fails.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), CardError> {
+        if write_all(self.job.medium, bytes, offset).is_ok() {
+            return Ok(());
+        }
+        for (place, part) in bytes.chunks(PAGE).enumerate() {
+            let at = offset + (place * PAGE) as u64;
+            write_all(self.job.medium, part, at).map_err(|source| CardError::while_writing(at, source))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a block of this card from the image's file.
+    fn write_own(&mut self, index: usize) -> Result<(), CardError> {
+        let blocks = self.job.blocks;
+        for start in (0..blocks.length(index)).step_by(PIECE) {
+            let length = fill_from_base(self.job, index, start, &mut self.buffer)?;
+            self.write_buffer(length, blocks.offset(index) + start as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a block back. A bad one is written once more.
+    fn check(&mut self, index: usize) -> Result<(), CardError> {
+        let job = self.job;
+        let expected = self.expected.get(index).copied().unwrap_or(Expected::Zeros);
+        if !matches!(differs(job, index, expected, &mut self.buffer), Ok(None)) {
+            self.write_own(index)?;
+            self.flush()?;
+            if differs(job, index, expected, &mut self.buffer)?.is_some() {
+                let offset = first_difference(job, index, &mut self.buffer)?;
+                return Err(CardError::Bad { offset: offset.unwrap_or(job.blocks.offset(index)) });
+            }
+            self.rewritten.push(job.blocks.offset(index));
+        }
+        job.watch.step(Phase::Verify, job.blocks.length(index))
+    }
+
+    fn flush(&self) -> Result<(), CardError> {
+        self.job.medium.flush().map_err(|source| match is_gone(&source) {
+            true => CardError::Gone(source),
+            false => CardError::Flush(source),
+        })
+    }
+}
+
+/// What this card is to have there, which is not what the base has where the node has sectors of its own.
+fn own(job: &Job<'_>, block: &Block, buffer: &mut Aligned) -> Expected {
+    if !job.patches.touch(block.index) {
+        return block.expected;
+    }
+    let mut hasher = sha2::Sha256::default();
+    let mut zeros = true;
+    for start in (0..job.blocks.length(block.index)).step_by(PIECE) {
+        let length = fill(job, block, start, buffer);
+        let part = buffer.get(..length).unwrap_or_default();
+        zeros &= is_zero(part);
+        sha2::Digest::update(&mut hasher, part);
+    }
+    if zeros { Expected::Zeros } else { Expected::Bytes(sha2::Digest::finalize(hasher).into()) }
+}
+
+/// A part of a block with the node's own sectors over it; how long it is.
+fn fill(job: &Job<'_>, block: &Block, start: usize, buffer: &mut Aligned) -> usize {
+    let length = (job.blocks.length(block.index) - start).min(PIECE);
+    let part = buffer.get_mut(..length).unwrap_or_default();
+    match block.bytes.as_ref().and_then(|bytes| bytes.bytes().get(start..start + length)) {
+        Some(bytes) => part.copy_from_slice(bytes),
+        None => part.fill(0),
+    }
+    job.patches.lay_over(block.index, start, part);
+    length
+}
+
+fn fill_from_base(
+    job: &Job<'_>,
+    index: usize,
+    start: usize,
+    buffer: &mut Aligned,
+) -> Result<usize, CardError> {
+    let length = (job.blocks.length(index) - start).min(PIECE);
+    let part = buffer.get_mut(..length).unwrap_or_default();
+    job.base.read_exact_at(part, job.blocks.offset(index) + start as u64).map_err(CardError::Base)?;
+    job.patches.lay_over(index, start, part);
+    Ok(length)
+}
+
+/// Whether the card has something else than expected in a block; roughly where.
+fn differs(
+    job: &Job<'_>,
+    index: usize,
+    expected: Expected,
+    buffer: &mut Aligned,
+) -> Result<Option<u64>, CardError> {
+    let mut hasher = sha2::Sha256::default();
+    let offset = job.blocks.offset(index);
+    for start in (0..job.blocks.length(index)).step_by(PIECE) {
+        let length = (job.blocks.length(index) - start).min(PIECE);
+        let part = buffer.get_mut(..length).unwrap_or_default();
+        let at = offset + start as u64;
+        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
+        match expected {
+            Expected::Zeros if !is_zero(part) => return Ok(Some(at)),
+            Expected::Zeros => {}
+            Expected::Bytes(_) => sha2::Digest::update(&mut hasher, part),
+        }
+    }
+    Ok(match expected {
+        Expected::Bytes(digest) if <[u8; 32]>::from(sha2::Digest::finalize(hasher)) != digest => Some(offset),
+        _ => None,
+    })
+}
+
+/// The first sector in which the card differs from what it should hold.
+fn first_difference(job: &Job<'_>, index: usize, buffer: &mut Aligned) -> Result<Option<u64>, CardError> {
+    let mut wanted = Aligned::new(PIECE);
+    for start in (0..job.blocks.length(index)).step_by(PIECE) {
+        let length = fill_from_base(job, index, start, &mut wanted)?;
+        let at = job.blocks.offset(index) + start as u64;
+        let (wanted, part) = (wanted.get(..length), buffer.get_mut(..length));
+        let (wanted, part) = (wanted.unwrap_or_default(), part.unwrap_or_default());
+        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
+        let mut sectors = wanted.chunks(512).zip(part.chunks(512));
+        if let Some(sector) = sectors.position(|(wanted, found)| wanted != found) {
+            return Ok(Some(at + sector as u64 * 512));
+        }
+    }
+    Ok(None)
+}

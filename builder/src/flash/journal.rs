@@ -1,0 +1,168 @@
+//! What this computer remembers of the cards it writes: how far an interrupted one had got, and which were finished when.
+//!
+//! In the cache folder, so anything may be deleted at any time: a card is then written from its beginning, and one that
+//! is put in again is told by what is on it alone. No secrets are in it.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::content::Patches;
+use crate::cache::{Cache, CacheError};
+use crate::device::Disk;
+use crate::fetch::digest::{self, Digest};
+
+/// The format of both kinds of records.
+const VERSION: u32 = 1;
+
+/// How far a card has got.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unfinished {
+    version: u32,
+    /// What was being written.
+    content: Digest,
+    /// Blocks that are safe.
+    blocks: usize,
+}
+
+/// A card that was finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finished {
+    version: u32,
+    /// The cluster's id.
+    pub cluster: String,
+    /// Whose card it is.
+    pub node: String,
+    /// When, in seconds since 1970.
+    pub unix_s: u64,
+    /// Whether it was read back.
+    pub verified: bool,
+    /// [`super::card::Done::digest`].
+    pub digest: Digest,
+}
+
+/// The records.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    cache: Cache,
+    folder: PathBuf,
+}
+
+impl Journal {
+    /// Opens them.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open(cache: &Cache) -> Result<Self, CacheError> {
+        Ok(Self { cache: cache.clone(), folder: cache.cards()? })
+    }
+
+    /// What tells that a card in a device is to hold the same as before.
+    pub fn content(base: &str, patches: &Patches) -> Digest {
+        let own = patches.digest().map(|digest| digest.to_string()).unwrap_or_default();
+        digest::of_bytes(format!("{base} {own}").as_bytes())
+    }
+
+    /// How many blocks of that content an interrupted run had made safe on the card in that device.
+    pub fn safe_blocks(&self, disk: &Disk, content: Digest) -> usize {
+        let record = read::<Unfinished>(&self.unfinished(disk));
+        record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
+    }
+
+    /// Remembers how many are safe.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn note(&self, disk: &Disk, content: Digest, blocks: usize) -> Result<(), CacheError> {
+        let record = Unfinished { version: VERSION, content, blocks };
+        self.cache.write_record(&self.unfinished(disk), &record)
+    }
+
+    /// Remembers a finished card.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn finish(
+        &self,
+        disk: &Disk,
+        (cluster, node): (String, String),
+        verified: bool,
+        digest: Digest,
+    ) -> Result<(), CacheError> {
+        // It has done its duty, and without it nothing is wrong.
+        let _absent = std::fs::remove_file(self.unfinished(disk));
+        let unix_s =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let path = self.finished(&cluster, &node);
+        let record = Finished { version: VERSION, cluster, node, unix_s, verified, digest };
+        self.cache.write_record(&path, &record)
+    }
+
+    /// When a node's card was finished last on this computer.
+    pub fn finished_card(&self, cluster: &str, node: &str) -> Option<Finished> {
+        read::<Finished>(&self.finished(cluster, node)).filter(|record| record.version == VERSION)
+    }
+
+    /// Readers are told apart by their serials; two without one, by where they are.
+    fn unfinished(&self, disk: &Disk) -> PathBuf {
+        let serial = disk.serial.clone().unwrap_or_else(|| disk.path.display().to_string());
+        self.named(&format!("device {} {serial} {}", disk.bus, disk.size))
+    }
+
+    fn finished(&self, cluster: &str, node: &str) -> PathBuf {
+        self.named(&format!("node {cluster} {node}"))
+    }
+
+    fn named(&self, what: &str) -> PathBuf {
+        self.folder.join(format!("{}.json", digest::of_bytes(what.as_bytes())))
+    }
+}
+
+/// A record, or `None` if it is absent or none of ours.
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::Bus;
+    use crate::device::list::Number;
+    use crate::plan::Write;
+
+    fn disk(serial: &str) -> Disk {
+        Disk {
+            path: "/dev/sdb".into(),
+            number: Number(8, 16),
+            size: 1 << 30,
+            bus: Bus::Usb,
+            model: None,
+            serial: Some(serial.into()),
+            removable: true,
+            read_only: false,
+            sequence: None,
+            partitions: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_the_same_content_on_the_same_device_is_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&Cache::open(Some(folder.path())).unwrap()).unwrap();
+        let content =
+            |byte| Journal::content("base", &Patches::new(&[Write { offset: 0, bytes: vec![byte; 512] }]));
+        journal.note(&disk("A"), content(1), 64).unwrap();
+        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
+        assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
+        assert_eq!(journal.safe_blocks(&disk("B"), content(1)), 0);
+        journal.finish(&disk("A"), ("c1".into(), "red00".into()), true, content(1)).unwrap();
+        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 0);
+        let finished = journal.finished_card("c1", "red00").unwrap();
+        assert!(finished.verified && finished.unix_s > 1_700_000_000);
+        assert_eq!(journal.finished_card("c2", "red00"), None);
+    }
+}
