@@ -22,6 +22,7 @@ use crate::pki;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
+use crate::why::FirstStart;
 use crate::why::card as marks;
 
 /// Compare a card with its plan, before its first boot
@@ -91,7 +92,7 @@ fn hint(path: &std::path::Path, node: &str) -> String {
         Ok(evidence) if evidence.card.node.as_str() != node => {
             format!("it is the card of {}", evidence.card.node)
         }
-        Ok(evidence) if evidence.status.is_some() => {
+        Ok(evidence) if evidence.first_start != FirstStart::NotBegun => {
             format!(
                 "a Pi has started from it since; what became of it: builder why {node} --card {}",
                 path.display()

@@ -41,7 +41,7 @@ pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -
         Err(source) => {
             return Err(kernel.uses(looked_at).into_iter().next().unwrap_or(Refusal::Open {
                 path: looked_at.path.clone(),
-                source: io::Error::from(source).into(),
+                source: source.into(),
             }));
         }
     };

@@ -1,18 +1,12 @@
 //! What is on a disk, in a line for people, so that nobody erases the wrong one.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
-
-use cluster::card::{self, Card};
 
 use super::guard::signature;
 use super::list::Disk;
-use crate::image::fat::Fat;
-use crate::image::partitions;
 use crate::report::Bytes;
-
-/// Bytes read of a card's payload at most.
-const LIMIT: u64 = 256 * 1024;
+use crate::why::FirstStart;
+use crate::why::card::{self as evidence, Evidence};
 
 /// What is on a disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,8 +30,10 @@ pub enum Contents {
 
 /// Looks. Nothing is written.
 pub fn look(disk: &Disk) -> Contents {
-    let Ok(file) = File::open(&disk.path) else { return Contents::Unknown };
-    if let Some(card) = card_on(&file) {
+    if File::open(&disk.path).is_err() {
+        return Contents::Unknown;
+    }
+    if let Some(card) = card_on(disk) {
         return card;
     }
     let whole = std::iter::once((&disk.path, disk.size)).filter(|_| disk.partitions.is_empty());
@@ -51,17 +47,13 @@ pub fn look(disk: &Disk) -> Contents {
     Contents::Other(told.collect())
 }
 
-fn card_on(mut file: &File) -> Option<Contents> {
-    let size = file.seek(SeekFrom::End(0)).ok()?;
-    let partitions = partitions::find(&file, size).ok()?;
-    let fat = Fat::open(&file, partitions.boot).ok()?;
-    let read = |name: &str| fat.read(&file, &format!("{}/{name}", card::FOLDER), LIMIT).ok().flatten();
-    let card = Card::from_json(&read(card::CARD)?).ok()?;
+fn card_on(disk: &Disk) -> Option<Contents> {
+    let Evidence { card, first_start, .. } = evidence::read(&disk.path).ok()?;
     Some(Contents::Card {
         cluster: card.cluster.to_string(),
         cluster_id: card.cluster_id.to_string(),
         node: card.node.to_string(),
-        used: read(card::STATUS).is_some(),
+        used: first_start != FirstStart::NotBegun,
     })
 }
 

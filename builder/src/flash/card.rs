@@ -2,7 +2,8 @@
 //!
 //! Order of effects: the first block is made zeros, so that neither firmware nor desktop takes the card for whole; the
 //! others are written as they come; all but the first are read back, past every cache, and compared with digests that
-//! were computed before anything was written; the first block is written last, and read back.
+//! were computed before anything was written; the first block follows, its first page, where the partition table is, last
+//! of all; it is read back, and if it is bad, its first page is made zeros again.
 //!
 //! Power lost or card pulled anywhere: it has no partition table and boots nothing. What was flushed is in the journal, and
 //! the same command goes on from there.
@@ -177,11 +178,7 @@ pub(super) fn flash(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
             card.check(index)?;
         }
     }
-    card.write_own(0)?;
-    card.flush()?;
-    if job.verify {
-        card.check(0)?;
-    }
+    card.complete()?;
     Ok(Done {
         digest: card_digest(&card.expected),
         zeros: card.zeros,
@@ -238,11 +235,35 @@ impl Card<'_> {
         Ok(0)
     }
 
+    /// Writes the first block, and of that the first page at the very end.
+    fn complete(&mut self) -> Result<(), CardError> {
+        let length = self.job.blocks.length(0);
+        for start in (0..length).step_by(PIECE).rev() {
+            let count = fill_from_base(self.job, 0, start, &mut self.buffer)?;
+            let skipped = if start == 0 { PAGE.min(count) } else { 0 };
+            let part = self.buffer.get(skipped..count).unwrap_or_default();
+            self.write_at(part, (start + skipped) as u64)?;
+        }
+        self.flush()?;
+        let count = fill_from_base(self.job, 0, 0, &mut self.buffer)?;
+        self.write_buffer(count.min(PAGE), 0)?;
+        self.flush()?;
+        if self.job.verify
+            && let Err(error) = self.check(0)
+        {
+            // What was pulled out or is broken may not take it; then there is nothing more to be done.
+            let _tried = self.write_zeros(0, PAGE as u64).and_then(|()| self.flush());
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Whether the card is in a state in which an earlier run was cut off. Everything is compared again at the end.
     fn is_left_by_us(&mut self) -> Result<bool, CardError> {
         let (job, blocks) = (self.job, self.job.blocks);
-        let first = differs(job, 0, Expected::Zeros, &mut self.buffer)?;
-        if first.is_some() {
+        let head = self.buffer.get_mut(..PAGE).unwrap_or_default();
+        read_exact(job.medium, head, 0).map_err(|source| CardError::while_reading(0, source))?;
+        if !is_zero(head) {
             return Ok(false);
         }
         let last = job.resume.min(blocks.count()) - 1;

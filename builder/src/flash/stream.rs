@@ -83,6 +83,10 @@ impl Reader {
             while data.next_if(|(_, end)| *end <= start).is_some() {}
             let is_hole = data.peek().is_none_or(|(first, _)| *first >= start + length as u64);
             let block = if is_hole {
+                // Behind the end of a file that was cut short there is a hole, too.
+                if base.metadata()?.len() < start + length as u64 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 Block { index, expected: Expected::Zeros, bytes: None }
             } else {
                 // The other end is held above, so this waits for memory and never fails.
