@@ -34,6 +34,8 @@ enum Cli {
 enum Bench {
     /// Five cards by `builder build` against the shell pipeline it replaces
     Build(bench::build::BuildOptions),
+    /// Cards by `builder flash` against dd, xz into dd, and bmaptool, on loop devices
+    Flash(bench::flash::FlashOptions),
     /// One arm64 node from power-on to a swarm, against a shell script without an agent
     Boot(bench::boot::BootOptions),
     /// The manager's API with many nodes at once, and with a crowd of strangers at its door
@@ -60,6 +62,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Soak(args) => return soak::run(&args),
         Cli::Agent(args) => agents::run(&args)?,
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
+        Cli::Bench(Bench::Flash(options)) => bench::flash::flash(&options)?,
         Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,
         Cli::Bench(Bench::Boot(options)) => bench::boot::boot(&options)?,
     }

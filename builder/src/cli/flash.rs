@@ -12,6 +12,7 @@ use cluster::name::Hostname;
 use crate::cache::Cache;
 use crate::cli::Globals;
 use crate::cli::size::Size;
+use crate::device::contents::{self, Contents};
 use crate::device::{Claimed, Demand, Kernel, claim};
 use crate::error::{Failure, Kind};
 use crate::fetch::{self, Base};
@@ -131,33 +132,62 @@ struct Draft {
 }
 
 impl Flashing<'_> {
-    fn run(&self, nodes: &[Hostname], mut slots: Vec<Slot>) -> Result<(), Failure> {
+    /// Writes all cards, as many at once as there are readers, and tells what became of them, also if it ends early.
+    fn run(&self, nodes: &[Hostname], slots: Vec<Slot>) -> Result<(), Failure> {
         let mut outcomes = Outcomes::default();
+        let ended = self.rounds(nodes, slots, &mut outcomes);
+        let told = outcomes.tell(self.globals);
+        ended.and(told)?;
+        outcomes.judge(nodes.len(), &self.progress)
+    }
+
+    fn rounds(
+        &self,
+        nodes: &[Hostname],
+        mut slots: Vec<Slot>,
+        outcomes: &mut Outcomes,
+    ) -> Result<(), Failure> {
         for (round, nodes) in nodes.chunks(slots.len().max(1)).enumerate() {
             slots.truncate(nodes.len());
             if round > 0 {
                 for (slot, node) in slots.iter_mut().zip(nodes) {
-                    self.progress.say(&format!("put the card for {node} into {}", slot.given.display()));
-                    slots::wait_for_next(&self.kernel, slot, &self.interrupt)?;
+                    self.next_card(slot, node, outcomes)?;
                 }
             }
             if !self.question.may_erase(nodes, &slots, (&self.journal, &self.cluster_id))? {
                 return Err(FlashError::Declined.into());
             }
             let drafts = self.claim(nodes, &slots)?;
-            let written = self.write(&drafts)?;
+            outcomes.extend(self.write(&drafts)?);
             for draft in drafts {
                 let disk = draft.claimed.disk().clone();
                 // Closed first: a drive that is in use cannot be ejected.
                 drop(draft);
                 slots::eject(&disk);
             }
-            outcomes.extend(written);
             if self.interrupt.asked() {
                 break;
             }
         }
-        outcomes.report(self.globals, nodes.len(), &self.progress)
+        Ok(())
+    }
+
+    /// Waits for another card, and for yet another if it is one of those that are done.
+    fn next_card(&self, slot: &mut Slot, node: &Hostname, outcomes: &Outcomes) -> Result<(), Failure> {
+        let reader = slot.given.display().to_string();
+        self.progress.say(&format!("put the card for {node} into {reader}"));
+        loop {
+            slots::wait_for_next(&self.kernel, slot, &self.interrupt)?;
+            match contents::look(&slot.disk) {
+                Contents::Card { node: found, cluster_id, .. }
+                    if cluster_id == self.cluster_id && outcomes.has_done(&found) =>
+                {
+                    let done = format!("that is the card of {found}, which is done");
+                    self.progress.say(&format!("{done}: put the card for {node} into {reader}"));
+                }
+                _ => return Ok(()),
+            }
+        }
     }
 
     /// Claims all readers or none.

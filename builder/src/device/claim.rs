@@ -39,10 +39,11 @@ pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -
         Ok(file) => file,
         // The reason in words where there is one.
         Err(source) => {
-            return Err(kernel.uses(looked_at).into_iter().next().unwrap_or(Refusal::Open {
-                path: looked_at.path.clone(),
-                source: source.into(),
-            }));
+            return Err(kernel
+                .uses(looked_at)
+                .into_iter()
+                .next()
+                .unwrap_or(Refusal::Open { path: looked_at.path.clone(), source: source.into() }));
         }
     };
     let changed = || Refusal::Changed(given.to_owned());

@@ -80,7 +80,7 @@ fn a_card_s_image_can_be_verified_too_and_no_identities_are_made_up_for_it() {
 }
 
 #[test]
-fn with_one_reader_the_next_card_is_waited_for() {
+fn with_one_reader_the_next_card_is_waited_for_and_one_that_is_done_is_not_taken_for_it() {
     let bench = Bench::new(0);
     let size = bench.image_mib() + 8;
     let first = bench.reader("card", size);
@@ -88,20 +88,29 @@ fn with_one_reader_the_next_card_is_waited_for() {
     let words =
         ["flash", "--yes", "--firstboot", "firstboot-aarch64", "red[00-01]", "--device", &first.named()];
     let mut flash = Running(bench.command(&words).stderr(Stdio::piped()).spawn().unwrap());
-    let said = BufReader::new(flash.0.stderr.take().unwrap()).lines();
-    let asked = said.map(Result::unwrap).find(|line| line.starts_with("put the card for red01 into "));
-    assert!(asked.unwrap().contains(device.to_str().unwrap()));
+    let mut said = BufReader::new(flash.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let wanted = format!("put the card for red01 into {}", first.named().split_once('=').unwrap().0);
+    assert!(said.any(|line| line == wanted));
     assert_is(&bench, &first, "red00");
-    drop(first);
-    fs::rename(bench.path("card"), bench.path("card0")).unwrap();
-    let second = fs::File::create(bench.path("card")).unwrap();
+
+    let into_reader = |file: &str| {
+        crate::fixture::run(Command::new("losetup").arg("--detach").arg(&device));
+        fs::rename(bench.path("card"), bench.path("taken out")).unwrap();
+        fs::rename(bench.path(file), bench.path("card")).unwrap();
+        crate::fixture::run(Command::new("losetup").arg(&device).arg(bench.path("card")));
+    };
+    // Out and in again, as somebody does who is not sure.
+    fs::copy(bench.path("card"), bench.path("again")).unwrap();
+    into_reader("again");
+    assert!(said.any(|line| line == format!("that is the card of red00, which is done: {wanted}")));
+    assert_is(&bench, &first, "red00");
+
+    let empty = fs::File::create(bench.path("empty")).unwrap();
     use std::os::unix::fs::FileExt;
-    (0..size).for_each(|at| second.write_all_at(&[0xa5; 1 << 20], at << 20).unwrap());
-    // The same reader, as its name is what was given.
-    crate::fixture::run(Command::new("losetup").arg(&device).arg(bench.path("card")));
-    let second = Loop { device, file: bench.path("card") };
+    (0..size).for_each(|at| empty.write_all_at(&[0xa5; 1 << 20], at << 20).unwrap());
+    into_reader("empty");
     assert!(flash.0.wait().unwrap().success());
-    assert_is(&bench, &second, "red01");
+    assert_is(&bench, &first, "red01");
 }
 
 /// Ends with the test, whatever becomes of it.

@@ -8,13 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
-use command::{Cost, run, time};
+use super::command::{Cost, run, time};
+use super::image;
+use super::setting::{self, drop_caches, make_cluster, verdicts};
+use crate::setup::say;
 
-mod command;
-mod image;
 mod xfs;
 
 /// What to measure with.
@@ -58,10 +59,7 @@ pub(crate) struct Report {
 pub(crate) fn build(options: &BuildOptions) -> Result<()> {
     fs::create_dir_all(&options.folder)?;
     let folder = options.folder.canonicalize()?;
-    let builder = match &options.builder {
-        Some(path) => path.canonicalize().context("the builder to measure")?,
-        None => release_builder()?,
-    };
+    let builder = setting::builder(options.builder.as_deref())?;
     say("making the image, if it is not there: minutes");
     let image = image::make(&folder)?;
     let report = measure(&builder, &image, &folder)?;
@@ -69,16 +67,6 @@ pub(crate) fn build(options: &BuildOptions) -> Result<()> {
     use std::io::Write;
     writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(())
-}
-
-fn release_builder() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(["build", "--release", "--package", "builder"]).status()?;
-    ensure!(status.success(), "builder does not build");
-    // Beside the folder of this very program.
-    let here = std::env::current_exe()?;
-    let target = here.parent().and_then(Path::parent).context("the target folder")?;
-    Ok(target.join("release/builder"))
 }
 
 fn measure(builder: &Path, image: &Path, folder: &Path) -> Result<Report> {
@@ -123,18 +111,7 @@ struct Ours<'a> {
 impl<'a> Ours<'a> {
     fn prepare(builder: &'a Path, image: &Path, parent: &Path) -> Result<Self> {
         let folder = parent.join("ours");
-        fs::create_dir(&folder)?;
-        let cluster = format!(
-            "version: 1\ncluster: red\nimage: {}\nnodes: red[00-04]\nuser:\n  name: pi\n  authorized_keys: ['{KEY}']\n",
-            image.display()
-        );
-        fs::write(folder.join("cluster.yaml"), cluster)?;
-        // As large as the real agent.
-        let agent = folder.join("firstboot-aarch64");
-        image::fill(&agent, 5 << 20, 1)?;
-        let mut bytes = image::aarch64_program();
-        bytes.extend(fs::read(&agent)?);
-        fs::write(&agent, bytes)?;
+        make_cluster(&folder, image)?;
         Ok(Self { builder, folder })
     }
 
@@ -162,10 +139,6 @@ impl<'a> Ours<'a> {
         time(&command)
     }
 }
-
-/// A public key nobody has the private half of.
-const KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f bench@laptop";
 
 /// What people do without builder: unpack once, copy five times, put a file on each.
 fn pipeline(image: &Path, parent: &Path) -> Result<Cost> {
@@ -197,12 +170,6 @@ fn unpack(image: &Path, folder: &Path) -> Result<Cost> {
     Ok(cost)
 }
 
-/// Both sides start with nothing in memory and nothing waiting to be written.
-fn drop_caches() -> Result<()> {
-    run(&mut Command::new("sync"))?;
-    fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the page cache: run as root")
-}
-
 fn table(report: &Report) -> String {
     let mut text = format!("{:<28}{:>9}{:>9}{:>9}{:>11}\n", "", "wall s", "user s", "system s", "peak MiB");
     for (name, cost) in [
@@ -218,21 +185,12 @@ fn table(report: &Report) -> String {
             cost.wall_s, cost.user_s, cost.system_s, cost.peak_mib
         ));
     }
-    for (name, value, limit) in [
+    text.push_str(&verdicts(&[
         ("ext4_cold_ratio", report.ext4_cold_ratio, 0.75),
         ("ext4_warm_ratio", report.ext4_warm_ratio, 0.35),
         ("xfs_cold_vs_xz_ratio", report.xfs_cold_vs_xz_ratio, 1.1),
         ("xfs_warm_s", report.xfs_warm_s, 1.0),
         ("peak_mib", report.peak_mib, 256.0),
-    ] {
-        let verdict = if value <= limit { "kept" } else { "NOT KEPT" };
-        text.push_str(&format!("{name:<24}{value:>9.2}   at most {limit:<6} {verdict}\n"));
-    }
+    ]));
     text
-}
-
-fn say(line: &str) {
-    use std::io::Write;
-    // Nowhere is left to say that standard error is closed.
-    let _unwritten = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -75,15 +75,27 @@ impl Outcomes {
         self.0.extend(outcomes);
     }
 
-    /// Prints the table, or the last line of JSON; a card that is not done is a failure.
-    pub(super) fn report(&self, globals: &Globals, all: usize, progress: &Progress) -> Result<(), Failure> {
+    /// Whether that node's card was written.
+    pub(super) fn has_done(&self, node: &str) -> bool {
+        self.0.iter().any(|card| card.result.is_ok() && card.node.as_str() == node)
+    }
+
+    /// Prints the table, or the last line of JSON; nothing where no card was begun.
+    pub(super) fn tell(&self, globals: &Globals) -> Result<(), Failure> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
         let text = if globals.json {
             let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
             format!("{}\n", json!({ "event": "done", "cards": cards }))
         } else {
             self.0.iter().map(CardOutcome::line).collect()
         };
-        io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?;
+        Ok(io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?)
+    }
+
+    /// A card that is not done is a failure.
+    pub(super) fn judge(&self, all: usize, progress: &Progress) -> Result<(), Failure> {
         let failed: Vec<_> = self.0.iter().filter(|card| card.result.is_err()).collect();
         if failed.is_empty() && self.0.len() == all {
             progress.say("next: put the cards into the Pis, power them on, then: builder status --wait");

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use super::command::run;
+use crate::bench::command::run;
 
 /// Room for an unpacked image twice, in case copies were not by reference.
 const GIB: u64 = 12;

@@ -8,19 +8,19 @@ use serde::Serialize;
 
 /// What a command took.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Cost {
+pub(crate) struct Cost {
     /// Seconds by the clock.
-    pub(super) wall_s: f64,
+    pub(crate) wall_s: f64,
     /// Seconds of processor time in programs.
-    pub(super) user_s: f64,
+    pub(crate) user_s: f64,
     /// Seconds of processor time in the kernel on their behalf.
-    pub(super) system_s: f64,
+    pub(crate) system_s: f64,
     /// The most memory one process held, MiB.
-    pub(super) peak_mib: f64,
+    pub(crate) peak_mib: f64,
 }
 
 /// Runs a command that must succeed.
-pub(super) fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
     let output = output.and_then(std::process::Child::wait_with_output);
     let name = command.get_program().display().to_string();
@@ -30,7 +30,7 @@ pub(super) fn run(command: &mut Command) -> Result<()> {
 }
 
 /// The same with something to read.
-pub(super) fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
     let name = command.get_program().display().to_string();
     let mut child = command.stdin(Stdio::piped()).spawn().with_context(|| missing(&name))?;
     child.stdin.take().context("its input")?.write_all(input.as_bytes())?;
@@ -39,7 +39,7 @@ pub(super) fn run_with_input(command: &mut Command, input: &str) -> Result<()> {
 }
 
 /// Runs a command under GNU time, which reports what it and its children took.
-pub(super) fn time(command: &Command) -> Result<Cost> {
+pub(crate) fn time(command: &Command) -> Result<Cost> {
     let report = tempfile::NamedTempFile::new()?;
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%e %U %S %M", "-o"]).arg(report.path());

@@ -27,7 +27,7 @@ const FSTAB: &str = "proc /proc proc defaults 0 0\nPARTUUID=4f2c9ea0-01 /boot/fi
 const OS_RELEASE: &str = "PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nVERSION_CODENAME=trixie\nID=debian\n";
 
 /// The image in `folder`, made if it is not there. Takes minutes, nearly all of it in `xz`.
-pub(super) fn make(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn make(folder: &Path) -> Result<PathBuf> {
     let packed = folder.join("bench-1.img.xz");
     if packed.exists() {
         return Ok(packed);
@@ -101,7 +101,7 @@ fn make_root(image: &Path, work: &Path) -> Result<()> {
 }
 
 /// The smallest static program file for a 64-bit Pi, which serves as the image's dpkg and as the agent.
-pub(super) fn aarch64_program() -> Vec<u8> {
+pub(crate) fn aarch64_program() -> Vec<u8> {
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xb7\0\x01\0\0\0".to_vec();
     for number in [0x40_0000u64, 64, 0] {
         elf.extend(number.to_le_bytes());
@@ -119,7 +119,7 @@ pub(super) fn aarch64_program() -> Vec<u8> {
 }
 
 /// Writes bytes of which a quarter is left after packing: words of a fixed vocabulary, some of them new.
-pub(super) fn fill(path: &Path, bytes: u64, seed: u64) -> Result<()> {
+pub(crate) fn fill(path: &Path, bytes: u64, seed: u64) -> Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     let mut random = Random(seed + 1);
     let mut left = bytes;
