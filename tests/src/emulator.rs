@@ -1,6 +1,7 @@
 //! Cards in virtual machines of the Pi's own architecture, which boot the cards' own kernels; what `builder rehearse`
 //! does, for tests that pull plugs or boot cards that are not a cluster's.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -32,6 +33,8 @@ struct Slot {
     boots: u32,
     /// Where this computer reaches its API, once that is known.
     api: Option<Address>,
+    /// And its SSH server.
+    ssh: Option<SocketAddr>,
 }
 
 impl Emulator {
@@ -57,7 +60,7 @@ impl Emulator {
             clock: None,
             follower: None,
         };
-        self.slots.push(Slot { spec, machine: None, powered_on_at: None, boots: 0, api: None });
+        self.slots.push(Slot { spec, machine: None, powered_on_at: None, boots: 0, api: None, ssh: None });
         Ok(())
     }
 
@@ -112,6 +115,17 @@ impl Emulator {
             slot.api = Some(here.to_string().parse().map_err(|error| anyhow!("{error}"))?);
         }
         Ok(slot.api.clone())
+    }
+
+    /// Where this computer reaches a machine's SSH server; `None` while it has no address.
+    pub fn ssh(&mut self, name: &str) -> Result<Option<SocketAddr>> {
+        let slot = find(&mut self.slots, name)?;
+        if slot.ssh.is_none()
+            && let Some(ip) = self.lan.address_of(rehearse::mac(slot.spec.index))
+        {
+            slot.ssh = Some(self.lan.forward(ip, 22).map_err(told)?);
+        }
+        Ok(slot.ssh)
     }
 
     /// When a machine was powered on last; reboots do not count.

@@ -86,7 +86,7 @@ impl Shelf {
     }
 
     /// The end of every node's console, and of what its agent and Docker wrote, for a failure's message.
-    fn consoles(&self) -> String {
+    pub(crate) fn consoles(&self) -> String {
         let journal = "journalctl --boot --no-pager --lines=40 --unit=firstboot; \
                        journalctl --boot --no-pager --lines=30 --priority=warning --unit=docker --unit=containerd";
         let mut text = String::new();

@@ -1,7 +1,7 @@
 //! A swarm in a rack that is maltreated for a while: bursts of random trouble, each from one seed, and a look after each
 //! whether everybody is back.
 //!
-//! The rack's nodes share this machine's clock, so no burst sets it.
+//! Where it happens is a [`Field`]: the rack, or emulated Pis, which have clocks of their own to set.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,20 +12,19 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::desk::Desk;
-use crate::product::Product;
-use crate::shelf::{Shelf, is_well};
+use crate::shelf::is_well;
+use crate::wait;
+
+mod emulated;
+mod rack;
+
+pub use emulated::Emulated;
+pub use rack::Racked;
 
 /// How long nothing happens after a burst. Then everybody has to be back.
 pub const QUIET: Duration = Duration::from_secs(60);
-/// What a card that was written anew has in addition: Docker is installed again, on a machine that many share.
-const INSTALLATION: Duration = Duration::from_secs(240);
-/// What another address has in addition: the other managers or the members let go of the old one only after a while.
-const REJOINING: Duration = Duration::from_secs(60);
 /// Who is back has to stay for so long.
 const STEADY: Duration = Duration::from_secs(15);
-/// Several installations of Docker share two cores and one network.
-const FORMATION: Duration = Duration::from_secs(15 * 60);
 /// Most troubles of one burst.
 const BURST: usize = 3;
 
@@ -44,17 +43,8 @@ pub enum Trouble {
     Address,
     /// Its card is written anew.
     Card,
-}
-
-impl Trouble {
-    /// How much longer than the quiet it may take to heal.
-    const fn allowance(self) -> Duration {
-        match self {
-            Self::Card => INSTALLATION,
-            Self::Address => REJOINING,
-            _ => Duration::ZERO,
-        }
-    }
+    /// Its clock jumps by so many seconds.
+    Clock(i64),
 }
 
 impl fmt::Display for Trouble {
@@ -66,6 +56,7 @@ impl fmt::Display for Trouble {
             Self::Link(seconds) => write!(f, "no link for {seconds} s"),
             Self::Address => f.write_str("another address"),
             Self::Card => f.write_str("card written anew"),
+            Self::Clock(seconds) => write!(f, "the clock jumps by {:.1} days", *seconds as f64 / 86_400.0),
         }
     }
 }
@@ -81,71 +72,91 @@ pub struct Sum {
     pub longest: Duration,
 }
 
-/// How much.
-#[derive(Debug, Clone, Copy)]
-pub struct Soak {
-    /// Nodes, at most 100.
-    pub nodes: usize,
-    /// Of these, managers: one, three or five.
-    pub managers: usize,
-    /// Decides everything that happens.
-    pub seed: u64,
-    /// No burst begins later than this after the swarm was formed.
-    pub time: Duration,
+/// Where a swarm is maltreated.
+pub trait Field {
+    /// The nodes' names, managers first.
+    fn names(&self) -> &[String];
+
+    /// One of the troubles that are possible here, for that node.
+    fn any(&self, name: &str, random: &mut StdRng) -> Trouble;
+
+    /// Makes it so, to its end.
+    ///
+    /// # Errors
+    /// When it cannot be done.
+    fn inflict(&mut self, name: &str, trouble: Trouble) -> Result<()>;
+
+    /// How long after a trouble a node may be away.
+    fn patience(&self, trouble: Trouble) -> Duration;
+
+    /// The board; `None` while nobody answers.
+    ///
+    /// # Errors
+    /// When it never will.
+    fn board(&mut self) -> Result<Option<Board>>;
+
+    /// Runs a command as root on a node, and gives what it prints.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    fn exec(&mut self, name: &str, command: &str) -> Result<String>;
+
+    /// The end of every log, for a failure's message.
+    fn logs(&self) -> String;
 }
 
-/// Forms a swarm and maltreats it. `say` is told everything that happens.
+/// Maltreats a swarm that is formed; no burst begins later than `time` from now. `say` is told everything that happens.
 ///
 /// # Errors
 /// When a planned node is not Ready exactly once after a burst and the quiet that follows it.
-pub fn run(product: &Product, soak: Soak, mut say: impl FnMut(&str)) -> Result<Sum> {
-    let Soak { nodes, managers, seed, time } = soak;
+pub fn run(field: &mut dyn Field, seed: u64, time: Duration, mut say: impl FnMut(&str)) -> Result<Sum> {
     let mut random = StdRng::seed_from_u64(seed);
-    let names: Vec<String> = (0..nodes).map(|place| format!("soak{place:02}")).collect();
-    let expected: Vec<String> = names.iter().map(|name| format!("{name} Ready")).collect();
+    let names = field.names().to_vec();
     let first = names.first().context("a swarm of nobody")?;
-    let managers = names.get(..managers).context("more managers than nodes")?.join(", ");
-    let file = Desk::small_cluster("{source: debian}", &format!("[{}]", names.join(", ")));
-    let mut shelf = Shelf::build(product, &format!("{file}managers: [{managers}]\n"))?;
-    say(&format!("seed {seed}: {nodes} nodes, managers {managers}"));
-    for name in &names {
-        shelf.power_on(name)?;
-    }
-    shelf.wait_formed(FORMATION, |_| ())?;
+    say(&format!("seed {seed}: {}", names.join(", ")));
     let (mut sum, began) = (Sum::default(), Instant::now());
     while began.elapsed() < time {
         let count = random.random_range(1..=BURST.min(names.len()));
         let mut patience = QUIET;
-        let before = shelf.board(None)?.context("the board before the burst")?;
+        let before = field.board()?.context("the board before the burst")?;
         let mut rebooted = Vec::new();
         for name in names.sample(&mut random, count) {
-            let trouble = any(&mut random);
+            let trouble = field.any(name, &mut random);
             say(&format!("{:6.0} s  {name}: {trouble}", began.elapsed().as_secs_f64()));
-            inflict(&shelf, name, trouble)?;
-            patience = patience.max(QUIET + trouble.allowance());
+            field.inflict(name, trouble)?;
+            patience = patience.max(field.patience(trouble));
             if matches!(trouble, Trouble::Power(_) | Trouble::Card) {
                 rebooted.push((name, boot(&before, name)));
             }
             sum.troubles += 1;
         }
         let quiet = Instant::now();
-        let mut well_since = None;
-        let waited = shelf.wait_board(patience + STEADY, |board| {
-            // What the board says of a node that went off a moment ago is still that it is well.
-            let is_back = rebooted.iter().all(|(name, old)| boot(board, name) != *old);
-            if !(is_back && is_well(board)) {
-                well_since = None;
-                return false;
-            }
-            well_since.get_or_insert_with(Instant::now).elapsed() >= STEADY
-        });
+        // What the board says of a node that went off a moment ago is still that it is well.
+        let is_back =
+            |board: &Board| is_well(board) && rebooted.iter().all(|(name, old)| boot(board, name) != *old);
+        let waited = wait_steady(field, patience, is_back);
         waited.with_context(|| format!("seed {seed}, burst {}", sum.bursts + 1))?;
         sum.longest = sum.longest.max(quiet.elapsed().saturating_sub(STEADY));
-        let listed = listed(&shelf, first)?;
+        let listed = listed(field, first)?;
+        let expected: Vec<String> = names.iter().map(|name| format!("{name} Ready")).collect();
         ensure!(listed == expected, "seed {seed}, burst {}: {listed:?}", sum.bursts + 1);
         sum.bursts += 1;
     }
     Ok(sum)
+}
+
+/// Waits for a board that is as wanted, and stays so for a while.
+fn wait_steady(field: &mut dyn Field, patience: Duration, wanted: impl Fn(&Board) -> bool) -> Result<()> {
+    let (mut since, mut last) = (None, None);
+    let waited = wait::every(Duration::from_secs(1), "everybody back", patience + STEADY, || {
+        last = field.board()?.or(last.take());
+        if !last.as_ref().is_some_and(&wanted) {
+            since = None;
+            return Ok(None);
+        }
+        Ok((since.get_or_insert_with(Instant::now).elapsed() >= STEADY).then_some(()))
+    });
+    waited.with_context(|| format!("{last:#?}\n{}", field.logs()))
 }
 
 /// Which of its starts a node last reported from.
@@ -155,52 +166,14 @@ fn boot(board: &Board, name: &str) -> Option<String> {
 }
 
 /// What Docker itself says of its nodes, in their order.
-fn listed(shelf: &Shelf, manager: &str) -> Result<Vec<String>> {
-    let command = ["docker", "node", "ls", "--format", "{{.Hostname}} {{.Status}}"];
-    let output = shelf.rack.exec(manager, &command)?;
-    let mut lines: Vec<String> = String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect();
+fn listed(field: &mut dyn Field, manager: &str) -> Result<Vec<String>> {
+    let told = field.exec(manager, "docker node ls --format '{{.Hostname}} {{.Status}}'")?;
+    let mut lines: Vec<String> = told.lines().map(str::to_owned).collect();
     lines.sort();
     Ok(lines)
 }
 
-fn any(random: &mut StdRng) -> Trouble {
-    match random.random_range(0..12) {
-        0..=2 => Trouble::Power(random.random_range(1..20)),
-        3..=4 => Trouble::Agent,
-        5..=6 => Trouble::Docker,
-        7..=9 => Trouble::Link(random.random_range(1..40)),
-        10 => Trouble::Address,
-        _ => Trouble::Card,
-    }
-}
-
-fn inflict(shelf: &Shelf, name: &str, trouble: Trouble) -> Result<()> {
-    let rack = &shelf.rack;
-    match trouble {
-        Trouble::Power(seconds) => {
-            rack.pull_plug(name)?;
-            std::thread::sleep(Duration::from_secs(seconds));
-            rack.power_on(name)
-        }
-        Trouble::Agent => kill(shelf, name, "firstboot"),
-        Trouble::Docker => kill(shelf, name, "docker"),
-        Trouble::Link(seconds) => {
-            rack.set_link(name, false)?;
-            std::thread::sleep(Duration::from_secs(seconds));
-            rack.set_link(name, true)
-        }
-        Trouble::Address => rack.change_address(name),
-        Trouble::Card => {
-            rack.pull_plug(name)?;
-            rack.exchange(name, &shelf.card(name))?;
-            rack.power_on(name)
-        }
-    }
-}
-
-fn kill(shelf: &Shelf, name: &str, service: &str) -> Result<()> {
-    // A node that boots has no such process yet: then nothing is killed.
-    let line = format!("kill -KILL $(systemctl show --property=MainPID --value {service})");
-    let _not_there = shelf.rack.exec(name, &["sh", "-c", &line]);
-    Ok(())
+/// What kills a service's process. A node that boots has none yet: then nothing is killed.
+fn kill(service: &str) -> String {
+    format!("kill -KILL $(systemctl show --property=MainPID --value {service})")
 }

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use tests::product::Product;
-use tests::soak::{self, Soak};
+use tests::soak::{self, Racked};
 
 #[test]
 fn two_minutes_of_trouble_leave_everybody_in_the_swarm() {
     let product = Product::from_env().unwrap();
-    let soak = Soak { nodes: 3, managers: 1, seed: 7, time: Duration::from_secs(120) };
-    let sum = soak::run(&product, soak, |line| println!("{line}")).unwrap();
+    let mut rack = Racked::form(&product, 3, 1).unwrap();
+    let sum = soak::run(&mut rack, 7, Duration::from_secs(120), |line| println!("{line}")).unwrap();
     assert!(sum.bursts > 0 && sum.troubles >= sum.bursts);
 }

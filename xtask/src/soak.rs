@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-use tests::soak::{self, Soak};
+use tests::product::Product;
+use tests::soak::{self, Emulated, Field, Racked};
 
 use crate::{agents, setup};
 
@@ -24,18 +25,23 @@ pub(crate) struct SoakArgs {
     /// Of these, managers: one, three or five
     #[arg(long, default_value_t = 3)]
     managers: usize,
+    /// Two emulated Pis instead, whose clocks jump
+    #[arg(long, conflicts_with_all = ["nodes", "managers"])]
+    clocks: bool,
 }
 
 /// Forms, maltreats, looks.
 pub(crate) fn run(args: &SoakArgs) -> Result<ExitCode> {
     let product = agents::rack_product()?;
-    let soak = Soak {
-        nodes: args.nodes,
-        managers: args.managers,
-        seed: args.seed.unwrap_or_else(rand::random),
-        time: Duration::from_secs(args.minutes * 60),
+    let mut field: Box<dyn Field> = if args.clocks {
+        setup::say("forming a swarm of emulated Pis: minutes");
+        let image = images::bootable(images::Release::Trixie, &setup::cache()?)?;
+        Box::new(Emulated::form(&Product { image, ..product }, 2)?)
+    } else {
+        Box::new(Racked::form(&product, args.nodes, args.managers)?)
     };
-    let sum = soak::run(&product, soak, setup::say)?;
+    let (seed, time) = (args.seed.unwrap_or_else(rand::random), Duration::from_secs(args.minutes * 60));
+    let sum = soak::run(&mut *field, seed, time, setup::say)?;
     setup::say(&format!(
         "{} troubles in {} bursts; everybody was back after {:.0} s at most",
         sum.troubles,
