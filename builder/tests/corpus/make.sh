@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes the good inputs that the fuzzing of builder begins with, with the programs people use: what is read is made by
-# others. Needs fdisk, dosfstools, mtools, e2fsprogs, xz-utils, zstd and zip. Run it in this folder to make them anew; what
-# a folder has besides, under `found`, was made small from what failed, and stays.
+# others. Needs fdisk, dosfstools, mtools, e2fsprogs, xz-utils, zstd and zip. Run it in this folder to make them anew. The
+# folders in `found` have what the fuzzing found: panics, circles and sizes without measure, made anew by the damage alone.
 set -eu
 export LC_ALL=C SOURCE_DATE_EPOCH=1764806400 MTOOLS_SKIP_CHECK=1 PATH="$PATH:/usr/sbin:/sbin"
 export MKE2FS_DETERMINISTIC=1 E2FSPROGS_FAKE_TIME=1764806400
@@ -13,6 +13,17 @@ cd "$work"
 keep() { # image, folder
     mkdir -p "$here/$2"
     zstd -q -19 -f -o "$here/$2/$1.zst" "$1"
+}
+
+found() { # image, folder, name, then offset and bytes, as many as there are
+    image=$1 folder=found/$2 name=$3.img
+    shift 3
+    cp --sparse=always "$image" "$name"
+    while [ $# -gt 0 ]; do
+        printf "$2" | dd of="$name" bs=1 seek="$(($1))" conv=notrunc status=none
+        shift 2
+    done
+    keep "$name" "$folder"
 }
 
 # Partition tables: plain with an extended partition, GPT, GPT beside plain entries, GPT of which only the backup is left.
@@ -36,6 +47,9 @@ printf '\0\0\2\0\14\377\377\377\50\0\0\0\100\0\0\0' | dd of=hybrid.img bs=1 seek
 cp gpt.img backup.img
 dd if=/dev/zero of=backup.img bs=512 seek=1 count=1 conv=notrunc status=none
 for name in mbr gpt hybrid backup; do keep $name.img tables; done
+found mbr.img tables empty-partition 446+12 '\0\0\0\0'
+found mbr.img tables over-the-table 446+8 '\0\0\0\0'
+found mbr.img tables overlapping 462+8 '\50\0\0\0'
 
 # What lies on a card's boot partition.
 mkdir -p boot/swarm boot/overlays
@@ -59,6 +73,14 @@ fat() { # image, bits, KiB
 fat fat32.img 32 33600
 fat fat16.img 16 4200
 for name in fat32 fat16; do keep $name.img fat; done
+# The first table is behind 32 sectors, the root folder's cluster, with number 2, behind two tables of 517. The fifth sector
+# of the folder has room at its end for a slot that is not there.
+table='32*512' root='(32+2*517)*512'
+found fat32.img fat folder-in-a-circle "$table+2*4" '\2\0\0\0'
+found fat32.img fat folder-to-nowhere "$table+2*4" '\1\0\0\0'
+found fat32.img fat folder-beyond-the-end "$table+2*4" '\0\0\0\1'
+found fat32.img fat files-behind-the-end "$root+6*32" '\0'
+found fat32.img fat not-unmounted 65 '\1'
 
 # What is read of a root partition: with and without checksums, and with a journal that waits to be played.
 mkdir -p root/etc root/usr/bin root/usr/lib root/var/lib/firstboot
@@ -91,6 +113,14 @@ ext4 journal.img 2048 has_journal,metadata_csum,64bit,^huge_file
 echo 'played' > played
 printf 'jo -c -v 3\njw -b 1500 played\njc\n' | debugfs -w -f - journal.img > /dev/null 2>&1
 for name in plain sums journal; do keep $name.img root; done
+found plain.img root blocks-of-2-GiB 1024+0x18 '\25\0\0\0'
+found plain.img root a-group-per-block 1024+0x04 '\0\0\0\177' 1024+0x20 '\1\0\0\0'
+cp sums.img long-link.img
+debugfs -w -R 'set_inode_field /etc/os-release size 0x7fffffffff' long-link.img > /dev/null 2>&1
+keep long-link.img found/root
+cp sums.img long-file.img
+debugfs -w -R 'set_inode_field /etc/fstab size 0x7fffffffff' long-file.img > /dev/null 2>&1
+keep long-file.img found/root
 
 # A whole card.
 truncate -s 34400K card.img

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use crate::field::{self, Image};
 use crate::{folder, mutate};
 
-const CASES: u32 = 8000;
+const CASES: u32 = 16_000;
 /// Read of what an archive unpacks to at most. Damage can make a bomb; that one cannot be read to its end is known.
 const ENOUGH: u64 = 4 << 20;
 

@@ -4,9 +4,9 @@ use builder::image::fat::{Fat, Stamp};
 use builder::image::overlay::{ReadAt, SECTOR, Window, Write};
 
 use crate::field::{Image, Patch, Patched};
-use crate::{field, images, mutate};
+use crate::{field, found, images, mutate};
 
-const CASES: u32 = 2500;
+const CASES: u32 = 1500;
 const LIMIT: u64 = 64 * 1024;
 
 /// Files that are there and one that is not, in folders that are there and one that is not.
@@ -75,6 +75,9 @@ fn a_boot_partition_is_refused_or_holds_what_was_put_there() {
     let images: Vec<Image> = images("fat");
     let taken = images.iter().filter(|image| check(&image.bytes, &[], stamp)).count();
     assert_eq!(taken, 1, "the FAT32 is taken, the FAT16 is not");
+    let found = found("fat", |image| check(&image.bytes, &[], stamp));
+    let taken: Vec<_> = found.iter().filter(|(_, taken)| *taken).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(taken, ["not-unmounted"]);
     mutate::run("fat", CASES, &field::damaged(&images), |(which, patches)| {
         check(&images[*which].bytes, patches, stamp);
     });

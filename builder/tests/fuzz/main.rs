@@ -3,6 +3,7 @@
 //! without end, take memory without measure, write where it has no business, or pass off other bytes as the whole.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests and their helpers")]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -27,6 +28,19 @@ fn folder(name: &str) -> PathBuf {
         setrlimit(Resource::As, limit).unwrap();
     });
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
+}
+
+/// What failed once: it does no more, and what became of it is told by name.
+fn found(name: &str, check: impl Fn(&field::Image) -> bool) -> Vec<(String, bool)> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder("found").join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let check = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy().trim_end_matches(".img.zst").to_owned();
+        println!("{name}");
+        (name, check(&field::Image::new(zstd::decode_all(&fs::read(path).unwrap()[..]).unwrap())))
+    };
+    paths.iter().map(check).collect()
 }
 
 /// The images of a folder of the corpus, unpacked.
