@@ -14,6 +14,7 @@ mod card;
 mod fat;
 mod field;
 #[path = "../../../cluster/tests/fuzz/mutate.rs"]
+#[expect(dead_code, reason = "the engine of several crates' tests")]
 mod mutate;
 mod root;
 mod tables;
@@ -31,6 +32,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 /// What failed once: it does no more, and what became of it is told by name.
+#[expect(clippy::print_stdout, reason = "the last name that is shown is the one that failed")]
 fn found(name: &str, check: impl Fn(&field::Image) -> bool) -> Vec<(String, bool)> {
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder("found").join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();

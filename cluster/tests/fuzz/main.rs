@@ -10,8 +10,7 @@ use cluster::identity::Identity;
 use cluster::name::{ClusterId, ClusterName, Hostname, KeyId, NameError, UserName};
 use cluster::range;
 use cluster::wire::{Board, History, JoinReply, Report, ReportReply, Revoke, Revoked};
-use proptest::prelude::*;
-use proptest::sample::select;
+use mutate::each_damaged;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -22,17 +21,6 @@ const CASES: u32 = 3000;
 
 fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name)
-}
-
-/// Gives all files of a folder of the corpus to a check, as they are and damaged.
-fn each_damaged(folder: &Path, cases: u32, check: impl Fn(&[u8])) {
-    let files = mutate::corpus(folder);
-    for good in &files {
-        check(good);
-    }
-    let damaged = (select(files), prop::collection::vec(mutate::damage(), 1..8))
-        .prop_map(|(good, how)| mutate::apply(good, &how));
-    mutate::run(&folder.display().to_string(), cases, &damaged, |bytes| check(bytes));
 }
 
 /// What was taken is written and taken again as the same.

@@ -1,7 +1,7 @@
 //! Damage done to good inputs: bytes flipped, cut, doubled, and words put in that parsers are known to stumble over.
 //!
-//! The damage follows from a seed, which is printed: `FUZZ_SEED` repeats a run, `FUZZ_CASES` makes it longer. builder's
-//! tests take this file along, too.
+//! The damage follows from a seed, which is printed: `FUZZ_SEED` repeats a run, `FUZZ_CASES` makes it longer. The tests of
+//! builder and firstboot take this file along.
 
 use std::cell::Cell;
 use std::fs;
@@ -106,6 +106,17 @@ pub(crate) fn corpus(folder: &Path) -> Vec<Vec<u8>> {
     files.sort();
     assert!(!files.is_empty(), "{} is empty", folder.display());
     files.into_iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// Gives all files of a folder to a check, as they are and damaged.
+pub(crate) fn each_damaged(folder: &Path, cases: u32, check: impl Fn(&[u8])) {
+    let files = corpus(folder);
+    for good in &files {
+        check(good);
+    }
+    let damaged =
+        (select(files), prop::collection::vec(damage(), 1..8)).prop_map(|(good, how)| apply(good, &how));
+    run(&folder.display().to_string(), cases, &damaged, |bytes| check(bytes));
 }
 
 /// Gives damaged inputs to a check, which must come to an end and fail never. What failed is shown, as small as it can
