@@ -91,6 +91,7 @@ pub fn find(base: &impl ReadAt, size: u64) -> Result<Partitions, PartitionError>
 /// takes any amount of memory for the other.
 fn check_gpt(base: &impl ReadAt, size: u64) -> Result<(), PartitionError> {
     for sector in [Some(1), (size / SECTOR).checked_sub(1)].into_iter().flatten() {
+        // No more than the reader wants: the image may end within the sector.
         let mut header = [0; 92];
         // One that is not there is the reader's to tell of.
         if base.read_exact_at(&mut header, sector * SECTOR).is_err() || !header.starts_with(b"EFI PART") {

@@ -71,6 +71,10 @@ fn a_gpt_whose_entries_nobody_writes_is_refused() {
             }
             repair(&mut bytes);
             assert_eq!(check(&bytes), headers == [None, None], "{field} {value}");
+            // The same where the image ends within the header's sector.
+            bytes.truncate(SECTOR_BYTES + HEADER + 1);
+            repair(&mut bytes);
+            assert!(!check(&bytes), "{field} {value}, cut off");
         }
     }
 }

@@ -15,14 +15,17 @@ const LINKS: usize = 40;
 /// Loads the file system, if its superblock's numbers are possible.
 pub(super) fn load(reader: Reader) -> Result<Ext4, RootError> {
     let mut superblock = [0; SUPERBLOCK_BYTES];
-    // One that is not there, or is none, is the library's to tell of.
+    // One that is not there is the library's to tell of.
     if reader.file.read_exact_at(&mut superblock, reader.window.start + SUPERBLOCK).is_ok() {
         check(&superblock, reader.window.length).map_err(RootError::Damaged)?;
     }
     Ext4::load(Box::new(reader)).map_err(RootError::NotExt4)
 }
 
+/// Whether the numbers are possible. What is no superblock at all is the library's to tell of, too.
 fn check(superblock: &[u8; SUPERBLOCK_BYTES], length: u64) -> Result<(), &'static str> {
+    const MAGIC_AT: usize = 0x38;
+    const MAGIC: [u8; 2] = 0xef53_u16.to_le_bytes();
     /// 64 KiB, and the fewest blocks that mke2fs puts in a group.
     const LARGEST_BLOCK: u32 = 6;
     const SMALLEST_GROUP: u32 = 256;
@@ -34,6 +37,9 @@ fn check(superblock: &[u8; SUPERBLOCK_BYTES], length: u64) -> Result<(), &'stati
     else {
         return Err("it has no superblock");
     };
+    if superblock.get(MAGIC_AT..).is_none_or(|bytes| !bytes.starts_with(&MAGIC)) {
+        return Ok(());
+    }
     if block > LARGEST_BLOCK {
         return Err("its blocks are larger than there are");
     }
@@ -98,8 +104,10 @@ mod tests {
             for (at, value) in [(4, blocks), (0x18, block), (0x20, group)] {
                 superblock[at..at + 4].copy_from_slice(&value.to_le_bytes());
             }
+            superblock[0x38..0x3a].copy_from_slice(&[0x53, 0xef]);
             superblock
         };
+        assert_eq!(check(&[0; SUPERBLOCK_BYTES], 0), Ok(()), "it is none");
         let length = 400 * 1024;
         assert_eq!(check(&superblock(400, 0, 8192), length), Ok(()));
         assert!(check(&superblock(401, 0, 8192), length).is_err());
