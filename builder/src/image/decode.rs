@@ -9,6 +9,7 @@ use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
 mod archive;
+mod limit;
 mod members;
 mod xz;
 
@@ -29,6 +30,10 @@ pub enum Format {
     Zip,
 }
 
+/// Bytes an archive unpacks to at most: more than the largest card's image that anybody passes on. A kilobyte can unpack
+/// to gigabytes, and zeros leave holes in the file, so that no full disk would end it.
+const AT_MOST: u64 = 256 << 30;
+
 /// Why an image cannot be unpacked.
 #[derive(Debug, Error)]
 pub enum DecodeError {
@@ -44,6 +49,9 @@ pub enum DecodeError {
     /// Something follows the end.
     #[error("there is something after the end of the archive")]
     TrailingGarbage,
+    /// More than any image has, as of an archive made to fill disks.
+    #[error("it unpacks to more than {} GiB, which no image does", AT_MOST >> 30)]
+    TooLarge,
     /// Reading failed.
     #[error("cannot read it")]
     Read(#[source] io::Error),
@@ -90,14 +98,15 @@ impl Format {
 /// Errors of the reader are classified by [`DecodeError::classify`].
 pub fn stream<'a>(format: Format, input: impl Read + 'a) -> Result<Box<dyn Read + 'a>, DecodeError> {
     let input = BufReader::with_capacity(1 << 20, input);
-    Ok(match format {
+    let reader: Box<dyn Read + 'a> = match format {
         Format::Raw | Format::Zip => Box::new(input),
         Format::Xz => Box::new(xz::Reader::new(input)),
         Format::Gzip => Box::new(members::Reader::<_, GzDecoder<_>>::new(input).map_err(DecodeError::Read)?),
         Format::Zstd => {
             Box::new(members::Reader::<_, zstd::Decoder<'static, _>>::new(input).map_err(DecodeError::Read)?)
         }
-    })
+    };
+    Ok(Box::new(limit::Reader::new(reader, AT_MOST)))
 }
 
 /// Marks an error as "something follows the end" on its way through [`io::Error`].
@@ -114,6 +123,9 @@ impl DecodeError {
     pub fn classify(error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Trailing>()) {
             return Self::TrailingGarbage;
+        }
+        if error.get_ref().is_some_and(|inner| inner.is::<limit::Exceeded>()) {
+            return Self::TooLarge;
         }
         match error.kind() {
             _ if error.raw_os_error().is_some() => Self::Read(error),

@@ -11,6 +11,10 @@ use time::OffsetDateTime;
 
 use super::overlay::{Overlay, ReadAt, SECTOR, Window, Write};
 
+use boot_sector::BootSector;
+
+mod boot_sector;
+mod check;
 mod folder;
 
 /// Room left for what the Pi itself writes at its first boot: status and log, a few kilobytes.
@@ -28,6 +32,9 @@ pub enum FatError {
     /// The FAT does not hold together.
     #[error("cannot read its boot partition")]
     Read(#[source] io::Error),
+    /// Its allocation table or a folder names clusters that do not exist, or runs in a circle.
+    #[error("its boot partition is damaged: {0}")]
+    Damaged(&'static str),
     /// There is no room.
     #[error("its boot partition is too full: {missing} more bytes are needed")]
     Full {
@@ -52,6 +59,9 @@ pub struct Fat {
     cluster_bytes: u64,
     free_clusters: u32,
     free_count_at: u64,
+    sector: BootSector,
+    /// Whether every cluster belongs to one file or folder at most, and the files' chains come to their ends.
+    is_sound: bool,
 }
 
 /// What an edit comes to.
@@ -96,17 +106,20 @@ impl TimeProvider for Stamp {
 }
 
 impl Fat {
-    /// Looks at the boot sector and counts the free clusters (the count in the FSInfo sector is only a hint).
+    /// Looks at the boot sector, the allocation table and the folders, and counts the free clusters (the count in the
+    /// FSInfo sector is only a hint). What could lead fatfs astray is refused.
     pub fn open(base: &impl ReadAt, window: Window) -> Result<Self, FatError> {
         let mut boot = [0; 512];
         base.read_exact_at(&mut boot, window.start).map_err(FatError::Read)?;
         let sector = BootSector::parse(&boot, window)?;
-        let free_clusters = sector.count_free(base, window).map_err(FatError::Read)?;
+        let check::Found { free_clusters, is_sound } = check::check(base, window, &sector)?;
         Ok(Self {
             window,
-            cluster_bytes: u64::from(sector.sectors_per_cluster) * SECTOR,
+            cluster_bytes: sector.cluster_bytes(),
             free_clusters,
             free_count_at: u64::from(sector.info_sector) * SECTOR + 488,
+            sector,
+            is_sound,
         })
     }
 
@@ -143,9 +156,12 @@ impl Fat {
         files: &[(&str, &[u8])],
         stamp: &'static Stamp,
     ) -> Result<Edited, FatError> {
+        if !self.is_sound {
+            return Err(FatError::Damaged("some of its files are cut off or share their clusters"));
+        }
         self.check_room(files)?;
         let mut overlay = Overlay::new(base, self.window);
-        self.set_free_count(&mut overlay).map_err(FatError::Read)?;
+        self.set_free_count(&mut overlay, self.free_clusters).map_err(FatError::Read)?;
         let folders: BTreeSet<&str> =
             files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0)).collect();
         for path in folders {
@@ -156,7 +172,13 @@ impl Fat {
             write_file(&fs.root_dir(), path, bytes).map_err(edit_error(path))?;
         }
         fs.unmount().map_err(FatError::Read)?;
-        let free_clusters = self.free_count(&mut overlay).map_err(FatError::Read)?;
+        // Counted again: fatfs knows no number for a partition that was not unmounted.
+        let whole = Window { start: 0, length: self.window.length };
+        let check::Found { free_clusters, is_sound } = check::check(&overlay, whole, &self.sector)?;
+        if !is_sound {
+            return Err(FatError::Damaged("what was put there does not hold together"));
+        }
+        self.set_free_count(&mut overlay, free_clusters).map_err(FatError::Read)?;
         let writes = overlay.into_writes().map_err(FatError::Read)?;
         Ok(Edited { writes, free_bytes: u64::from(free_clusters) * self.cluster_bytes })
     }
@@ -177,17 +199,10 @@ impl Fat {
     }
 
     /// fatfs only adds to and takes from the FSInfo count, so a wrong one would stay wrong.
-    fn set_free_count<B: ReadAt>(&self, overlay: &mut Overlay<B>) -> io::Result<()> {
+    fn set_free_count<B: ReadAt>(&self, overlay: &mut Overlay<B>, free_clusters: u32) -> io::Result<()> {
         overlay.seek(SeekFrom::Start(self.free_count_at))?;
-        overlay.write_all(&self.free_clusters.to_le_bytes())?;
+        overlay.write_all(&free_clusters.to_le_bytes())?;
         overlay.rewind()
-    }
-
-    fn free_count<B: ReadAt>(&self, overlay: &mut Overlay<B>) -> io::Result<u32> {
-        let mut count = [0; 4];
-        overlay.seek(SeekFrom::Start(self.free_count_at))?;
-        overlay.read_exact(&mut count)?;
-        Ok(u32::from_le_bytes(count))
     }
 }
 
@@ -204,71 +219,4 @@ fn write_file<T: fatfs::ReadWriteSeek>(root: &fatfs::Dir<'_, T>, path: &str, byt
     file.write_all(bytes)?;
     file.truncate()?;
     file.flush()
-}
-
-/// The fields of a FAT32 boot sector that are needed here (Microsoft's FAT specification 1.03, "Boot Sector and BPB").
-struct BootSector {
-    sectors_per_cluster: u8,
-    reserved_sectors: u16,
-    sectors_per_fat: u32,
-    clusters: u32,
-    info_sector: u16,
-}
-
-impl BootSector {
-    fn parse(bytes: &[u8; 512], window: Window) -> Result<Self, FatError> {
-        let not = |reason| Err(FatError::NotFat32(reason));
-        let [.., 0x55, 0xaa] = bytes else { return not("its boot sector has no signature") };
-        let field = |at: usize, length: usize| -> u32 {
-            let field = bytes.get(at..at + length).unwrap_or_default();
-            field.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte))
-        };
-        if field(11, 2) != 512 {
-            return not("its sectors have not 512 bytes");
-        }
-        if field(17, 2) != 0 || field(22, 2) != 0 {
-            return not("it is a FAT12, FAT16 or something else");
-        }
-        let (per_cluster, reserved, fats) = (field(13, 1), field(14, 2), field(16, 1));
-        let (total, per_fat, info) = (field(32, 4), field(36, 4), field(48, 2));
-        if !per_cluster.is_power_of_two() || reserved == 0 || !(1..=2).contains(&fats) || per_fat == 0 {
-            return not("its boot sector is damaged");
-        }
-        if u64::from(total) * SECTOR > window.length || info == 0 || info >= reserved {
-            return not("its boot sector does not match the partition");
-        }
-        let system = per_fat.checked_mul(fats).and_then(|fats| fats.checked_add(reserved));
-        let Some(data) = system.and_then(|system| total.checked_sub(system)) else {
-            return not("its boot sector is damaged");
-        };
-        let clusters = data / per_cluster;
-        // Entries of four bytes, the first two reserved.
-        if (u64::from(clusters) + 2) * 4 > u64::from(per_fat) * SECTOR {
-            return not("its allocation table is too short");
-        }
-        let damaged = |_| FatError::NotFat32("its boot sector is damaged");
-        Ok(Self {
-            sectors_per_cluster: per_cluster.try_into().map_err(damaged)?,
-            reserved_sectors: reserved.try_into().map_err(damaged)?,
-            sectors_per_fat: per_fat,
-            clusters,
-            info_sector: info.try_into().map_err(damaged)?,
-        })
-    }
-
-    fn count_free(&self, base: &impl ReadAt, window: Window) -> io::Result<u32> {
-        let mut sector = [0; 512];
-        let mut entries_left = u64::from(self.clusters) + 2;
-        let mut free = 0;
-        for number in 0..u64::from(self.sectors_per_fat) {
-            let offset = (u64::from(self.reserved_sectors) + number) * SECTOR;
-            base.read_exact_at(&mut sector, window.start + offset)?;
-            let here = usize::try_from(entries_left.min(SECTOR / 4)).unwrap_or(0);
-            // The upper four bits of an entry are reserved. The two entries that stand for no cluster are never 0.
-            let is_free = |entry: &&[u8]| matches!(entry, [0, 0, 0, high] if high & 0x0f == 0);
-            free += u32::try_from(sector.chunks(4).take(here).filter(is_free).count()).unwrap_or(0);
-            entries_left -= here as u64;
-        }
-        Ok(free)
-    }
 }

@@ -107,24 +107,44 @@ impl<B: ReadAt> Overlay<B> {
         Ok(writes)
     }
 
-    /// Sector and place in it of the position, and how many of `wanted` bytes lie in that sector and the window.
-    fn locate(&self, wanted: usize) -> (u64, usize, usize) {
-        let within = self.position % SECTOR;
-        let room = (SECTOR - within).min(self.window.length.saturating_sub(self.position));
+    /// Sector and place in it of a position, and how many of `wanted` bytes lie in that sector and the window.
+    fn locate(&self, position: u64, wanted: usize) -> (u64, usize, usize) {
+        let within = position % SECTOR;
+        let room = (SECTOR - within).min(self.window.length.saturating_sub(position));
         // Both are at most a sector, so neither is cut.
         let within = usize::try_from(within).unwrap_or(0);
-        (self.position / SECTOR, within, usize::try_from(room).unwrap_or(0).min(wanted))
+        (position / SECTOR, within, usize::try_from(room).unwrap_or(0).min(wanted))
+    }
+
+    /// Reads from a position as far as its sector goes.
+    fn read_sector(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let (number, within, count) = self.locate(position, buffer.len());
+        let Some(target) = buffer.get_mut(..count) else { return Ok(0) };
+        match self.sectors.get(&number).and_then(|sector| sector.get(within..within + count)) {
+            Some(changed) => target.copy_from_slice(changed),
+            None => self.base.read_exact_at(target, self.window.start + position)?,
+        }
+        Ok(count)
+    }
+}
+
+/// The window as it is with what was changed; offsets are from its beginning.
+impl<B: ReadAt> ReadAt for Overlay<B> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            match self.read_sector(offset.saturating_add(done as u64), rest)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => done += count,
+            }
+        }
+        Ok(())
     }
 }
 
 impl<B: ReadAt> Read for Overlay<B> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (number, within, count) = self.locate(buffer.len());
-        let Some(target) = buffer.get_mut(..count) else { return Ok(0) };
-        match self.sectors.get(&number).and_then(|sector| sector.get(within..within + count)) {
-            Some(changed) => target.copy_from_slice(changed),
-            None => self.base.read_exact_at(target, self.window.start + self.position)?,
-        }
+        let count = self.read_sector(self.position, buffer)?;
         self.position += count as u64;
         Ok(count)
     }
@@ -132,7 +152,7 @@ impl<B: ReadAt> Read for Overlay<B> {
 
 impl<B: ReadAt> io::Write for Overlay<B> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let (number, within, count) = self.locate(bytes.len());
+        let (number, within, count) = self.locate(self.position, bytes.len());
         if count == 0 {
             return Ok(0);
         }
@@ -204,6 +224,10 @@ mod tests {
             overlay.rewind().unwrap();
             overlay.read_to_end(&mut read).unwrap();
             prop_assert_eq!(&read[..], &model[SECTOR_BYTES..15 * SECTOR_BYTES]);
+            let mut part = vec![0; 3 * SECTOR_BYTES];
+            overlay.read_exact_at(&mut part, 700).unwrap();
+            prop_assert_eq!(&part[..], &read[700..700 + 3 * SECTOR_BYTES]);
+            prop_assert!(overlay.read_exact_at(&mut part, 12 * SECTOR).is_err(), "it ends with the window");
 
             let writes = overlay.into_writes().unwrap();
             let mut laid = base.clone();

@@ -7,6 +7,11 @@ use thiserror::Error;
 
 use super::overlay::{Overlay, ReadAt, SECTOR, Window};
 
+/// Bytes of a GPT entry, which the GPT's reader takes for granted, and the number of entries at most: every program writes
+/// 128 of 128 bytes.
+const GPT_ENTRY_BYTES: u32 = 128;
+const GPT_ENTRIES: u32 = 1024;
+
 /// MBR types of FAT32 (CHS and LBA addressed).
 const MBR_FAT32: [u8; 2] = [0x0b, 0x0c];
 /// MBR type of Linux file systems.
@@ -48,6 +53,9 @@ pub enum PartitionError {
     /// No entry of the Linux type.
     #[error("it has no Linux partition for the root file system")]
     NoRoot,
+    /// Entries that no program writes.
+    #[error("its partition table is damaged: {0}")]
+    Damaged(&'static str),
     /// An entry that reaches beyond the image.
     #[error("its partition table reaches beyond its end; it is cut short")]
     Outside,
@@ -59,6 +67,7 @@ pub fn find(base: &impl ReadAt, size: u64) -> Result<Partitions, PartitionError>
     let mbr = mbrman::MBRHeader::read_from(&mut disk).map_err(PartitionError::NoTable)?;
     let found = if mbr.iter().any(|(_, entry)| entry.sys == MBR_PROTECTIVE) {
         // GPT readers look for the header right after the MBR.
+        check_gpt(base, size)?;
         from_gpt(disk)?
     } else {
         from_mbr(&mbr)
@@ -68,7 +77,33 @@ pub fn find(base: &impl ReadAt, size: u64) -> Result<Partitions, PartitionError>
     if [boot, root].iter().any(|part| part.start.checked_add(part.length).is_none_or(|end| end > size)) {
         return Err(PartitionError::Outside);
     }
+    // Files are put into the boot partition: it may be nobody else's. The ends are known to be numbers.
+    if [boot, root].iter().any(|part| part.length == 0 || part.start == 0) {
+        return Err(PartitionError::Damaged("a partition is empty or begins with the table"));
+    }
+    if boot.start < root.start + root.length && root.start < boot.start + boot.length {
+        return Err(PartitionError::Damaged("the boot and the root partition overlap"));
+    }
     Ok(Partitions { boot, root })
+}
+
+/// Refuses a GPT, or its backup at the end, with entries in a size or number nobody uses: the reader panics at the one and
+/// takes any amount of memory for the other.
+fn check_gpt(base: &impl ReadAt, size: u64) -> Result<(), PartitionError> {
+    for sector in [Some(1), (size / SECTOR).checked_sub(1)].into_iter().flatten() {
+        // No more than the reader wants: the image may end within the sector.
+        let mut header = [0; 92];
+        // One that is not there is the reader's to tell of.
+        if base.read_exact_at(&mut header, sector * SECTOR).is_err() || !header.starts_with(b"EFI PART") {
+            continue;
+        }
+        let field = |at: usize| Some(u32::from_le_bytes(*header.get(at..)?.first_chunk()?));
+        let (count, bytes) = (field(80), field(84));
+        if bytes != Some(GPT_ENTRY_BYTES) || count.is_none_or(|count| count > GPT_ENTRIES) {
+            return Err(PartitionError::Damaged("its entries have an unusual size or number"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]

@@ -8,8 +8,11 @@ use std::io;
 use ext4_view::{Ext4, Ext4Error, Ext4Read};
 use thiserror::Error;
 
+use self::guard::{load, read_file, resolve};
 use super::overlay::{ReadAt, Window};
 use crate::elf::{self, Arch, ElfError};
+
+mod guard;
 
 /// Programs every Debian has, best first; links are followed, so a merged /usr is no matter.
 const PROGRAMS: [&str; 3] = ["/usr/bin/dpkg", "/bin/sh", "/bin/ls"];
@@ -53,6 +56,9 @@ pub enum RootError {
     /// No ext4.
     #[error("its root partition is no ext4")]
     NotExt4(#[source] Ext4Error),
+    /// A superblock with numbers that do not fit together.
+    #[error("its root partition is damaged: {0}")]
+    Damaged(&'static str),
     /// A file that every Debian has.
     #[error("cannot read {path} on its root partition")]
     Read {
@@ -134,9 +140,9 @@ fn without_journal(file: &File, window: Window) -> Option<[u8; SUPERBLOCK_BYTES]
 /// Reads the root partition of an image.
 pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
     let file = image.try_clone().map_err(RootError::Reopen)?;
-    let fs = Ext4::load(Box::new(Reader { file, window, superblock: None })).map_err(RootError::NotExt4)?;
+    let fs = load(Reader { file, window, superblock: None })?;
     let text = |path: &'static str| {
-        let bytes = fs.read(path).map_err(|source| RootError::Read { path, source })?;
+        let bytes = read_file(&fs, path).map_err(|source| RootError::Read { path, source })?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
     let os_release = text("/etc/os-release")?;
@@ -146,7 +152,7 @@ pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
         codename: value(&os_release, "VERSION_CODENAME").ok_or(RootError::NoCodename)?,
         mount: fat_mount(&text("/etc/fstab")?).ok_or(RootError::NoMount)?,
         arch: arch(&fs)?,
-        has_machine_id: fs.read("/etc/machine-id").is_ok_and(|id| is_machine_id(&id)),
+        has_machine_id: read_file(&fs, "/etc/machine-id").is_ok_and(|id| is_machine_id(&id)),
         cloud_init: cloud_init(&fs),
     })
 }
@@ -161,8 +167,8 @@ pub fn read_files(
 ) -> Result<Vec<Option<Vec<u8>>>, RootError> {
     let superblock = without_journal(image, window);
     let file = image.try_clone().map_err(RootError::Reopen)?;
-    let fs = Ext4::load(Box::new(Reader { file, window, superblock })).map_err(RootError::NotExt4)?;
-    let read = |path: &&'static str| match fs.read(*path) {
+    let fs = load(Reader { file, window, superblock })?;
+    let read = |path: &&'static str| match read_file(&fs, path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(Ext4Error::NotFound) => Ok(None),
         Err(source) => Err(RootError::Read { path, source }),
@@ -178,7 +184,7 @@ fn value(os_release: &str, name: &str) -> Option<String> {
 }
 
 fn cloud_init(fs: &Ext4) -> CloudInit {
-    let is_there = |path: &str| fs.exists(path).unwrap_or(false);
+    let is_there = |path: &str| resolve(fs, path).is_ok();
     if !is_there("/usr/bin/cloud-init") || is_there("/etc/cloud/cloud-init.disabled") {
         CloudInit::Absent
     } else if is_there("/var/lib/cloud/instance") {
@@ -201,7 +207,7 @@ fn fat_mount(fstab: &str) -> Option<String> {
 
 fn arch(fs: &Ext4) -> Result<Arch, RootError> {
     for path in PROGRAMS {
-        let Ok(mut file) = fs.open(path) else { continue };
+        let Ok(mut file) = resolve(fs, path).and_then(|path| fs.open(path.as_str())) else { continue };
         let mut header = vec![0; usize::try_from(elf::HEADER_BYTES).unwrap_or(64)];
         let mut length = 0;
         while let Some(rest) = header.get_mut(length..).filter(|rest| !rest.is_empty()) {

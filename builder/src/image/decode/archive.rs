@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::DecodeError;
+use super::{AT_MOST, DecodeError, limit};
 
 /// A zip archive in which exactly one file ends in `.img`.
 #[derive(Debug)]
@@ -44,7 +44,8 @@ impl<'a> ImageInZip<'a> {
 
     /// The image, unpacked. Its checksum is checked when its end is read.
     pub fn reader(&mut self) -> Result<impl Read + '_, DecodeError> {
-        self.archive.by_index(self.index).map_err(classify)
+        let entry = self.archive.by_index(self.index).map_err(classify)?;
+        Ok(limit::Reader::new(entry, AT_MOST))
     }
 }
 
