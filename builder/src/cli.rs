@@ -8,6 +8,7 @@ use crate::error::Failure;
 
 pub mod build;
 pub mod check;
+pub mod images;
 pub mod init;
 pub mod plan;
 pub mod rehearse;
@@ -48,6 +49,7 @@ pub struct Globals {
 enum Command {
     Init(init::InitArgs),
     Check(check::CheckArgs),
+    Images(images::ImagesArgs),
     Plan(plan::PlanArgs),
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
@@ -62,6 +64,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Init(args) => init::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
+        Command::Images(args) => images::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),

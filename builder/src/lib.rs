@@ -11,6 +11,7 @@ pub mod error;
 pub mod fetch;
 pub mod image;
 pub mod interrupt;
+pub mod lock;
 pub mod pki;
 pub mod plan;
 pub mod project;

@@ -13,8 +13,8 @@ use crate::spread::{Spread, SpreadError};
 pub(super) struct Content {
     /// Bytes.
     pub(super) size: u64,
-    /// Its digest, if it was asked for.
-    pub(super) digest: Option<Digest>,
+    /// Its digest: what a later look at the cache is compared with.
+    pub(super) digest: Digest,
 }
 
 /// Unpacks all of `file`, which may be read from any position, and waits until everything is written. The second value
@@ -22,24 +22,23 @@ pub(super) struct Content {
 pub(super) fn unpack(
     file: &File,
     format: Format,
-    hash: bool,
     spread: Spread,
     progress: &Progress,
 ) -> (Result<Content, DecodeError>, Vec<Result<(), SpreadError>>) {
-    let mut hasher = hash.then(Hasher::default);
+    let mut hasher = Hasher::default();
     let moved = match format {
-        Format::Zip => from_zip(file, &spread, hasher.as_mut(), progress),
-        _ => from_stream(file, format, &spread, hasher.as_mut(), progress),
+        Format::Zip => from_zip(file, &spread, &mut hasher, progress),
+        _ => from_stream(file, format, &spread, &mut hasher, progress),
     };
     let written = spread.finish(moved.as_ref().copied().unwrap_or(0));
-    (moved.map(|size| Content { size, digest: hasher.map(Hasher::finish) }), written)
+    (moved.map(|size| Content { size, digest: hasher.finish() }), written)
 }
 
 fn from_stream(
     mut file: &File,
     format: Format,
     spread: &Spread,
-    hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
     file.rewind().map_err(DecodeError::Read)?;
@@ -54,7 +53,7 @@ fn from_stream(
 fn from_zip(
     file: &File,
     spread: &Spread,
-    hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
     let mut image = ImageInZip::open(file)?;
@@ -67,7 +66,7 @@ fn from_zip(
 fn pump(
     mut reader: impl Read,
     spread: &Spread,
-    mut hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
     seen: impl Fn(u64),
 ) -> Result<u64, DecodeError> {
     let mut offset = 0;
@@ -78,7 +77,7 @@ fn pump(
         if length == 0 {
             break;
         }
-        if let (Some(hasher), Some(bytes)) = (&mut hasher, block.memory().get(..length)) {
+        if let Some(bytes) = block.memory().get(..length) {
             hasher.update(bytes);
         }
         seen(length as u64);
