@@ -192,7 +192,7 @@ impl<'a> Fetcher<'a> {
             let verified = pin.verify(what, local.digest, None)?;
             return Ok((in_place(path, &local, verified)?, Copies::Untouched));
         }
-        let unpacking = Unpacking { what, pin, cache: self.cache, progress: self.progress };
+        let unpacking = Unpacking { what, pin, size: None, cache: self.cache, progress: self.progress };
         let unpacked = unpacking.run(&local.file, local.digest, copies)?;
         local.check_unchanged(path)?;
         let (image, copies) = unpacked.keep(self.cache, what)?;
@@ -222,7 +222,7 @@ impl<'a> Fetcher<'a> {
             return Ok((image, Copies::Untouched));
         }
         let brought = self.bring(url, what, settled, &mut partial, copies);
-        if brought.as_ref().map_or_else(FetchError::spoils, |_| true) {
+        if partial.length() == 0 || brought.as_ref().map_or_else(FetchError::spoils, |_| true) {
             let removed = partial.remove();
             return brought.and_then(|brought| removed.map_err(write).map(|()| brought));
         }
@@ -246,8 +246,10 @@ impl<'a> Fetcher<'a> {
             pauses: self.pauses,
             progress: self.progress,
         };
+        let size = settled.release.as_ref().and_then(|release| release.extract_size);
         let published = order.run(&client, partial).map_err(FetchError::Download)?;
-        let unpacking = Unpacking { what, pin: settled.pin, cache: self.cache, progress: self.progress };
+        let unpacking =
+            Unpacking { what, pin: settled.pin, size, cache: self.cache, progress: self.progress };
         unpacking.run(partial.file(), published, copies)?.keep(self.cache, what)
     }
 }

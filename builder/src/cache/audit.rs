@@ -78,10 +78,11 @@ impl Cache {
         let stamp = Stamp::of(&file.metadata().map_err(access)?);
         let found = digest::of_file(&file, seen).map_err(access)?;
         let wanted = kept.image.content.or(promised);
-        if !kept.as_it_was || wanted.is_some_and(|wanted| wanted != found) {
+        if wanted.map_or(!kept.as_it_was, |wanted| wanted != found) {
             return Ok(Finding::Damaged { wanted, found });
         }
-        if kept.image.content.is_none() {
+        // Whole, whatever its place and time say: somebody may have copied the cache.
+        if kept.image.content.is_none() || !kept.as_it_was {
             let CachedImage { published, source, key, .. } = kept.image.clone();
             let content = Some(found);
             let record = Record { version: record::VERSION, stamp, published, content, source };
@@ -146,6 +147,19 @@ mod tests {
         cache.discard(&image.key).unwrap();
         assert_eq!(cache.inventory().unwrap(), []);
         assert_eq!(std::fs::read_dir(cache.images()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_copied_cache_is_taken_for_whole_once_it_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(Some(folder.path())).unwrap();
+        let image = kept(&cache).image;
+        let copy = folder.path().join("copy");
+        std::fs::copy(&image.path, &copy).unwrap();
+        std::fs::rename(&copy, &image.path).unwrap();
+        assert_eq!(cache.find(&image.key), None);
+        assert_eq!(inspect(&cache, None), Finding::Whole);
+        assert_eq!(cache.find(&image.key), Some(image));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use crate::spread::{Spread, SpreadError, Target};
 pub(super) struct Unpacking<'a> {
     pub(super) what: &'a str,
     pub(super) pin: Pin,
+    /// Bytes of the image, where that is certain: an archive may unpack to anything.
+    pub(super) size: Option<u64>,
     pub(super) cache: &'a Cache,
     pub(super) progress: &'a Progress,
 }
@@ -44,7 +46,8 @@ impl Unpacking<'_> {
         targets.extend(copies);
         let format =
             format_of(file, self.what).map_err(|error| self.pin.blame(self.what, published, error))?;
-        let (result, mut written) = unpack::unpack(file, format, Spread::start(targets), self.progress);
+        let (result, mut written) =
+            unpack::unpack(file, format, Spread::start(targets), self.size, self.progress);
         let base_written = written.remove(0);
         if let Err(source) = base_written {
             return Err(match source.is_full() {

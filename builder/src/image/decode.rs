@@ -44,6 +44,9 @@ pub enum DecodeError {
     /// Something follows the end.
     #[error("there is something after the end of the archive")]
     TrailingGarbage,
+    /// It unpacks to more than it should.
+    #[error("it unpacks to more than the image it should be")]
+    TooLong,
     /// Reading failed.
     #[error("cannot read it")]
     Read(#[source] io::Error),

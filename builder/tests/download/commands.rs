@@ -98,6 +98,14 @@ fn wrong_words_are_answered_with_right_ones() {
 }
 
 #[test]
+fn what_means_one_image_for_ever_is_not_updated() {
+    let bench = Bench::new();
+    cluster(&bench, "raspios-lite-arm64-2026-10-06", &"0".repeat(64));
+    let said = bench.run(&["images", "pull", "--update"]).failed(2);
+    assert!(said.contains("one image for ever") && said.contains("leave --update out"), "{said}");
+}
+
+#[test]
 fn verify_finds_a_flipped_bit_and_the_image_is_made_anew() {
     let (bench, body) = (Bench::new(), xz());
     let sha256 = sum(&body).to_string();

@@ -1,16 +1,18 @@
 //! `builder images pull`: into the cache, now, so that plan and build find it there.
 
+use std::path::Path;
+
 use clap::Args;
 use cluster::spec::ImageSource;
 use reqwest::Url;
 use serde_json::json;
-use std::path::Path;
 use thiserror::Error;
 
 use crate::cache::Cache;
+use crate::catalog::Catalog;
 use crate::cli::Globals;
 use crate::error::{Failure, Kind};
-use crate::fetch::{Fetcher, Names};
+use crate::fetch::{FetchError, Fetcher, LocateError, Names};
 use crate::lock::{self, Lock};
 use crate::project;
 use crate::report::{Bytes, Progress};
@@ -47,6 +49,8 @@ fn address(text: &str) -> Result<Url, String> {
 enum PullError {
     #[error("{0} is not the cluster file's image, so that nothing of it is pinned")]
     NothingToUpdate(String),
+    #[error("{0} means one image for ever: there is nothing to update")]
+    Fixed(String),
     #[error("a user name or password in a URL would be kept in the cache")]
     Credentials,
 }
@@ -56,6 +60,10 @@ impl From<PullError> for Failure {
         let hint = match &error {
             PullError::NothingToUpdate(name) => {
                 format!("leave --update out, or write `image: {name}` into the cluster file")
+            }
+            PullError::Fixed(_) => {
+                "leave --update out, or name another release in the cluster file: `builder images list`"
+                    .to_owned()
             }
             PullError::Credentials => "download it yourself and name the file".to_owned(),
         };
@@ -78,6 +86,12 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     });
     let (source, folder, names) = match (own, &args.image) {
         (Some(project), _) => {
+            let location = &project.cluster.image.location;
+            let catalog =
+                Catalog::built_in().map_err(|error| FetchError::Locate(LocateError::Catalog(error)))?;
+            if args.update && catalog.series(location).is_none() {
+                return Err(PullError::Fixed(location.clone()).into());
+            }
             let names = if args.update { Names::Renewed } else { Names::Locked };
             (project.cluster.image.clone(), project.folder.as_path(), names)
         }
