@@ -143,6 +143,20 @@ fn the_very_bytes_of_the_lock_are_demanded() {
 }
 
 #[test]
+fn the_digest_of_another_archive_of_the_same_image_is_not_pinned() {
+    let publisher = Publisher::new(vec![("2026-06-18", xz())]);
+    publisher.lists("2026-06-18", &image());
+    let bench = bench();
+    std::fs::write(bench.path("own.img.gz"), packed(&image(), "gzip -1 -c os.img")).unwrap();
+    bench.run(&["images", "pull", "own.img.gz"]).done();
+    pull(&bench, &publisher, &[]).done();
+    assert_eq!(publisher.asked(), ["list.json"], "the image is here already");
+    let entry = &lock(&bench)["images"][NAME];
+    assert_eq!(entry["image_download_sha256"], Value::Null);
+    assert_eq!(entry["extract_sha256"], sum(&image()).to_string());
+}
+
+#[test]
 fn an_image_that_unpacks_to_something_else_is_refused() {
     let publisher = Publisher::new(vec![("2026-06-18", xz())]);
     publisher.lists("2026-06-18", &image()[..SIZE / 2]);
