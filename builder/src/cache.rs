@@ -1,18 +1,15 @@
 //! The cache of unpacked images, so that one image is unpacked once for all cards and all runs.
 //!
 //! `images/<sha256>.img` is an image, sparse and read-only; `<sha256>.json` beside it says how it looked when it was
-//! whole. `sources/` remembers the digest of local files, so that they are not read again only to be recognised, and
-//! `cards/` what was written to which card.
+//! whole, and its digests. `sources/` remembers the digest of local files, so that they are not read again only to be
+//! recognised. `downloads/` holds what came of downloads that are not finished, `cards/` what was written to which card.
 //! Anything may be deleted at any time. An image gets its name after it was unpacked, checked and written to
 //! the disk, so a run that is killed leaves nothing that looks whole; an image that changed later is made again.
 
 use std::fs::{File, Metadata};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
@@ -20,8 +17,11 @@ use crate::fetch::Verified;
 use crate::fetch::digest::{self, Digest};
 use crate::scratch::{self, Existing, Scratch, ScratchError};
 
-/// The format of the records beside images and of those in `sources/`.
-const VERSION: u32 = 1;
+mod audit;
+pub(crate) mod record;
+
+pub use audit::{Finding, Kept};
+use record::{Record, Seen, Stamp};
 
 /// A cache folder.
 #[derive(Debug, Clone)]
@@ -36,6 +36,14 @@ pub struct CachedImage {
     pub path: PathBuf,
     /// Its size in bytes.
     pub size: u64,
+    /// What it is kept under: the digest that was promised, else that of the file as published.
+    pub key: Digest,
+    /// The digest of the file as published. Caches of 0.1 before `builder images` did not note it.
+    pub published: Option<Digest>,
+    /// Its own digest, likewise.
+    pub content: Option<Digest>,
+    /// The path or URL it came from, likewise.
+    pub source: Option<String>,
 }
 
 /// Why the cache could not be used.
@@ -64,38 +72,6 @@ impl From<CacheError> for Failure {
     }
 }
 
-/// What tells whether a file is still the one that was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stamp {
-    version: u32,
-    size: u64,
-    inode: u64,
-    modified_s: i64,
-    modified_ns: i64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            version: VERSION,
-            size: metadata.len(),
-            inode: metadata.ino(),
-            modified_s: metadata.mtime(),
-            modified_ns: metadata.mtime_nsec(),
-        }
-    }
-}
-
-/// A local file and what it was.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Seen {
-    path: PathBuf,
-    stamp: Stamp,
-    digest: Digest,
-}
-
 impl Cache {
     /// Opens a cache, in the platform's folder for caches unless another is given, and makes its folders.
     pub fn open(folder: Option<&Path>) -> Result<Self, CacheError> {
@@ -107,7 +83,7 @@ impl Cache {
                 .to_owned(),
         };
         let cache = Self { folder };
-        for folder in [cache.images(), cache.sources()] {
+        for folder in [cache.images(), cache.sources(), cache.downloads()] {
             std::fs::create_dir_all(&folder)
                 .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
             scratch::sweep(&folder);
@@ -118,6 +94,11 @@ impl Cache {
     /// The folder images are in.
     pub fn images(&self) -> PathBuf {
         self.folder.join("images")
+    }
+
+    /// The folder of unfinished downloads.
+    pub(crate) fn downloads(&self) -> PathBuf {
+        self.folder.join("downloads")
     }
 
     fn sources(&self) -> PathBuf {
@@ -140,11 +121,20 @@ impl Cache {
         self.images().join(format!("{key}.json"))
     }
 
-    /// The image with that key, if it is there and is as it was when it was made.
-    pub fn find(&self, key: &Digest) -> Option<CachedImage> {
-        let path = self.image_path(key);
-        let now = Stamp::of(&std::fs::metadata(&path).ok()?);
-        (read_record::<Stamp>(&self.stamp_path(key))? == now).then_some(CachedImage { path, size: now.size })
+    /// The image with that digest, its own or that of the file it came in, if it is there and is as it was when it
+    /// was made.
+    pub fn find(&self, digest: &Digest) -> Option<CachedImage> {
+        self.whole(digest).or_else(|| {
+            let kept = self.inventory().ok()?.into_iter().filter(|kept| kept.as_it_was);
+            let mut images = kept.map(|kept| kept.image);
+            images.find(|image| [image.published, image.content].contains(&Some(*digest)))
+        })
+    }
+
+    /// The image kept under that digest, if it is as it was.
+    fn whole(&self, key: &Digest) -> Option<CachedImage> {
+        let kept = self.kept(key)?;
+        kept.as_it_was.then_some(kept.image)
     }
 
     /// A file for an image in the making.
@@ -152,8 +142,8 @@ impl Cache {
         Scratch::new_in(&self.images()).map_err(CacheError::Scratch)
     }
 
-    /// Names a finished image. If another run made the same one meanwhile, that one stays.
-    pub fn keep(&self, image: Scratch, verified: &Verified) -> Result<CachedImage, CacheError> {
+    /// Names a finished image that came from `source`. If another run made the same one meanwhile, that one stays.
+    pub fn keep(&self, image: Scratch, verified: &Verified, source: &str) -> Result<CachedImage, CacheError> {
         let key = &verified.digest();
         let path = self.image_path(key);
         let access = |source| CacheError::Access { path: path.clone(), source };
@@ -161,14 +151,21 @@ impl Cache {
         // Before the lock: this is the long part.
         image.sync(&path).map_err(CacheError::Scratch)?;
         let _lock = self.lock()?;
-        if let Some(theirs) = self.find(key) {
+        if let Some(theirs) = self.whole(key) {
             return Ok(theirs);
         }
         // Record first: a record without its image is nothing, an image without its record is made again.
         let stamp = Stamp::of(&image.file().metadata().map_err(access)?);
-        self.write_record(&self.stamp_path(key), &stamp)?;
+        let record = Record {
+            version: record::VERSION,
+            stamp,
+            published: Some(verified.published()),
+            content: verified.content(),
+            source: Some(source.to_owned()),
+        };
+        record::write(&self.stamp_path(key), &record)?;
         image.publish(&path, Existing::Replace).map_err(CacheError::Scratch)?;
-        Ok(CachedImage { path, size: stamp.size })
+        Ok(record.of_image(*key, path))
     }
 
     /// Keeps other runs from naming images, until the file is dropped.
@@ -184,38 +181,27 @@ impl Cache {
 
     /// The digest of a local file that was read before and is unchanged since.
     pub fn recall(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
-        let seen = read_record::<Seen>(&self.seen_path(path))?;
+        let seen = record::read::<Seen>(&self.seen_path(path))?;
         (seen.path == path && seen.stamp == Stamp::of(metadata)).then_some(seen.digest)
     }
 
     /// Remembers the digest of a local file, as it was before it was read.
     pub fn remember(&self, path: &Path, metadata: &Metadata, digest: Digest) -> Result<(), CacheError> {
         let seen = Seen { path: path.to_owned(), stamp: Stamp::of(metadata), digest };
-        self.write_record(&self.seen_path(path), &seen)
+        record::write(&self.seen_path(path), &seen)
     }
 
     fn seen_path(&self, path: &Path) -> PathBuf {
         let name = digest::of_bytes(path.as_os_str().as_encoded_bytes());
         self.sources().join(format!("{name}.json"))
     }
-
-    pub(crate) fn write_record(&self, path: &Path, record: &impl Serialize) -> Result<(), CacheError> {
-        let access = |source| CacheError::Access { path: path.to_owned(), source };
-        let folder = path.parent().unwrap_or(&self.folder);
-        let scratch = Scratch::new_in(folder).map_err(CacheError::Scratch)?;
-        let text = serde_json::to_vec(record).map_err(|error| access(error.into()))?;
-        scratch.file().write_all(&text).map_err(access)?;
-        scratch.publish(path, Existing::Replace).map_err(CacheError::Scratch)
-    }
-}
-
-/// A record, or `None` if it is absent or not one of ours: then the work it would have saved is done again.
-fn read_record<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
     use crate::fetch::Pin;
 
@@ -236,7 +222,7 @@ mod tests {
     fn keep(cache: &Cache, content: &[u8]) -> CachedImage {
         let image = cache.new_image().unwrap();
         image.file().write_all(content).unwrap();
-        cache.keep(image, &verified()).unwrap()
+        cache.keep(image, &verified(), "os.img.xz").unwrap()
     }
 
     #[test]
@@ -247,6 +233,17 @@ mod tests {
         assert_eq!(cache.find(&key()), Some(kept.clone()));
         assert_eq!(kept.size, 5);
         assert_eq!(cache.find(&digest::of_bytes(b"other")), None);
+    }
+
+    #[test]
+    fn finds_an_image_by_either_of_its_digests() {
+        let (_folder, cache) = cache();
+        let (file, image) = (digest::of_bytes(b"file"), digest::of_bytes(b"image"));
+        let verified = Pin::Content(image).verify("test", file, Some(image)).unwrap();
+        let kept = cache.keep(cache.new_image().unwrap(), &verified, "os.img.xz").unwrap();
+        assert_eq!(kept.key, image);
+        assert_eq!(cache.find(&file), Some(kept.clone()));
+        assert_eq!(cache.find(&image), Some(kept));
     }
 
     #[test]
@@ -274,9 +271,9 @@ mod tests {
     fn the_first_of_two_runs_wins() {
         let (_folder, cache) = cache();
         let (first, second) = (cache.new_image().unwrap(), cache.new_image().unwrap());
-        let first = cache.keep(first, &verified()).unwrap();
+        let first = cache.keep(first, &verified(), "one").unwrap();
         let inode = std::fs::metadata(&first.path).unwrap().ino();
-        assert_eq!(cache.keep(second, &verified()).unwrap(), first);
+        assert_eq!(cache.keep(second, &verified(), "two").unwrap(), first);
         assert_eq!(std::fs::metadata(&first.path).unwrap().ino(), inode);
     }
 

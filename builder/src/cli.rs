@@ -10,6 +10,7 @@ pub mod build;
 pub mod check;
 pub mod devices;
 pub mod flash;
+pub mod images;
 pub mod init;
 pub mod plan;
 pub mod rehearse;
@@ -52,6 +53,7 @@ pub struct Globals {
 enum Command {
     Init(init::InitArgs),
     Check(check::CheckArgs),
+    Images(images::ImagesArgs),
     Plan(plan::PlanArgs),
     Devices(devices::DevicesArgs),
     Flash(flash::FlashArgs),
@@ -69,6 +71,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Init(args) => init::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
+        Command::Images(args) => images::run(globals, &args),
         Command::Plan(args) => plan::run(globals, &args),
         Command::Devices(args) => devices::run(globals, &args),
         Command::Flash(args) => flash::run(globals, &args),

@@ -1,33 +1,64 @@
 //! Brings the OS image a cluster file names to where cards can be made from it: found or downloaded, compared with its
 //! digest, unpacked into the cache.
 //!
-//! An image is taken for whole only with a [`Verified`] in hand, and that exists only after everything was read.
+//! An image is taken for whole only with a [`Verified`] in hand, and that exists only after everything was read. The
+//! order of effects: a name without a date is pinned in the lock; what comes over the network collects in
+//! `downloads/`; it is compared, unpacked, compared, and gets its name in the cache; the lock learns what was seen; the
+//! download is removed. A run that is killed goes on in the next, from whichever of these came last.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cluster::spec::ImageSource;
-use thiserror::Error;
+use reqwest::Url;
 
-use crate::cache::Cache;
-use crate::error::{Failure, Kind};
-use crate::image::decode::{DecodeError, Format};
+use crate::cache::{Cache, CachedImage};
+use crate::error::Failure;
+use crate::image::decode::Format;
 use crate::report::Progress;
-use crate::scratch::Scratch;
-use crate::spread::{Spread, SpreadError, Target};
+use crate::spread::{SpreadError, Target};
 
+mod answer;
+mod client;
 pub mod digest;
 mod download;
+mod error;
 mod local;
 mod locate;
+mod newest;
+mod oslist;
+mod partial;
 mod pin;
+mod redirect;
 mod unpack;
+mod unpacking;
 
+use client::Client;
+pub use client::{ClientError, GetError};
 use digest::Digest;
 pub use download::DownloadError;
+pub use error::FetchError;
 pub use locate::LocateError;
 use locate::Place;
+pub use newest::Names;
+use newest::Settled;
+pub(crate) use oslist::is_date;
+pub use oslist::{LeafError, ListError};
+use partial::Partial;
+pub use partial::PartialError;
+pub(crate) use partial::length as partial_length;
 pub use pin::{Pin, Verified};
+pub use redirect::RedirectError;
+use unpacking::{Unpacking, format_of, whole_sectors};
+
+/// How long to wait before a broken download is taken up again: long enough together for a router to start anew.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(30),
+];
 
 /// An unpacked image, ready to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +67,7 @@ pub struct Base {
     pub path: PathBuf,
     /// Its size in bytes, a multiple of 512.
     pub size: u64,
-    /// What identifies it: the SHA-256 the cluster file or catalog gives, else that of the file as published. 64
+    /// What identifies it: the SHA-256 that cluster file, catalog or lock give, else that of the file as published. 64
     /// hexadecimal digits.
     pub digest: String,
 }
@@ -50,106 +81,24 @@ pub enum Copies {
     Made(Vec<Result<(), SpreadError>>),
 }
 
-/// Why an image could not be had.
-#[derive(Debug, Error)]
-pub enum FetchError {
-    /// A local file cannot be read.
-    #[error("cannot read the image {}", path.display())]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It cannot be unpacked.
-    #[error("cannot unpack the image {what}")]
-    Unpack {
-        /// Path or URL.
-        what: String,
-        /// Why.
-        #[source]
-        source: DecodeError,
-    },
-    /// It is another file than promised.
-    #[error("the image {what} is not the one its sha256 promises: {wanted} was promised, {found} was found")]
-    WrongDigest {
-        /// Path or URL.
-        what: String,
-        /// The promised digest.
-        wanted: Digest,
-        /// That of the file as published.
-        found: Digest,
-    },
-    /// No disk has such a size.
-    #[error("the image {what} unpacks to {size} bytes, which is no whole number of 512-byte sectors")]
-    OddSize {
-        /// Path or URL.
-        what: String,
-        /// Bytes.
-        size: u64,
-    },
-    /// Somebody wrote to it meanwhile.
-    #[error("the image {} changed while it was read", .0.display())]
-    Changed(PathBuf),
-    /// The cache has no room.
-    #[error("no space left in {} for the unpacked image", folder.display())]
-    Full {
-        /// The cache's folder.
-        folder: PathBuf,
-        /// What the system says.
-        #[source]
-        source: SpreadError,
-    },
-    /// The cache cannot be written.
-    #[error("cannot unpack the image {what} into the cache")]
-    Write {
-        /// Path or URL.
-        what: String,
-        /// Why.
-        #[source]
-        source: SpreadError,
-    },
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        let hint = match &error {
-            FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
-                Some("check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip")
-            }
-            FetchError::Unpack { source: DecodeError::NoImage | DecodeError::SeveralImages(_), .. } => {
-                Some("unpack it and name the .img file in the cluster file")
-            }
-            FetchError::Unpack { source: DecodeError::Read(_), .. } => None,
-            FetchError::Unpack { .. } | FetchError::OddSize { .. } => Some("download or copy it again"),
-            FetchError::WrongDigest { .. } => Some(
-                "download it again; if the sha256 in the cluster file is for another release, correct it",
-            ),
-            FetchError::Changed(_) => Some("run again when nothing writes to it"),
-            FetchError::Full { .. } => Some("free some space, or choose another folder with --cache DIR"),
-            FetchError::Open { .. } | FetchError::Write { .. } => None,
-        };
-        let failure = Self::new(Kind::Failed, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    }
-}
-
-/// Finds or makes the unpacked image. `folder` is where relative paths start.
+/// Finds or makes the unpacked image. `folder` is where relative paths start and the lock lies.
+///
+/// # Errors
+/// As [`Fetcher::base_with_copies`].
 pub fn base(
     source: &ImageSource,
     folder: &Path,
     cache: &Cache,
     progress: &Progress,
 ) -> Result<Base, Failure> {
-    base_with_copies(source, folder, cache, Vec::new(), progress).map(|(base, _)| base)
+    Fetcher::new(cache, progress).base(source, folder)
 }
 
 /// As [`base`], and if the image has to be unpacked, its content is written to `copies` on the way: while two cores
 /// unpack, the disk would be idle.
+///
+/// # Errors
+/// As [`Fetcher::base_with_copies`].
 pub fn base_with_copies(
     source: &ImageSource,
     folder: &Path,
@@ -157,45 +106,158 @@ pub fn base_with_copies(
     copies: Vec<Target>,
     progress: &Progress,
 ) -> Result<(Base, Copies), Failure> {
-    let located = locate::locate(source, folder)?;
-    let (what, pin) = (located.place.to_string(), located.pin);
-    if let Some(base) = pin.digest().and_then(|digest| cached(cache, digest)) {
-        return Ok((base, Copies::Untouched));
+    Fetcher::new(cache, progress).base_with_copies(source, folder, copies)
+}
+
+/// What brings images.
+#[derive(Debug)]
+pub struct Fetcher<'a> {
+    cache: &'a Cache,
+    progress: &'a Progress,
+    pauses: &'a [Duration],
+    /// The official list, unless another is given.
+    os_list: Option<Url>,
+    names: Names,
+}
+
+impl<'a> Fetcher<'a> {
+    /// As every command but `builder images` uses it.
+    pub const fn new(cache: &'a Cache, progress: &'a Progress) -> Self {
+        Self { cache, progress, pauses: &PAUSES, os_list: None, names: Names::Locked }
     }
-    let unpacking = Unpacking { what: &what, pin, cache, progress };
-    match &located.place {
-        Place::Local(path) => {
-            let local = local::open(path, cache, progress)?;
-            if pin == Pin::Nothing
-                && let Some(base) = cached(cache, local.digest)
-            {
-                return Ok((base, Copies::Untouched));
-            }
-            if format_of(&local.file, &what)? == Format::Raw {
-                return Ok((
-                    in_place(path, &local, pin.verify(&what, local.digest, None)?)?,
-                    Copies::Untouched,
-                ));
-            }
-            let unpacked = unpacking.run(&local.file, local.digest, copies)?;
-            local.check_unchanged(path)?;
-            unpacked.keep(cache)
+
+    /// Waits otherwise before it takes up a broken download again, and as often as there are pauses.
+    #[must_use]
+    pub fn with_pauses(self, pauses: &'a [Duration]) -> Self {
+        Self { pauses, ..self }
+    }
+
+    /// Asks another OS list than the official one.
+    #[must_use]
+    pub fn with_os_list(self, os_list: Option<Url>) -> Self {
+        Self { os_list, ..self }
+    }
+
+    /// Treats names without a date otherwise.
+    #[must_use]
+    pub fn with_names(self, names: Names) -> Self {
+        Self { names, ..self }
+    }
+
+    /// See [`base`].
+    ///
+    /// # Errors
+    /// As [`Fetcher::base_with_copies`].
+    pub fn base(&self, source: &ImageSource, folder: &Path) -> Result<Base, Failure> {
+        self.base_with_copies(source, folder, Vec::new()).map(|(base, _)| base)
+    }
+
+    /// See [`base_with_copies`].
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Usage`] for an image that is not there or not pinned and for a damaged lock,
+    /// [`crate::error::Kind::Failed`] for all that goes wrong on the way.
+    pub fn base_with_copies(
+        &self,
+        source: &ImageSource,
+        folder: &Path,
+        copies: Vec<Target>,
+    ) -> Result<(Base, Copies), Failure> {
+        let mut settled = self.settle(source, folder)?;
+        let (what, pin) = (settled.place.to_string(), settled.pin);
+        let found = pin.digest().and_then(|digest| self.cache.find(&digest));
+        let (image, copies) = match (found, &settled.place) {
+            (Some(image), _) => (image, Copies::Untouched),
+            (None, Place::Local(path)) => return self.local(path, &what, pin, copies),
+            (None, Place::Remote(url)) => self.remote(url, &what, &settled, copies)?,
+        };
+        settled.learn(&image)?;
+        Ok((base_of(image, pin), copies))
+    }
+
+    fn local(
+        &self,
+        path: &Path,
+        what: &str,
+        pin: Pin,
+        copies: Vec<Target>,
+    ) -> Result<(Base, Copies), Failure> {
+        let local = local::open(path, self.cache, self.progress)?;
+        if pin == Pin::Nothing
+            && let Some(image) = self.cache.find(&local.digest)
+        {
+            return Ok((base_of(image, pin), Copies::Untouched));
         }
-        Place::Remote(url) => {
-            let download = cache.new_image()?;
-            let digest = download::download(url, download.file(), progress)?;
-            unpacking.run(download.file(), digest, copies)?.keep(cache)
+        if format_of(&local.file, what)? == Format::Raw {
+            let verified = pin.verify(what, local.digest, None)?;
+            return Ok((in_place(path, &local, verified)?, Copies::Untouched));
         }
+        let unpacking = Unpacking { what, pin, size: None, cache: self.cache, progress: self.progress };
+        let unpacked = unpacking.run(&local.file, local.digest, copies)?;
+        local.check_unchanged(path)?;
+        let (image, copies) = unpacked.keep(self.cache, what)?;
+        Ok((base_of(image, pin), copies))
+    }
+
+    fn remote(
+        &self,
+        url: &Url,
+        what: &str,
+        settled: &Settled,
+        copies: Vec<Target>,
+    ) -> Result<(CachedImage, Copies), FetchError> {
+        let pin = settled.pin;
+        let write = |error| FetchError::Download(DownloadError::Write(error));
+        let waiting = || self.progress.say("download: another builder is at it; waiting for its end");
+        let mut partial = Partial::open(&self.cache.downloads(), url, waiting, |length, file| {
+            let task = self.progress.task("check", Some(length));
+            let hasher = digest::hasher_of_file(file, |count| task.advance(count))?;
+            task.finish();
+            Ok(hasher)
+        })
+        .map_err(write)?;
+        // Whoever was at it has brought it.
+        if let Some(image) = pin.digest().and_then(|digest| self.cache.find(&digest)) {
+            partial.remove().map_err(write)?;
+            return Ok((image, Copies::Untouched));
+        }
+        let brought = self.bring(url, what, settled, &mut partial, copies);
+        if partial.length() == 0 || brought.as_ref().map_or_else(FetchError::spoils, |_| true) {
+            let removed = partial.remove();
+            return brought.and_then(|brought| removed.map_err(write).map(|()| brought));
+        }
+        brought
+    }
+
+    fn bring(
+        &self,
+        url: &Url,
+        what: &str,
+        settled: &Settled,
+        partial: &mut Partial,
+        copies: Vec<Target>,
+    ) -> Result<(CachedImage, Copies), FetchError> {
+        let prepare = |source| DownloadError::Prepare { url: Box::new(url.clone()), source };
+        let client = Client::new().map_err(prepare).map_err(FetchError::Download)?;
+        let order = download::Order {
+            url,
+            size: settled.release.as_ref().and_then(|release| release.image_download_size),
+            promised: settled.pin.digest(),
+            pauses: self.pauses,
+            progress: self.progress,
+        };
+        let size = settled.release.as_ref().and_then(|release| release.extract_size);
+        let published = order.run(&client, partial).map_err(FetchError::Download)?;
+        let unpacking =
+            Unpacking { what, pin: settled.pin, size, cache: self.cache, progress: self.progress };
+        unpacking.run(partial.file(), published, copies)?.keep(self.cache, what)
     }
 }
 
-fn cached(cache: &Cache, digest: Digest) -> Option<Base> {
-    let image = cache.find(&digest)?;
-    Some(Base { path: image.path, size: image.size, digest: digest.to_string() })
-}
-
-fn format_of(file: &File, what: &str) -> Result<Format, FetchError> {
-    Format::of(file).map_err(|source| FetchError::Unpack { what: what.to_owned(), source })
+/// An image by the digest it was asked for.
+fn base_of(image: CachedImage, pin: Pin) -> Base {
+    let digest = pin.digest().unwrap_or(image.key);
+    Base { path: image.path, size: image.size, digest: digest.to_string() }
 }
 
 /// An unpacked image of the user's own is used where it is: a copy would double its space and gain nothing, for it is
@@ -205,69 +267,13 @@ fn in_place(path: &Path, local: &local::LocalFile, verified: Verified) -> Result
     Ok(Base { path: path.to_owned(), size, digest: verified.digest().to_string() })
 }
 
-fn whole_sectors(size: u64, what: &str) -> Result<u64, FetchError> {
-    if size == 0 || !size.is_multiple_of(512) {
-        return Err(FetchError::OddSize { what: what.to_owned(), size });
-    }
-    Ok(size)
-}
-
-/// What unpacking needs to know besides the file.
-struct Unpacking<'a> {
-    what: &'a str,
-    pin: Pin,
-    cache: &'a Cache,
-    progress: &'a Progress,
-}
-
-/// A whole image that has no name yet.
-struct Unpacked {
-    image: Scratch,
-    verified: Verified,
-    copies: Vec<Result<(), SpreadError>>,
-}
-
-impl Unpacking<'_> {
-    /// Unpacks `file`, whose digest as published is known, into the cache and onto `copies`.
-    fn run(&self, file: &File, published: Digest, copies: Vec<Target>) -> Result<Unpacked, Failure> {
-        let what = || self.what.to_owned();
-        self.pin.refuse_early(self.what, published)?;
-        let image = self.cache.new_image()?;
-        let mut targets = vec![
-            Target::kept_in_memory(image.file(), &self.cache.images())
-                .map_err(|source| FetchError::Open { path: self.cache.images(), source })?,
-        ];
-        targets.extend(copies);
-        let format =
-            format_of(file, self.what).map_err(|error| self.pin.blame(self.what, published, error))?;
-        let (result, mut written) = unpack::unpack(
-            file,
-            format,
-            self.pin.wants_content(published),
-            Spread::start(targets),
-            self.progress,
-        );
-        let base_written = written.remove(0);
-        if let Err(source) = base_written {
-            return Err(match source.is_full() {
-                true => FetchError::Full { folder: self.cache.images(), source },
-                false => FetchError::Write { what: what(), source },
-            }
-            .into());
+impl Pin {
+    /// The digests that are the same promise, best first.
+    const fn of(published: Option<Digest>, content: Option<Digest>) -> Self {
+        match (published, content) {
+            (Some(digest), _) => Self::Published(digest),
+            (None, Some(digest)) => Self::Content(digest),
+            (None, None) => Self::Nothing,
         }
-        let content = result
-            .map_err(|source| FetchError::Unpack { what: what(), source })
-            .map_err(|error| self.pin.blame(self.what, published, error))?;
-        whole_sectors(content.size, self.what)?;
-        let verified = self.pin.verify(self.what, published, content.digest)?;
-        Ok(Unpacked { image, verified, copies: written })
-    }
-}
-
-impl Unpacked {
-    fn keep(self, cache: &Cache) -> Result<(Base, Copies), Failure> {
-        let kept = cache.keep(self.image, &self.verified)?;
-        let base = Base { path: kept.path, size: kept.size, digest: self.verified.digest().to_string() };
-        Ok((base, Copies::Made(self.copies)))
     }
 }

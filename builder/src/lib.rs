@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod flash;
 pub mod image;
 pub mod interrupt;
+pub mod lock;
 pub mod pki;
 pub mod plan;
 pub mod project;

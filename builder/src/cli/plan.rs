@@ -14,7 +14,7 @@ use crate::{fetch, project};
 
 /// Show what each card would get, file by file
 ///
-/// Writes nothing but the cache. Secrets are counted, not shown; those not made
+/// Writes nothing but the cache and cluster.lock. Secrets are counted, not shown; those not made
 /// yet are made up for this run.
 #[derive(Debug, Args)]
 pub struct PlanArgs {

@@ -86,7 +86,12 @@ pub fn of_bytes(bytes: &[u8]) -> Digest {
 }
 
 /// The digest of a file from its beginning, telling `seen` how much was read.
-pub fn of_file(mut file: &File, seen: impl Fn(u64)) -> io::Result<Digest> {
+pub fn of_file(file: &File, seen: impl Fn(u64)) -> io::Result<Digest> {
+    hasher_of_file(file, seen).map(Hasher::finish)
+}
+
+/// The same, so that more bytes can follow.
+pub(crate) fn hasher_of_file(mut file: &File, seen: impl Fn(u64)) -> io::Result<Hasher> {
     use std::io::Seek;
     file.rewind()?;
     let mut hasher = Hasher::default();
@@ -103,7 +108,7 @@ pub fn of_file(mut file: &File, seen: impl Fn(u64)) -> io::Result<Digest> {
         }
     }
     file.rewind()?;
-    Ok(hasher.finish())
+    Ok(hasher)
 }
 
 #[cfg(test)]

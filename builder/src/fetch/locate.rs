@@ -9,14 +9,27 @@ use thiserror::Error;
 
 use super::digest::{Digest, DigestError};
 use super::pin::Pin;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Release, Series};
 use crate::error::{Failure, Kind};
 
-/// Where an image is, and what is promised of it.
+/// What a cluster file means by its image.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Located {
-    pub(super) place: Place,
-    pub(super) pin: Pin,
+pub(super) enum Located {
+    /// One image, for ever.
+    Place {
+        /// Where it is.
+        place: Place,
+        /// What is promised of it.
+        pin: Pin,
+        /// What the catalog knows of it.
+        release: Option<Release>,
+    },
+    /// The newest of many.
+    Series {
+        series: Series,
+        /// The digest that the cluster file demands all the same.
+        given: Option<Digest>,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -88,11 +101,15 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
     let given = source.sha256.as_deref().map(Digest::try_from).transpose().map_err(LocateError::Digest)?;
     let pin = given.map_or(Pin::Nothing, Pin::Either);
     let catalog = Catalog::built_in().map_err(LocateError::Catalog)?;
+    if let Some(series) = catalog.series(location) {
+        return Ok(Located::Series { series: series.clone(), given });
+    }
     if let Some(entry) = catalog.find(location) {
-        let place = Place::Remote(parse(&entry.url)?);
-        return Ok(Located {
-            place,
-            pin: given.map_or(Pin::Published(entry.image_download_sha256), Pin::Either),
+        let release = &entry.release;
+        return Ok(Located::Place {
+            place: Place::Remote(parse(&release.url)?),
+            pin: given.map_or(Pin::of(release.image_download_sha256, release.extract_sha256), Pin::Either),
+            release: Some(release.clone()),
         });
     }
     if location.starts_with("file:") || location.contains("://") {
@@ -108,7 +125,7 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
             "http" | "https" => Place::Remote(url),
             _ => return Err(LocateError::Url(location.to_owned())),
         };
-        return Ok(Located { place, pin });
+        return Ok(Located::Place { place, pin, release: None });
     }
     let path = match location.strip_prefix("~/") {
         Some(rest) => directories::BaseDirs::new()
@@ -117,10 +134,11 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
             .join(rest),
         None => folder.join(location),
     };
-    Ok(Located { place: Place::Local(existing(path, &catalog)?), pin })
+    Ok(Located::Place { place: Place::Local(existing(path, &catalog)?), pin, release: None })
 }
 
-fn parse(text: &str) -> Result<Url, LocateError> {
+/// A URL of whatever kind.
+pub(super) fn parse(text: &str) -> Result<Url, LocateError> {
     Url::parse(text).map_err(|_| LocateError::Url(text.to_owned()))
 }
 
@@ -142,9 +160,12 @@ mod tests {
 
     #[test]
     fn a_catalog_name_brings_its_own_digest() {
-        let located = locate_in(Path::new("/"), "raspios-lite-arm64", None).unwrap();
-        assert!(matches!(located.pin, Pin::Published(_)));
-        assert!(matches!(located.place, Place::Remote(url) if url.scheme() == "https"));
+        let located = locate_in(Path::new("/"), "raspios-lite-arm64-2026-10-06", None).unwrap();
+        let Located::Place { place, pin, .. } = located else { panic!("{located:?}") };
+        assert!(matches!(pin, Pin::Published(_)));
+        assert!(matches!(place, Place::Remote(url) if url.scheme() == "https"));
+        let series = locate_in(Path::new("/"), "raspios-lite-arm64", Some(SUM)).unwrap();
+        assert!(matches!(series, Located::Series { given: Some(_), .. }));
     }
 
     #[test]
@@ -154,10 +175,11 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let path = path.canonicalize().unwrap();
         let relative = locate_in(folder.path(), "my os.img", None).unwrap();
-        assert_eq!(relative, Located { place: Place::Local(path.clone()), pin: Pin::Nothing });
+        let place = Place::Local(path.clone());
+        assert_eq!(relative, Located::Place { place, pin: Pin::Nothing, release: None });
         let url = Url::from_file_path(&path).unwrap();
         let by_url = locate_in(Path::new("/"), url.as_str(), Some(SUM)).unwrap();
-        assert_eq!(by_url.place, Place::Local(path));
+        assert!(matches!(by_url, Located::Place { place: Place::Local(found), .. } if found == path));
     }
 
     #[test]

@@ -8,20 +8,36 @@ use super::digest::Digest;
 pub enum Pin {
     /// Nothing: a local file without `sha256`.
     Nothing,
-    /// The digest of the file as published: the catalog says which of its two it is.
+    /// The digest of the file as published: catalog and lock say which of the two it is.
     Published(Digest),
+    /// The digest of the image in it: all that the official OS list says of Raspberry Pi OS.
+    Content(Digest),
     /// The digest of the file as published or of the image in it: the cluster file does not say.
     Either(Digest),
 }
 
 /// Proof that all of an image was read and is what was promised. Made only by [`Pin::verify`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verified(Digest);
+pub struct Verified {
+    digest: Digest,
+    published: Digest,
+    content: Option<Digest>,
+}
 
 impl Verified {
     /// What identifies the image: the promised digest, else that of the file as published.
     pub const fn digest(&self) -> Digest {
-        self.0
+        self.digest
+    }
+
+    /// The digest of the file as published.
+    pub const fn published(&self) -> Digest {
+        self.published
+    }
+
+    /// The digest of the unpacked image, if it was read.
+    pub const fn content(&self) -> Option<Digest> {
+        self.content
     }
 }
 
@@ -30,13 +46,8 @@ impl Pin {
     pub const fn digest(self) -> Option<Digest> {
         match self {
             Self::Nothing => None,
-            Self::Published(digest) | Self::Either(digest) => Some(digest),
+            Self::Published(digest) | Self::Content(digest) | Self::Either(digest) => Some(digest),
         }
-    }
-
-    /// Whether the image's own digest is needed, which takes seconds, because that of the file does not decide.
-    pub fn wants_content(self, published: Digest) -> bool {
-        matches!(self, Self::Either(wanted) if wanted != published)
     }
 
     /// Refuses a file before it is unpacked if nothing in it can mend the promise.
@@ -49,8 +60,10 @@ impl Pin {
 
     /// Of a file that could not be unpacked: if it is not the promised one either, that is the reason to name.
     pub fn blame(self, what: &str, published: Digest, error: FetchError) -> FetchError {
-        match self.digest() {
-            Some(wanted) if wanted != published => wrong(what, wanted, published),
+        match self {
+            Self::Published(wanted) | Self::Either(wanted) if wanted != published => {
+                wrong(what, wanted, published)
+            }
             _ => error,
         }
     }
@@ -62,10 +75,12 @@ impl Pin {
         published: Digest,
         content: Option<Digest>,
     ) -> Result<Verified, FetchError> {
+        let proof = |digest| Ok(Verified { digest, published, content });
         match self {
-            Self::Nothing => Ok(Verified(published)),
-            Self::Published(wanted) | Self::Either(wanted) if wanted == published => Ok(Verified(wanted)),
-            Self::Either(wanted) if content == Some(wanted) => Ok(Verified(wanted)),
+            Self::Nothing => proof(published),
+            Self::Published(wanted) | Self::Either(wanted) if wanted == published => proof(wanted),
+            Self::Content(wanted) | Self::Either(wanted) if content == Some(wanted) => proof(wanted),
+            Self::Content(wanted) => Err(wrong(what, wanted, content.unwrap_or(published))),
             Self::Published(wanted) | Self::Either(wanted) => Err(wrong(what, wanted, published)),
         }
     }
@@ -88,18 +103,13 @@ mod tests {
         assert_eq!(verify(Pin::Published(file)), Some(file));
         assert_eq!(verify(Pin::Either(file)), Some(file));
         assert_eq!(verify(Pin::Either(image)), Some(image));
+        assert_eq!(verify(Pin::Content(image)), Some(image));
+        assert_eq!(verify(Pin::Content(file)), None);
         assert_eq!(verify(Pin::Published(image)), None);
         assert_eq!(verify(Pin::Published(other)), None);
         assert_eq!(verify(Pin::Either(other)), None);
-        assert!(Pin::Either(image).verify("os.img.xz", file, None).is_err());
-    }
-
-    #[test]
-    fn hashes_the_content_only_where_it_decides() {
-        let (file, image) = (of_bytes(b"file"), of_bytes(b"image"));
-        assert!(Pin::Either(image).wants_content(file));
-        for pin in [Pin::Nothing, Pin::Published(image), Pin::Either(file)] {
-            assert!(!pin.wants_content(file));
+        for pin in [Pin::Either(image), Pin::Content(image)] {
+            assert!(pin.verify("os.img.xz", file, None).is_err());
         }
     }
 }

@@ -13,40 +13,41 @@ use crate::spread::{Spread, SpreadError};
 pub(super) struct Content {
     /// Bytes.
     pub(super) size: u64,
-    /// Its digest, if it was asked for.
-    pub(super) digest: Option<Digest>,
+    /// Its digest: what a later look at the cache is compared with.
+    pub(super) digest: Digest,
 }
 
-/// Unpacks all of `file`, which may be read from any position, and waits until everything is written. The second value
+/// Unpacks all of `file`, which may be read from any position, or refuses more than `limit` bytes; waits until everything is written. The second value
 /// has one result per target.
 pub(super) fn unpack(
     file: &File,
     format: Format,
-    hash: bool,
     spread: Spread,
+    limit: Option<u64>,
     progress: &Progress,
 ) -> (Result<Content, DecodeError>, Vec<Result<(), SpreadError>>) {
-    let mut hasher = hash.then(Hasher::default);
+    let mut hasher = Hasher::default();
     let moved = match format {
-        Format::Zip => from_zip(file, &spread, hasher.as_mut(), progress),
-        _ => from_stream(file, format, &spread, hasher.as_mut(), progress),
+        Format::Zip => from_zip(file, &spread, &mut hasher, limit, progress),
+        _ => from_stream(file, format, &spread, &mut hasher, limit, progress),
     };
     let written = spread.finish(moved.as_ref().copied().unwrap_or(0));
-    (moved.map(|size| Content { size, digest: hasher.map(Hasher::finish) }), written)
+    (moved.map(|size| Content { size, digest: hasher.finish() }), written)
 }
 
 fn from_stream(
     mut file: &File,
     format: Format,
     spread: &Spread,
-    hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
+    limit: Option<u64>,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
     file.rewind().map_err(DecodeError::Read)?;
     let total = file.metadata().map_err(DecodeError::Read)?.len();
     let task = progress.task("unpack", Some(total));
     let reader = decode::stream(format, Counted { inner: file, task: &task })?;
-    let size = pump(reader, spread, hasher, |_| ())?;
+    let size = pump(reader, spread, hasher, limit, |_| ())?;
     task.finish();
     Ok(size)
 }
@@ -54,12 +55,13 @@ fn from_stream(
 fn from_zip(
     file: &File,
     spread: &Spread,
-    hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
+    limit: Option<u64>,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
     let mut image = ImageInZip::open(file)?;
     let task = progress.task("unpack", Some(image.size()?));
-    let size = pump(image.reader()?, spread, hasher, |count| task.advance(count))?;
+    let size = pump(image.reader()?, spread, hasher, limit, |count| task.advance(count))?;
     task.finish();
     Ok(size)
 }
@@ -67,7 +69,8 @@ fn from_zip(
 fn pump(
     mut reader: impl Read,
     spread: &Spread,
-    mut hasher: Option<&mut Hasher>,
+    hasher: &mut Hasher,
+    limit: Option<u64>,
     seen: impl Fn(u64),
 ) -> Result<u64, DecodeError> {
     let mut offset = 0;
@@ -78,7 +81,10 @@ fn pump(
         if length == 0 {
             break;
         }
-        if let (Some(hasher), Some(bytes)) = (&mut hasher, block.memory().get(..length)) {
+        if limit.is_some_and(|limit| offset + length as u64 > limit) {
+            return Err(DecodeError::TooLong);
+        }
+        if let Some(bytes) = block.memory().get(..length) {
             hasher.update(bytes);
         }
         seen(length as u64);

@@ -3,14 +3,13 @@
 //! In the cache folder, so anything may be deleted at any time: a card is then written from its beginning, and one that
 //! is put in again is told by what is on it alone. No secrets are in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::content::Patches;
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, record};
 use crate::device::Disk;
 use crate::fetch::digest::{self, Digest};
 
@@ -48,7 +47,6 @@ pub struct Finished {
 /// The records.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    cache: Cache,
     folder: PathBuf,
 }
 
@@ -58,7 +56,7 @@ impl Journal {
     /// # Errors
     /// When the folder cannot be made.
     pub fn open(cache: &Cache) -> Result<Self, CacheError> {
-        Ok(Self { cache: cache.clone(), folder: cache.cards()? })
+        Ok(Self { folder: cache.cards()? })
     }
 
     /// What tells that a card in a device is to hold the same as before.
@@ -69,7 +67,7 @@ impl Journal {
 
     /// How many blocks of that content an interrupted run had made safe on the card in that device.
     pub fn safe_blocks(&self, disk: &Disk, content: Digest) -> usize {
-        let record = read::<Unfinished>(&self.unfinished(disk));
+        let record = record::read::<Unfinished>(&self.unfinished(disk));
         record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
     }
 
@@ -78,8 +76,7 @@ impl Journal {
     /// # Errors
     /// When the record cannot be written.
     pub fn note(&self, disk: &Disk, content: Digest, blocks: usize) -> Result<(), CacheError> {
-        let record = Unfinished { version: VERSION, content, blocks };
-        self.cache.write_record(&self.unfinished(disk), &record)
+        record::write(&self.unfinished(disk), &Unfinished { version: VERSION, content, blocks })
     }
 
     /// Remembers a finished card.
@@ -98,13 +95,12 @@ impl Journal {
         let unix_s =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let path = self.finished(&cluster, &node);
-        let record = Finished { version: VERSION, cluster, node, unix_s, verified, digest };
-        self.cache.write_record(&path, &record)
+        record::write(&path, &Finished { version: VERSION, cluster, node, unix_s, verified, digest })
     }
 
     /// When a node's card was finished last on this computer.
     pub fn finished_card(&self, cluster: &str, node: &str) -> Option<Finished> {
-        read::<Finished>(&self.finished(cluster, node)).filter(|record| record.version == VERSION)
+        record::read::<Finished>(&self.finished(cluster, node)).filter(|record| record.version == VERSION)
     }
 
     /// Readers are told apart by their serials; two without one, by where they are.
@@ -120,11 +116,6 @@ impl Journal {
     fn named(&self, what: &str) -> PathBuf {
         self.folder.join(format!("{}.json", digest::of_bytes(what.as_bytes())))
     }
-}
-
-/// A record, or `None` if it is absent or none of ours.
-fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -52,6 +52,9 @@ pub enum DecodeError {
     /// More than any image has, as of an archive made to fill disks.
     #[error("it unpacks to more than {} GiB, which no image does", AT_MOST >> 30)]
     TooLarge,
+    /// It unpacks to more than it should.
+    #[error("it unpacks to more than the image it should be")]
+    TooLong,
     /// Reading failed.
     #[error("cannot read it")]
     Read(#[source] io::Error),

@@ -1,0 +1,169 @@
+//! Why an image could not be had, and what to type then.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::digest::Digest;
+use super::download::DownloadError;
+use super::locate::LocateError;
+use super::oslist::ListError;
+use crate::cache::CacheError;
+use crate::error::{Failure, Kind};
+use crate::image::decode::DecodeError;
+use crate::lock::LockError;
+use crate::spread::SpreadError;
+
+/// Why an image could not be had.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// A local file cannot be read.
+    #[error("cannot read the image {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be unpacked.
+    #[error("cannot unpack the image {what}")]
+    Unpack {
+        /// Path or URL.
+        what: String,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// It is another file than promised.
+    #[error("the image {what} is not the one its sha256 promises: {wanted} was promised, {found} was found")]
+    WrongDigest {
+        /// Path or URL.
+        what: String,
+        /// The promised digest.
+        wanted: Digest,
+        /// That of the file as published.
+        found: Digest,
+    },
+    /// No disk has such a size.
+    #[error("the image {what} unpacks to {size} bytes, which is no whole number of 512-byte sectors")]
+    OddSize {
+        /// Path or URL.
+        what: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// Somebody wrote to it meanwhile.
+    #[error("the image {} changed while it was read", .0.display())]
+    Changed(PathBuf),
+    /// The official list does not tell what a name means today.
+    #[error("cannot find out which release of {name} is the newest")]
+    Newest {
+        /// The name.
+        name: String,
+        /// What means the same for ever, and needs no list.
+        known: Option<String>,
+        /// Why.
+        #[source]
+        source: ListError,
+    },
+    /// The official list and this program's catalog say different things of one file.
+    #[error("the OS list and the catalog of this builder contradict each other about {url}")]
+    Contradiction {
+        /// The file.
+        url: String,
+    },
+    /// The download did not succeed.
+    #[error(transparent)]
+    Download(DownloadError),
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(CacheError),
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(LockError),
+    /// The name means nothing.
+    #[error(transparent)]
+    Locate(LocateError),
+    /// The cache has no room.
+    #[error("no space left in {} for the unpacked image", folder.display())]
+    Full {
+        /// The cache's folder.
+        folder: PathBuf,
+        /// What the system says.
+        #[source]
+        source: SpreadError,
+    },
+    /// The cache cannot be written.
+    #[error("cannot unpack the image {what} into the cache")]
+    Write {
+        /// Path or URL.
+        what: String,
+        /// Why.
+        #[source]
+        source: SpreadError,
+    },
+}
+
+impl FetchError {
+    /// Whether what was downloaded is worth nothing, so that the next run has to begin anew.
+    pub(super) const fn spoils(&self) -> bool {
+        match self {
+            Self::Unpack { source, .. } => !matches!(source, DecodeError::Read(_)),
+            Self::Download(error) => error.spoils(),
+            Self::WrongDigest { .. } | Self::OddSize { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Download(error) => error.into(),
+            FetchError::Cache(error) => error.into(),
+            FetchError::Lock(error) => error.into(),
+            FetchError::Locate(error) => error.into(),
+            error => {
+                let hint = hint(&error);
+                let failure = Self::new(Kind::Failed, error);
+                match hint {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+fn hint(error: &FetchError) -> Option<String> {
+    let hint = match error {
+        FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
+            "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"
+        }
+        FetchError::Unpack { source: DecodeError::NoImage | DecodeError::SeveralImages(_), .. } => {
+            "unpack it and name the .img file in the cluster file"
+        }
+        FetchError::Unpack { source: DecodeError::Read(_), .. } => return None,
+        FetchError::Unpack { .. } | FetchError::OddSize { .. } => "download or copy it again",
+        FetchError::WrongDigest { .. } => {
+            "download it again; if the sha256 in the cluster file is for another release, correct it; if the image \
+             is pinned by cluster.lock, `builder images pull --update` pins the newest release"
+        }
+        FetchError::Changed(_) => "run again when nothing writes to it",
+        FetchError::Full { .. } => "free some space, or choose another folder with --cache DIR",
+        FetchError::Newest { known: Some(known), .. } => {
+            return Some(format!(
+                "check the network and run again, or name a release in the cluster file: image: {known}"
+            ));
+        }
+        FetchError::Newest { .. } => {
+            "check the network and run again, or name the image by its URL and sha256 in the cluster file"
+        }
+        FetchError::Contradiction { .. } => {
+            "one of them was tampered with or is wrong: choose another release from `builder images list`"
+        }
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}

@@ -1,0 +1,96 @@
+//! Which redirects are followed.
+
+use std::error::Error;
+
+use reqwest::Url;
+use reqwest::redirect::Policy;
+use thiserror::Error;
+
+/// As many as browsers follow of one kind; mirrors need two or three.
+const LIMIT: usize = 10;
+
+/// Why a redirect is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RedirectError {
+    /// It leads back.
+    #[error("the server sends us in a circle: {0} was asked before")]
+    Circle(Box<Url>),
+    /// It goes on and on.
+    #[error("the server sends us on more than {LIMIT} times, the last time to {0}")]
+    TooMany(Box<Url>),
+    /// Anybody on the way could change what comes.
+    #[error("the server sends us from https: to {0}, where anybody on the way can change what comes")]
+    Downgrade(Box<Url>),
+    /// Nothing that is fetched.
+    #[error("the server sends us to {0}, which is neither https: nor http:")]
+    Scheme(Box<Url>),
+}
+
+/// Decides about one step. `asked` is what was asked so far, first to last.
+pub(super) fn judge(asked: &[Url], next: &Url) -> Result<(), RedirectError> {
+    match next.scheme() {
+        "https" => {}
+        "http" if asked.iter().any(|url| url.scheme() == "https") => {
+            return Err(RedirectError::Downgrade(Box::new(next.clone())));
+        }
+        "http" => {}
+        _ => return Err(RedirectError::Scheme(Box::new(next.clone()))),
+    }
+    if asked.contains(next) {
+        return Err(RedirectError::Circle(Box::new(next.clone())));
+    }
+    if asked.len() > LIMIT {
+        return Err(RedirectError::TooMany(Box::new(next.clone())));
+    }
+    Ok(())
+}
+
+/// The same for the client.
+pub(super) fn policy() -> Policy {
+    Policy::custom(|attempt| match judge(attempt.previous(), attempt.url()) {
+        Ok(()) => attempt.follow(),
+        Err(error) => attempt.error(error),
+    })
+}
+
+/// Finds our own error in the client's.
+pub(super) fn found_in(error: &reqwest::Error) -> Option<RedirectError> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<RedirectError>() {
+            return Some(ours.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn never_goes_from_https_to_http_by_whatever_way() {
+        let (secure, plain) = (url("https://example.org/os"), url("http://example.org/os"));
+        assert_eq!(judge(std::slice::from_ref(&plain), &secure), Ok(()));
+        assert_eq!(judge(std::slice::from_ref(&plain), &url("http://mirror.example.org/os")), Ok(()));
+        let refused = Err(RedirectError::Downgrade(Box::new(plain.clone())));
+        assert_eq!(judge(std::slice::from_ref(&secure), &plain), refused);
+        assert_eq!(judge(&[url("http://example.org/a"), secure.clone()], &plain), refused);
+        let file = url("file:///etc/shadow");
+        assert_eq!(judge(&[secure], &file), Err(RedirectError::Scheme(Box::new(file.clone()))));
+    }
+
+    #[test]
+    fn ends_in_circles_and_in_long_ways() {
+        let asked: Vec<_> = (0..=LIMIT).map(|step| url(&format!("https://example.org/{step}"))).collect();
+        let (first, next) = (asked[0].clone(), url("https://example.org/next"));
+        assert_eq!(judge(&asked[..LIMIT], &next), Ok(()));
+        assert_eq!(judge(&asked, &next), Err(RedirectError::TooMany(Box::new(next.clone()))));
+        assert_eq!(judge(&asked[..3], &first), Err(RedirectError::Circle(Box::new(first.clone()))));
+    }
+}
