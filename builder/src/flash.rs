@@ -10,6 +10,7 @@ use crate::device::Medium;
 pub mod card;
 pub mod content;
 pub mod journal;
+mod readback;
 mod stream;
 
 use card::{CardError, Done, Job};

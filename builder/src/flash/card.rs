@@ -10,11 +10,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use thiserror::Error;
 
 use super::content::{Blocks, Expected, PIECE, Patches, card_digest};
+use super::readback::{self, differs, fill_from_base, first_difference};
 use super::stream::{Block, Stream};
 use super::{Phase, Watch};
 use crate::aligned::{Aligned, PAGE, is_zero};
@@ -96,7 +96,7 @@ impl CardError {
         }
     }
 
-    fn while_reading(offset: u64, source: io::Error) -> Self {
+    pub(super) fn while_reading(offset: u64, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => Self::Ends { offset },
             _ if is_gone(&source) => Self::Gone(source),
@@ -174,7 +174,7 @@ pub(super) fn flash(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
     card.flush()?;
     (job.note)(job.blocks.count());
     if job.verify {
-        for index in 1..job.blocks.count() {
+        for index in readback::suspects(job, &card.expected)? {
             card.check(index)?;
         }
     }
@@ -248,14 +248,15 @@ impl Card<'_> {
         let count = fill_from_base(self.job, 0, 0, &mut self.buffer)?;
         self.write_buffer(count.min(PAGE), 0)?;
         self.flush()?;
-        if self.job.verify
-            && let Err(error) = self.check(0)
-        {
+        if !self.job.verify {
+            return Ok(());
+        }
+        if let Err(error) = self.check(0) {
             // What was pulled out or is broken may not take it; then there is nothing more to be done.
             let _tried = self.write_zeros(0, PAGE as u64).and_then(|()| self.flush());
             return Err(error);
         }
-        Ok(())
+        self.job.watch.step(Phase::Verify, length)
     }
 
     /// Whether the card is in a state in which an earlier run was cut off. Everything is compared again at the end.
@@ -362,7 +363,7 @@ impl Card<'_> {
         Ok(())
     }
 
-    /// Reads a block back. A bad one is written once more.
+    /// Reads a block back once more. A bad one is written a second time.
     fn check(&mut self, index: usize) -> Result<(), CardError> {
         let job = self.job;
         let expected = self.expected.get(index).copied().unwrap_or(Expected::Zeros);
@@ -375,7 +376,7 @@ impl Card<'_> {
             }
             self.rewritten.push(job.blocks.offset(index));
         }
-        job.watch.step(Phase::Verify, job.blocks.length(index))
+        Ok(())
     }
 
     fn flush(&self) -> Result<(), CardError> {
@@ -412,60 +413,4 @@ fn fill(job: &Job<'_>, block: &Block, start: usize, buffer: &mut Aligned) -> usi
     }
     job.patches.lay_over(block.index, start, part);
     length
-}
-
-fn fill_from_base(
-    job: &Job<'_>,
-    index: usize,
-    start: usize,
-    buffer: &mut Aligned,
-) -> Result<usize, CardError> {
-    let length = (job.blocks.length(index) - start).min(PIECE);
-    let part = buffer.get_mut(..length).unwrap_or_default();
-    job.base.read_exact_at(part, job.blocks.offset(index) + start as u64).map_err(CardError::Base)?;
-    job.patches.lay_over(index, start, part);
-    Ok(length)
-}
-
-/// Whether the card has something else than expected in a block; roughly where.
-fn differs(
-    job: &Job<'_>,
-    index: usize,
-    expected: Expected,
-    buffer: &mut Aligned,
-) -> Result<Option<u64>, CardError> {
-    let mut hasher = sha2::Sha256::default();
-    let offset = job.blocks.offset(index);
-    for start in (0..job.blocks.length(index)).step_by(PIECE) {
-        let length = (job.blocks.length(index) - start).min(PIECE);
-        let part = buffer.get_mut(..length).unwrap_or_default();
-        let at = offset + start as u64;
-        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
-        match expected {
-            Expected::Zeros if !is_zero(part) => return Ok(Some(at)),
-            Expected::Zeros => {}
-            Expected::Bytes(_) => sha2::Digest::update(&mut hasher, part),
-        }
-    }
-    Ok(match expected {
-        Expected::Bytes(digest) if <[u8; 32]>::from(sha2::Digest::finalize(hasher)) != digest => Some(offset),
-        _ => None,
-    })
-}
-
-/// The first sector in which the card differs from what it should hold.
-fn first_difference(job: &Job<'_>, index: usize, buffer: &mut Aligned) -> Result<Option<u64>, CardError> {
-    let mut wanted = Aligned::new(PIECE);
-    for start in (0..job.blocks.length(index)).step_by(PIECE) {
-        let length = fill_from_base(job, index, start, &mut wanted)?;
-        let at = job.blocks.offset(index) + start as u64;
-        let (wanted, part) = (wanted.get(..length), buffer.get_mut(..length));
-        let (wanted, part) = (wanted.unwrap_or_default(), part.unwrap_or_default());
-        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
-        let mut sectors = wanted.chunks(512).zip(part.chunks(512));
-        if let Some(sector) = sectors.position(|(wanted, found)| wanted != found) {
-            return Ok(Some(at + sector as u64 * 512));
-        }
-    }
-    Ok(None)
 }

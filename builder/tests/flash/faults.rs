@@ -151,6 +151,10 @@ fn what_a_card_does_not_keep_is_found_and_named() {
     };
     let at = sector(5);
     assert_eq!(refused(Fault::NoRead(at)), format!("the card cannot be read at byte {}", 5 * BLOCK));
+    assert_eq!(
+        refused(Fault::NoReadFrom(at)),
+        format!("the card cannot be read at byte {}", 5 * BLOCK + (1 << 20))
+    );
     // To the page that was tried alone.
     assert_eq!(refused(Fault::NoWrite(at)), format!("the card cannot be written at byte {}", 5 * BLOCK));
     assert_eq!(

@@ -17,6 +17,8 @@ pub(crate) enum Fault {
     NoWrite(u64),
     /// A sector cannot be read.
     NoRead(u64),
+    /// Nothing from here on can be read.
+    NoReadFrom(u64),
     /// The first write to a sector is lost.
     LosesOnce(u64),
     /// A sector always keeps another byte.
@@ -132,6 +134,7 @@ impl Medium for Faulty {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match self.fault {
             Fault::NoRead(at) if covers(at, offset, buffer.len()) => return Err(os(BROKEN)),
+            Fault::NoReadFrom(at) if offset >= at => return Err(os(BROKEN)),
             Fault::GoneAfter(limit) if self.written() >= limit => return Err(os(GONE)),
             _ => {}
         }
