@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::error::{Failure, Kind};
 use crate::fetch::{self, Base, Copies};
+use crate::owner;
 use crate::plan::Write;
 use crate::report::{Bytes, Progress};
 use crate::scratch::{self, Existing, Scratch, ScratchError};
@@ -166,7 +167,7 @@ fn refuse_existing(paths: &[PathBuf], force: bool) -> Result<(), BuildError> {
 
 fn prepare(folder: &Path) -> Result<(), BuildError> {
     let error = |source| BuildError::Folder { folder: folder.to_owned(), source };
-    std::fs::create_dir_all(folder).map_err(error)?;
+    owner::make_folders(folder).map_err(error)?;
     scratch::sweep(folder);
     Ok(())
 }

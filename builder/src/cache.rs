@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::error::{Failure, Kind};
 use crate::fetch::Verified;
 use crate::fetch::digest::{self, Digest};
+use crate::owner;
 use crate::scratch::{self, Existing, Scratch, ScratchError};
 
 mod audit;
@@ -84,7 +85,7 @@ impl Cache {
         };
         let cache = Self { folder };
         for folder in [cache.images(), cache.sources(), cache.downloads()] {
-            std::fs::create_dir_all(&folder)
+            owner::make_folders(&folder)
                 .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
             scratch::sweep(&folder);
         }
@@ -108,8 +109,7 @@ impl Cache {
     /// The folder for what is remembered of cards. Made if absent.
     pub(crate) fn cards(&self) -> Result<PathBuf, CacheError> {
         let folder = self.folder.join("cards");
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
+        owner::make_folders(&folder).map_err(|source| CacheError::Access { path: folder.clone(), source })?;
         Ok(folder)
     }
 

@@ -15,6 +15,7 @@ pub mod flash;
 pub mod image;
 pub mod interrupt;
 pub mod lock;
+mod owner;
 pub mod pki;
 pub mod plan;
 pub mod project;

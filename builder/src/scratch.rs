@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use tempfile::TempPath;
 use thiserror::Error;
 
+use crate::owner;
+
 const PREFIX: &str = ".partial-";
 
 /// A file in the making.
@@ -67,6 +69,8 @@ impl Scratch {
     /// A new, empty file that will get a name in `folder`. Only its owner may read it: cards carry keys.
     pub fn new_in(folder: &Path) -> Result<Self, ScratchError> {
         if let Some(file) = open_nameless(folder) {
+            owner::hand_over(&file, folder)
+                .map_err(|source| ScratchError::Create { folder: folder.to_owned(), source })?;
             return Ok(Self { file, folder: folder.to_owned(), name: None });
         }
         Self::named_in(folder)
@@ -77,6 +81,7 @@ impl Scratch {
         loop {
             let (file, name) =
                 tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder).map_err(error)?.into_parts();
+            owner::hand_over(&file, folder).map_err(error)?;
             file.lock().map_err(error)?;
             // A sweeping run may have taken the file for a dead one's before it was locked.
             if name.try_exists().map_err(error)? {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{PkiError, Whose};
+use crate::owner;
 
 /// Where node material lies within the folder.
 pub(super) const NODES: &str = "nodes";
@@ -144,6 +145,7 @@ impl Folder {
             .prefix(".new-")
             .tempfile_in(folder)
             .map_err(failed("create a file in", folder))?;
+        owner::hand_over(new.as_file(), folder).map_err(failed("write", &path))?;
         new.write_all(file.text.as_bytes()).map_err(failed("write", &path))?;
         new.as_file().sync_all().map_err(failed("write", &path))?;
         let kept = if file.replaces { new.persist(&path) } else { new.persist_noclobber(&path) };
@@ -177,7 +179,9 @@ fn refuse_exposed(path: &Path, found: &Metadata, folder: &Path) -> Result<(), Pk
 }
 
 fn private_folder(path: &Path) -> Result<(), PkiError> {
-    DirBuilder::new().mode(0o700).create(path).map_err(failed("make", path))
+    DirBuilder::new().mode(0o700).create(path).map_err(failed("make", path))?;
+    let parent = path.parent().unwrap_or(path);
+    File::open(path).and_then(|made| owner::hand_over(made, parent)).map_err(failed("make", path))
 }
 
 fn sync_folder(path: &Path) -> Result<(), PkiError> {
