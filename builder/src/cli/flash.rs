@@ -37,8 +37,9 @@ use slots::{Given, Slot};
 
 /// Write the nodes' SD cards, and read them back
 ///
-/// Without --device, all card readers with a card in them are used. With more
-/// nodes than readers, you are asked for the next cards. A card that was
+/// Without --device, all card readers with a card in them are used, if there
+/// are not more of them than nodes. With more nodes than readers, you are asked
+/// for the next cards. A card that was
 /// interrupted is gone on with when the same command is given again.
 ///
 /// Refused, with exit code 3: disks that are in use, that are not made to be

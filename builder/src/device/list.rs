@@ -261,46 +261,54 @@ fn bus(folder: &Path, name: &str) -> Bus {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A tree as the kernel's, with a reader at USB that holds a card of two partitions.
-    pub(in super::super) fn kernel(root: &Path) -> Kernel {
+    pub(crate) fn kernel(root: &Path) -> Kernel {
         let kernel = Kernel { sys: root.join("sys"), proc: root.join("proc"), dev: "/dev".into() };
-        let usb = kernel.sys.join("devices/pci0000:00/usb1/1-2");
-        let disk = usb.join("1-2:1.0/host6/target6:0:0/6:0:0:0/block/sdb");
-        let put = |path: PathBuf, text: &str| {
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        put(usb.join("idVendor"), "0bda\n");
-        put(usb.join("serial"), "2012\u{1b}0926\n");
+        put(&kernel.proc.join("self/mountinfo"), "22 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n");
+        put(&kernel.proc.join("swaps"), "Filename Type Size Used Priority\n");
+        add_reader(&kernel, "sdb", 16);
+        kernel
+    }
+
+    /// Another one like it, of that name and minor number.
+    pub(crate) fn add_reader(kernel: &Kernel, name: &str, minor: u32) {
+        let usb = kernel.sys.join("devices/pci0000:00/usb1").join(format!("1-{minor}"));
+        let disk = usb.join(format!("1-2:1.0/host6/target6:0:0/6:0:0:0/block/{name}"));
+        put(&usb.join("idVendor"), "0bda\n");
+        put(&usb.join("serial"), "2012\u{1b}0926\n");
         for (file, text) in [
-            ("dev", "8:16\n"),
             ("size", "62333952\n"),
             ("removable", "1\n"),
             ("ro", "0\n"),
             ("diskseq", "41\n"),
             ("device/vendor", "Generic \n"),
             ("device/model", "USB3.0 CRW   -SD\n"),
-            ("sdb1/partition", "1\n"),
-            ("sdb1/dev", "8:17\n"),
-            ("sdb1/size", "1048576\n"),
-            ("sdb2/partition", "2\n"),
-            ("sdb2/dev", "8:18\n"),
-            ("sdb2/size", "8192\n"),
         ] {
-            put(disk.join(file), text);
+            put(&disk.join(file), text);
         }
-        std::fs::create_dir_all(kernel.sys.join("block")).unwrap();
-        std::fs::create_dir_all(kernel.sys.join("dev/block")).unwrap();
-        std::os::unix::fs::symlink(&disk, kernel.sys.join("block/sdb")).unwrap();
-        for (number, name) in [("8:16", ""), ("8:17", "sdb1"), ("8:18", "sdb2")] {
-            std::os::unix::fs::symlink(disk.join(name), kernel.sys.join("dev/block").join(number)).unwrap();
+        put(&disk.join("dev"), &format!("8:{minor}\n"));
+        for (number, sectors) in [(1, 1_048_576), (2, 8192)] {
+            let part = disk.join(format!("{name}{number}"));
+            put(&part.join("partition"), &format!("{number}\n"));
+            put(&part.join("dev"), &format!("8:{}\n", minor + number));
+            put(&part.join("size"), &format!("{sectors}\n"));
         }
-        put(kernel.proc.join("self/mountinfo"), "22 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n");
-        put(kernel.proc.join("swaps"), "Filename Type Size Used Priority\n");
-        kernel
+        let link = |to: &Path, from: PathBuf| {
+            std::fs::create_dir_all(from.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(to, from).unwrap();
+        };
+        link(&disk, kernel.sys.join("block").join(name));
+        for (number, part) in [(0, String::new()), (1, format!("{name}1")), (2, format!("{name}2"))] {
+            link(&disk.join(part), kernel.sys.join("dev/block").join(format!("8:{}", minor + number)));
+        }
+    }
+
+    fn put(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(super) enum FlashError {
     Signals(#[source] io::Error),
     #[error("there is no card reader with a card in it that may be used")]
     NoReader,
+    #[error("{nodes} nodes, and cards in {}", list(readers))]
+    WhichReader { readers: Vec<PathBuf>, nodes: usize },
     #[error("{devices} devices for {nodes} nodes")]
     MoreDevices { devices: usize, nodes: usize },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -48,6 +50,7 @@ impl From<FlashError> for Failure {
                 "put cards into their readers; builder devices says why one cannot be used",
             ),
             FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer"),
+            FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE"),
             FlashError::Refused(_) => return Self::new(Kind::DeviceRefused, error),
             FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes"),
             FlashError::Declined => (Kind::Failed, "builder devices shows what is in which reader"),
@@ -56,6 +59,10 @@ impl From<FlashError> for Failure {
         };
         Self::new(kind, error).hint(hint)
     }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// What became of one card.

@@ -63,6 +63,10 @@ pub(super) fn find(
     if slots.is_empty() {
         return Err(FlashError::NoReader.into());
     }
+    if slots.len() > nodes.len() {
+        let readers = slots.into_iter().map(|slot| slot.given).collect();
+        return Err(FlashError::WhichReader { readers, nodes: nodes.len() }.into());
+    }
     Ok(slots)
 }
 
@@ -136,6 +140,29 @@ pub(super) fn eject(disk: &Disk) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::list::tests::{add_reader, kernel};
+
+    #[test]
+    fn readers_are_found_but_not_chosen_between() {
+        let root = tempfile::tempdir().unwrap();
+        let mut kernel = kernel(root.path());
+        // Files serve for devices where only their contents are looked at.
+        kernel.dev = root.path().join("dev");
+        std::fs::create_dir(&kernel.dev).unwrap();
+        let nodes = ["red00", "red01"].map(|name| Hostname::try_from(name).unwrap());
+        let demand = Demand { limit: u64::MAX, ..Demand::default() };
+        let found = |kernel: &Kernel, nodes: &[Hostname]| find(kernel, &[], nodes, &demand);
+        for name in ["sdb", "sdc"] {
+            for part in ["", "1", "2"] {
+                std::fs::write(kernel.dev.join(format!("{name}{part}")), vec![0; 4096]).unwrap();
+            }
+        }
+        assert_eq!(found(&kernel, &nodes).unwrap().len(), 1);
+        add_reader(&kernel, "sdc", 32);
+        assert_eq!(found(&kernel, &nodes).unwrap().len(), 2);
+        let refused = found(&kernel, &nodes[..1]).unwrap_err().render();
+        assert!(refused.contains("dev/sdb, ") && refused.contains("say which: --device"), "{refused}");
+    }
 
     #[test]
     fn a_device_may_be_named_twice() {
