@@ -35,7 +35,8 @@ impl Check {
         }
     }
 
-    fn is_kept(self) -> bool {
+    /// Whether all of it was as expected.
+    fn verdict(self) -> bool {
         match self {
             Self::Zeros { kept } => kept,
             Self::Bytes { hasher, expected } => <[u8; 32]>::from(hasher.finalize()) == expected,
@@ -72,7 +73,7 @@ pub(super) fn suspects(job: &Job<'_>, expected: &[Expected]) -> Result<Vec<usize
         let mut open: Option<(usize, Check)> = None;
         let mut close = |open: Option<(usize, Check)>| -> Result<(), CardError> {
             let Some((block, check)) = open else { return Ok(()) };
-            if !check.is_kept() {
+            if !check.verdict() {
                 suspects.push(block);
             }
             job.watch.step(Phase::Verify, job.blocks.length(block))
@@ -146,7 +147,7 @@ pub(super) fn differs(
         read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
         check.update(part);
     }
-    Ok((!check.is_kept()).then_some(offset))
+    Ok((!check.verdict()).then_some(offset))
 }
 
 /// The first sector in which the card differs from what it should hold.
