@@ -118,12 +118,13 @@ pub struct Fetcher<'a> {
     /// The official list, unless another is given.
     os_list: Option<Url>,
     names: Names,
+    notes_content: bool,
 }
 
 impl<'a> Fetcher<'a> {
     /// As every command but `builder images` uses it.
     pub const fn new(cache: &'a Cache, progress: &'a Progress) -> Self {
-        Self { cache, progress, pauses: &PAUSES, os_list: None, names: Names::Locked }
+        Self { cache, progress, pauses: &PAUSES, os_list: None, names: Names::Locked, notes_content: false }
     }
 
     /// Waits otherwise before it takes up a broken download again, and as often as there are pauses.
@@ -136,6 +137,12 @@ impl<'a> Fetcher<'a> {
     #[must_use]
     pub fn with_os_list(self, os_list: Option<Url>) -> Self {
         Self { os_list, ..self }
+    }
+
+    /// Has the digest of what a local archive holds noted in the cache, too, for `builder images verify` to compare with.
+    #[must_use]
+    pub fn noting_content(self) -> Self {
+        Self { notes_content: true, ..self }
     }
 
     /// Treats names without a date otherwise.
@@ -192,7 +199,14 @@ impl<'a> Fetcher<'a> {
             let verified = pin.verify(what, local.digest, None)?;
             return Ok((in_place(path, &local, verified)?, Copies::Untouched));
         }
-        let unpacking = Unpacking { what, pin, size: None, cache: self.cache, progress: self.progress };
+        let unpacking = Unpacking {
+            what,
+            pin,
+            size: None,
+            notes_content: self.notes_content,
+            cache: self.cache,
+            progress: self.progress,
+        };
         let unpacked = unpacking.run(&local.file, local.digest, copies)?;
         local.check_unchanged(path)?;
         let (image, copies) = unpacked.keep(self.cache, what)?;
@@ -248,8 +262,14 @@ impl<'a> Fetcher<'a> {
         };
         let size = settled.release.as_ref().and_then(|release| release.extract_size);
         let published = order.run(&client, partial).map_err(FetchError::Download)?;
-        let unpacking =
-            Unpacking { what, pin: settled.pin, size, cache: self.cache, progress: self.progress };
+        let unpacking = Unpacking {
+            what,
+            pin: settled.pin,
+            size,
+            notes_content: true,
+            cache: self.cache,
+            progress: self.progress,
+        };
         unpacking.run(partial.file(), published, copies)?.keep(self.cache, what)
     }
 }

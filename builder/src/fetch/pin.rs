@@ -50,6 +50,15 @@ impl Pin {
         }
     }
 
+    /// Whether the image's own digest decides, which takes seconds to compute, and that of the file does not.
+    pub fn wants_content(self, published: Digest) -> bool {
+        match self {
+            Self::Content(_) => true,
+            Self::Either(wanted) => wanted != published,
+            Self::Nothing | Self::Published(_) => false,
+        }
+    }
+
     /// Refuses a file before it is unpacked if nothing in it can mend the promise.
     pub fn refuse_early(self, what: &str, published: Digest) -> Result<(), FetchError> {
         match self {
@@ -94,6 +103,18 @@ fn wrong(what: &str, wanted: Digest, found: Digest) -> FetchError {
 mod tests {
     use super::super::digest::of_bytes;
     use super::*;
+
+    #[test]
+    fn the_content_is_wanted_where_it_decides() {
+        let (file, image) = (of_bytes(b"file"), of_bytes(b"image"));
+        for pin in [Pin::Either(image), Pin::Content(image)] {
+            assert!(pin.wants_content(file));
+            assert!(pin.verify("os.img.xz", file, None).is_err());
+        }
+        for pin in [Pin::Nothing, Pin::Published(image), Pin::Either(file)] {
+            assert!(!pin.wants_content(file));
+        }
+    }
 
     #[test]
     fn gives_the_proof_only_for_the_promised_bytes() {

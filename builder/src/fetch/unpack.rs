@@ -13,33 +13,34 @@ use crate::spread::{Spread, SpreadError};
 pub(super) struct Content {
     /// Bytes.
     pub(super) size: u64,
-    /// Its digest: what a later look at the cache is compared with.
-    pub(super) digest: Digest,
+    /// Its digest, if it was wanted: what a later look at the cache is compared with.
+    pub(super) digest: Option<Digest>,
 }
 
-/// Unpacks all of `file`, which may be read from any position, or refuses more than `limit` bytes; waits until everything is written. The second value
-/// has one result per target.
+/// Unpacks all of `file`, which may be read from any position, or refuses more than `limit` bytes; waits until everything
+/// is written. The second value has one result per target.
 pub(super) fn unpack(
     file: &File,
     format: Format,
+    wants_digest: bool,
     spread: Spread,
     limit: Option<u64>,
     progress: &Progress,
 ) -> (Result<Content, DecodeError>, Vec<Result<(), SpreadError>>) {
-    let mut hasher = Hasher::default();
+    let mut hasher = wants_digest.then(Hasher::default);
     let moved = match format {
         Format::Zip => from_zip(file, &spread, &mut hasher, limit, progress),
         _ => from_stream(file, format, &spread, &mut hasher, limit, progress),
     };
     let written = spread.finish(moved.as_ref().copied().unwrap_or(0));
-    (moved.map(|size| Content { size, digest: hasher.finish() }), written)
+    (moved.map(|size| Content { size, digest: hasher.map(Hasher::finish) }), written)
 }
 
 fn from_stream(
     mut file: &File,
     format: Format,
     spread: &Spread,
-    hasher: &mut Hasher,
+    hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
@@ -55,7 +56,7 @@ fn from_stream(
 fn from_zip(
     file: &File,
     spread: &Spread,
-    hasher: &mut Hasher,
+    hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     progress: &Progress,
 ) -> Result<u64, DecodeError> {
@@ -69,7 +70,7 @@ fn from_zip(
 fn pump(
     mut reader: impl Read,
     spread: &Spread,
-    hasher: &mut Hasher,
+    hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     seen: impl Fn(u64),
 ) -> Result<u64, DecodeError> {
@@ -84,7 +85,7 @@ fn pump(
         if limit.is_some_and(|limit| offset + length as u64 > limit) {
             return Err(DecodeError::TooLong);
         }
-        if let Some(bytes) = block.memory().get(..length) {
+        if let (Some(hasher), Some(bytes)) = (&mut *hasher, block.memory().get(..length)) {
             hasher.update(bytes);
         }
         seen(length as u64);

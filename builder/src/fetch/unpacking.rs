@@ -17,6 +17,9 @@ pub(super) struct Unpacking<'a> {
     pub(super) pin: Pin,
     /// Bytes of the image, where that is certain: an archive may unpack to anything.
     pub(super) size: Option<u64>,
+    /// Whether to compute the image's own digest also where nothing depends on it. Beside a download it costs nothing;
+    /// beside unpacking alone, a tenth of the time.
+    pub(super) notes_content: bool,
     pub(super) cache: &'a Cache,
     pub(super) progress: &'a Progress,
 }
@@ -46,8 +49,9 @@ impl Unpacking<'_> {
         targets.extend(copies);
         let format =
             format_of(file, self.what).map_err(|error| self.pin.blame(self.what, published, error))?;
+        let wants_digest = self.notes_content || self.pin.wants_content(published);
         let (result, mut written) =
-            unpack::unpack(file, format, Spread::start(targets), self.size, self.progress);
+            unpack::unpack(file, format, wants_digest, Spread::start(targets), self.size, self.progress);
         let base_written = written.remove(0);
         if let Err(source) = base_written {
             return Err(match source.is_full() {
@@ -59,7 +63,7 @@ impl Unpacking<'_> {
             .map_err(|source| FetchError::Unpack { what: what(), source })
             .map_err(|error| self.pin.blame(self.what, published, error))?;
         whole_sectors(content.size, self.what)?;
-        let verified = self.pin.verify(self.what, published, Some(content.digest))?;
+        let verified = self.pin.verify(self.what, published, content.digest)?;
         Ok(Unpacked { image, verified, copies: written })
     }
 }

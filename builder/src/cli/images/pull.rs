@@ -106,7 +106,8 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     };
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
-    let fetcher = Fetcher::new(&cache, &progress).with_os_list(args.os_list.clone()).with_names(names);
+    let fetcher =
+        Fetcher::new(&cache, &progress).with_os_list(args.os_list.clone()).with_names(names).noting_content();
     let base = fetcher.base(&source, folder).map_err(|failure| match &args.image {
         Some(url) if url.contains("://") && args.sha256.is_none() && own.is_none() => {
             failure.hint(format!("builder images pull {url} --sha256 HEX"))
