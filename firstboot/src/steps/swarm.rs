@@ -68,7 +68,7 @@ impl Member {
         let entry = self.entry(&info).await;
         let told = self.pi.link.heard().filter(|heard| heard.at.elapsed() < RECENT);
         let told = told.and_then(|heard| heard.reply.swarm);
-        let expired = !self.is_renewing() && self.pi.blocking(certificate::has_expired).await?;
+        let out_of_date = !self.is_renewing() && self.pi.blocking(certificate::is_out_of_date).await?;
         let outlook = Outlook {
             role: self.pi.card.role,
             founder: self.founder(&info).await?,
@@ -77,7 +77,7 @@ impl Member {
             entry: entry.as_ref(),
             told: told.as_ref(),
             init: self.pi.journal.get().init,
-            expired,
+            out_of_date,
             address: self.local.ip,
             manager: self.pi.link.heard().map(|heard| heard.address),
         };

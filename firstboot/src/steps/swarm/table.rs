@@ -36,8 +36,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) told: Option<&'a SwarmEntry>,
     /// Whether this node started a swarm before.
     pub(crate) init: Progress,
-    /// Whether Swarm's certificate of this node is past its time, by this node's clock.
-    pub(crate) expired: bool,
+    /// Whether Swarm's certificate of this node is past its time or before it, by this node's clock.
+    pub(crate) out_of_date: bool,
     /// This node's address.
     pub(crate) address: Ipv4Addr,
     /// Where the manager answered last.
@@ -139,9 +139,9 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
         // The only manager is the swarm: leaving would be its end.
-        Condition::Broken if outlook.is_the_only_manager() && outlook.expired => Move::Stop(
-            "Swarm's certificates expired before Docker was started, and it cannot renew them; to start a new swarm, \
-             type: sudo docker swarm leave --force; sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot"
+        Condition::Broken if outlook.is_the_only_manager() && outlook.out_of_date => Move::Stop(
+            "Swarm's certificates were out of date when Docker was started, and it cannot renew them; if the clock is right, \
+             start a new swarm: sudo docker swarm leave --force; sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot"
                 .to_owned(),
         ),
         Condition::Broken if outlook.is_the_only_manager() => {
@@ -158,8 +158,8 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
             Move::Rejoin("the manager has another address and counts this node as down".to_owned())
         }
         // Its engine renews in time, unless the clock made a leap. Alone it does not get in again.
-        Condition::Down | Condition::Missing if outlook.expired => {
-            Move::Rejoin("this node's Swarm certificate has expired".to_owned())
+        Condition::Down | Condition::Missing if outlook.out_of_date => {
+            Move::Rejoin("this node's Swarm certificate is out of date".to_owned())
         }
         Condition::Missing if lasted > MISSING => {
             Move::Rejoin("the manager does not list this node".to_owned())
@@ -204,8 +204,8 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
         ));
     }
     // The clock made a leap, from the card's floor to network time. Of several managers, the others renew.
-    if outlook.expired && !outlook.peers {
-        return Move::Announce("Swarm's certificates have expired: renewing them".to_owned());
+    if outlook.out_of_date && !outlook.peers {
+        return Move::Announce("Swarm's certificates are out of date: renewing them".to_owned());
     }
     match condition {
         Condition::Ready => Move::Done(info.node_id.clone()),
@@ -246,7 +246,7 @@ mod tests {
         entry: Option<SwarmEntry>,
         told: Option<SwarmEntry>,
         init: Progress,
-        expired: bool,
+        out_of_date: bool,
         seconds: u64,
     }
 
@@ -260,7 +260,17 @@ mod tests {
             ..SwarmInfo::default()
         };
         let (role, founder, init) = (Role::Worker, Founder::Us, Progress::Never);
-        Case { role, founder, peers: false, info, entry: None, told: None, init, expired: false, seconds: 0 }
+        Case {
+            role,
+            founder,
+            peers: false,
+            info,
+            entry: None,
+            told: None,
+            init,
+            out_of_date: false,
+            seconds: 0,
+        }
     }
 
     fn founder(state: LocalState, init: Progress) -> Case {
@@ -291,7 +301,7 @@ mod tests {
             entry: case.entry.as_ref(),
             told: case.told.as_ref(),
             init: case.init,
-            expired: case.expired,
+            out_of_date: case.out_of_date,
             address: OURS,
             manager: Some(MANAGER),
         };
@@ -416,7 +426,7 @@ mod tests {
 
     #[test]
     fn certificates_that_a_leap_of_the_clock_outdated_are_renewed_while_docker_still_runs() {
-        let expired = |case| Case { expired: true, ..case };
+        let expired = |case| Case { out_of_date: true, ..case };
         let leads =
             || Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
         assert!(matches!(moved(&expired(leads())), Move::Announce(_)));
@@ -429,7 +439,8 @@ mod tests {
 
     #[test]
     fn a_worker_with_an_expired_certificate_joins_anew_once_it_is_missed() {
-        let case = |state| Case { entry: entry("me", state), expired: true, ..worker(LocalState::Active) };
+        let case =
+            |state| Case { entry: entry("me", state), out_of_date: true, ..worker(LocalState::Active) };
         assert_eq!(moved(&case("ready")), Move::Done("me".into()));
         assert!(matches!(moved(&case("down")), Move::Rejoin(_)));
     }
