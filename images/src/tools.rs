@@ -11,7 +11,7 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 35] = [
+const PACKAGES: [(&str, &str); 36] = [
     ("apt-ftparchive", "apt-utils"),
     ("blkid", "util-linux"),
     ("bmaptool", "bmap-tools"),
@@ -43,6 +43,7 @@ const PACKAGES: [(&str, &str); 35] = [
     ("sfdisk", "fdisk"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
     ("swapon", "mount"),
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
