@@ -103,12 +103,15 @@ fn what_cannot_be_meant_is_refused_before_anything_is_done() {
         (&["--hosts=-oProxyCommand=id", "--", "true"], "begins with a hyphen"),
         (&["--hosts", "a,a", "--", "true"], "named twice"),
         (&["--hosts", "a"], "required arguments"),
+        (&["--hosts", "a", "--group", "--json", "--", "true"], "cannot be used with"),
         (&["--", "true"], "there is no cluster file cluster.yaml"),
         (&["--hosts", "a b", "--", "true"], "which no host name has"),
-        (&["--hosts", "a", "-F", "absent", "--", "true"], "cannot read absent"),
     ] {
         let run = bench.run(words);
         assert_eq!(run.code, Some(2), "{run:?}");
         assert!(run.talk.contains(said), "{words:?}: {run:?}");
     }
+    fs::remove_file(bench.path("conf")).unwrap();
+    let run = bench.run(&["--hosts", "a", "--", "true"]);
+    assert!(run.code == Some(2) && run.talk.starts_with("error: cannot read conf\n"), "{run:?}");
 }

@@ -1,5 +1,5 @@
 //! `builder exec` against a real sshd on loopback addresses, each of which plays a machine.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "these are tests and their helpers")]
+#![expect(clippy::unwrap_used, reason = "these are tests and their helpers")]
 
 mod bench;
 mod cards;
