@@ -9,6 +9,7 @@ use crate::error::Failure;
 pub mod build;
 pub mod check;
 pub mod devices;
+pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
@@ -61,6 +62,7 @@ enum Command {
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
+    Exec(exec::ExecArgs),
     Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
 }
@@ -79,6 +81,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
+        Command::Exec(args) => exec::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
     }

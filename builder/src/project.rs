@@ -111,7 +111,7 @@ pub fn read(file: &Path) -> Result<Project, ProjectError> {
 }
 
 /// A file's text, unless it is none or too long for one.
-fn text(file: &Path) -> std::io::Result<Option<String>> {
+pub(crate) fn text(file: &Path) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_LIMIT) {

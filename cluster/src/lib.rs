@@ -6,6 +6,7 @@
 pub mod card;
 pub mod history;
 pub mod hook;
+pub mod host;
 pub mod identity;
 pub mod name;
 pub mod range;

@@ -2,6 +2,10 @@
 
 use thiserror::Error;
 
+mod fold;
+
+pub use fold::fold;
+
 /// Most texts that one range may stand for.
 pub const LIMIT: usize = 1000;
 

@@ -14,6 +14,7 @@ use crate::secret::Secret;
 mod address;
 mod checks;
 mod fields;
+pub mod hostnames;
 mod network;
 mod nodes;
 mod problem;

@@ -11,7 +11,7 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 35] = [
+const PACKAGES: [(&str, &str); 36] = [
     ("apt-ftparchive", "apt-utils"),
     ("blkid", "util-linux"),
     ("bmaptool", "bmap-tools"),
@@ -43,6 +43,7 @@ const PACKAGES: [(&str, &str); 35] = [
     ("sfdisk", "fdisk"),
     ("ssh", "openssh-client"),
     ("ssh-keygen", "openssh-client"),
+    ("sshd", SERVER),
     ("swapon", "mount"),
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
@@ -82,6 +83,17 @@ pub fn install_missing() -> Result<()> {
         PACKAGES.iter().filter(|(program, _)| !is_installed(program)).map(|(_, package)| *package).collect();
     packages.dedup();
     run("apt-get", ["-qq", "update"])?;
+    let serves = packages.contains(&SERVER);
+    let installed = install(packages, missing);
+    if serves && is_installed("sshd") && Path::new("/run/systemd/system").is_dir() {
+        // Tests start their own: the door of whoever runs them stays as it was.
+        run("systemctl", ["disable", "--now", "ssh.service"])?;
+    }
+    installed
+}
+
+/// Installs packages, or else those that can be.
+fn install(mut packages: Vec<&str>, missing: anyhow::Error) -> Result<()> {
     if run("apt-get", INSTALL.into_iter().chain(packages.iter().copied())).is_ok() {
         return Ok(());
     }
@@ -94,6 +106,9 @@ pub fn install_missing() -> Result<()> {
     let Some(suite) = backported(&release) else { return Err(missing) };
     install_backports(suite, &packages).context(missing)
 }
+
+/// A package that starts a server, where it is new.
+const SERVER: &str = "openssh-server";
 
 const INSTALL: [&str; 6] =
     ["-qq", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300"];

@@ -1,0 +1,140 @@
+//! `builder exec`: runs a command on every machine at once, over the system's `ssh`.
+//!
+//! Order of effects: the hosts are found and `ssh`'s settings written, whatever speaks against them ends it here; then
+//! the command runs everywhere, and each machine's output is shown; last, who failed, why, and what to type. Ctrl-C ends
+//! every `ssh`; what they started on the machines may go on there, as with `ssh` itself.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use thiserror::Error;
+
+use crate::cli::Globals;
+use crate::error::{Failure, Kind};
+use crate::hosts;
+use crate::interrupt::Interrupt;
+use crate::ssh::Ssh;
+use crate::ssh::batch::{self, End, Event, Limits};
+use crate::ssh::trouble::Around;
+
+mod keep;
+mod show;
+mod summary;
+
+use show::{Manner, Show};
+use summary::Summary;
+
+/// Run a command on all nodes, or other machines, in parallel
+///
+/// Output comes line by line, each with its host's name in front; with --group
+/// at the end, equal outputs only once.
+///
+/// The words of the command are joined by spaces and read by the shell of each
+/// machine, as with ssh. So quote what that shell is to see: without quotes, a
+/// pipe or a `;` is your own shell's:
+///
+///   builder exec -- 'curl -fsSL https://example.org/setup | sh'
+///
+/// Host keys are always checked: for nodes of the cluster file against
+/// CLUSTER.secrets/known_hosts, for others against your own. Nobody is asked for
+/// a password. Exit code 0 if the command ended with 0 everywhere, otherwise 6;
+/// 5 if no machine could be reached.
+#[derive(Debug, Args)]
+pub struct ExecArgs {
+    /// Nodes or ranges such as red[00-02], of the file; all without it
+    #[arg(value_name = "HOST")]
+    words: Vec<String>,
+    /// Hosts or ranges such as red[00-04],pi@10.1.1.[2-5], instead of a file
+    #[arg(long, value_name = "HOSTS", conflicts_with = "words")]
+    hosts: Vec<String>,
+    /// Who logs in; a user@host says more
+    ///
+    /// Without it: for nodes the user of the cluster file, otherwise what your
+    /// ssh configuration says, otherwise pi.
+    #[arg(short, long, value_name = "NAME", value_parser = user)]
+    user: Option<String>,
+    /// Show output at the end, equal outputs only once
+    #[arg(long, conflicts_with = "json")]
+    group: bool,
+    /// Give up on a machine after this long, such as 30s or 5m
+    ///
+    /// Without it: never, once it has let us in. Connecting takes 10 s at most,
+    /// unless your ssh configuration says otherwise.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// Most machines at once
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// An ssh configuration to read instead of ~/.ssh/config and the system's
+    #[arg(short = 'F', long, value_name = "FILE")]
+    ssh_config: Option<PathBuf>,
+    /// The command
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// A login name.
+fn user(text: &str) -> Result<String, String> {
+    cluster::host::check_user(text).map_err(|error| format!("it {error}"))?;
+    Ok(text.to_owned())
+}
+
+/// Why the command could not be run everywhere.
+#[derive(Debug, Error)]
+enum ExecError {
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    #[error("cannot go on")]
+    Run(#[source] io::Error),
+    #[error("cannot print what the hosts say")]
+    Print(#[source] io::Error),
+}
+
+impl From<ExecError> for Failure {
+    fn from(error: ExecError) -> Self {
+        Self::new(Kind::Failed, error)
+    }
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
+    let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
+    let ssh = Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?;
+    let ours = hosts.project.as_ref().map(|project| project.secrets_folder().join("ssh_config"));
+    let around = Around { ours, own: args.ssh_config.clone(), user: args.user.clone() };
+    let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
+    let manner = match (globals.json, args.group) {
+        (true, _) => Manner::Json,
+        (false, true) => Manner::Group,
+        (false, false) => Manner::Live,
+    };
+    let (out, talk) = (io::stdout(), io::stderr());
+    let terminals = (out.is_terminal(), talk.is_terminal());
+    let mut show = Show::new(manner, &hosts.list, terminals, out, talk);
+    let mut summary = Summary::new(&hosts.list, around);
+    let limits = Limits { jobs: usize::from(args.jobs), timeout: args.timeout };
+    let mut unprinted = false;
+    let ran = batch::run(ssh, &args.command, limits, &interrupt, &mut |event| {
+        let note = match &event {
+            Event::Ended { index, end, .. } => Some((*index, end.clone())),
+            Event::Said { .. } => None,
+        };
+        let at_once =
+            note.as_ref().is_some_and(|(_, end)| !matches!(end, End::Interrupted)) && !globals.quiet;
+        let shown = show.take(event, at_once);
+        if let Some((index, end)) = note {
+            summary.note(index, end);
+        }
+        shown.inspect_err(|_| unprinted = true)
+    });
+    ran.map_err(if unprinted { ExecError::Print } else { ExecError::Run })?;
+    show.finish().map_err(ExecError::Print)?;
+    let told = summary.judge(interrupt.asked())?;
+    if !globals.quiet {
+        // Nowhere is left to say that standard error is closed.
+        let _unwritten = writeln!(io::stderr().lock(), "{told}");
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Running a command on machines through the system's `ssh`, so that the user's own configuration, agent and jump
+//! hosts hold.
+//!
+//! All settings are in one configuration file in a private folder, since what is in there also holds for the `ssh`
+//! that leads through a jump host. The first value that `ssh` finds wins: first stands what must hold (host keys are
+//! checked, nobody is asked), then the cluster's own `ssh_config`, then the user's configuration, last what goes
+//! without saying.
+//!
+//! `ssh` writes what it says itself to a file of its own (`-E`), away from what the command says, and in there notes
+//! that it got in. So its exit code 255 can be told from the command's own. Killed while this works, it leaves that
+//! folder, with no secret in it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use cluster::host::Host;
+use tempfile::TempDir;
+use thiserror::Error;
+use tokio::process::Command;
+
+use crate::error::{Failure, Kind};
+use crate::hosts::Hosts;
+use crate::pki;
+
+pub mod batch;
+mod run;
+pub mod trouble;
+
+/// What must hold, whatever the user's configuration says.
+const FIRST: &str = "\
+Host *
+    BatchMode yes
+    StrictHostKeyChecking yes
+    UpdateHostKeys no
+    RequestTTY no
+    RemoteCommand none
+    ClearAllForwardings yes
+";
+/// What holds where nobody said otherwise; seconds.
+const LAST: &str = "    ConnectTimeout 10\n    ServerAliveInterval 15\n";
+/// Who logs in where nobody said otherwise: the lesson's user. `ssh` would take the user's name on the laptop.
+const USER: &str = "    User pi\n";
+/// Largest file of `ssh`'s own words that is looked at, in bytes.
+const LOG_LIMIT: u64 = 64 * 1024;
+
+/// Why `ssh` cannot be used.
+#[derive(Debug, Error)]
+enum SshError {
+    #[error("there is no `ssh` program")]
+    Absent,
+    #[error("cannot start ssh")]
+    Start(#[source] std::io::Error),
+    #[error("cannot make a folder for ssh's settings")]
+    Folder(#[source] std::io::Error),
+    #[error("cannot read {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<SshError> for Failure {
+    fn from(error: SshError) -> Self {
+        let (kind, hint) = match &error {
+            SshError::Absent => (Kind::Failed, "install it: sudo apt-get install openssh-client"),
+            SshError::Start(_) | SshError::Folder(_) => return Self::new(Kind::Failed, error),
+            SshError::Read { .. } => (Kind::Usage, "name a file that can be read"),
+        };
+        Self::new(kind, error).hint(hint)
+    }
+}
+
+/// How to reach some machines.
+#[derive(Debug)]
+pub struct Ssh {
+    hosts: Vec<Host>,
+    user: Option<String>,
+    /// Holds the configuration and what each `ssh` says.
+    folder: TempDir,
+}
+
+impl Ssh {
+    /// Writes the configuration. `user` is who logs in where a host does not say so itself; `own` replaces the user's
+    /// and the system's configuration files.
+    ///
+    /// # Errors
+    /// When there is no `ssh`, a configuration cannot be read, or no cards were made of the cluster file yet.
+    pub fn prepare(hosts: &Hosts, user: Option<String>, own: Option<&Path>) -> Result<Self, Failure> {
+        check_program()?;
+        let ours = hosts.project.as_ref().map(|project| {
+            let identities = pki::existing(project)?;
+            for host in &project.cluster.nodes {
+                if hosts.list.iter().any(|wanted| wanted.name == host.name.as_str()) {
+                    identities.node(&host.name)?;
+                }
+            }
+            Ok::<_, Failure>(read(&project.secrets_folder().join("ssh_config"))?)
+        });
+        let ours = ours.transpose()?;
+        let own = own.map(absolute).transpose()?;
+        let folder = tempfile::Builder::new().prefix("builder-ssh-").tempdir().map_err(SshError::Folder)?;
+        let text = config(ours.as_deref(), own.as_deref());
+        std::fs::write(folder.path().join("config"), text).map_err(SshError::Folder)?;
+        Ok(Self { hosts: hosts.list.clone(), user, folder })
+    }
+
+    /// The machines.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// Where the `ssh` of a machine writes its own words.
+    fn log(&self, index: usize) -> PathBuf {
+        self.folder.path().join(format!("{index}.log"))
+    }
+
+    /// The command line for a machine. It gets no input and a process group of its own, so that what it starts can be
+    /// ended with it, and a Ctrl-C on the terminal comes to us alone.
+    fn command(&self, index: usize, host: &Host, words: &[String]) -> Command {
+        let mut command = Command::new("ssh");
+        command.arg("-T").arg("-F").arg(self.folder.path().join("config"));
+        command.arg("-E").arg(self.log(index)).args(["-o", "LogLevel=VERBOSE"]);
+        if let Some(user) = host.user.as_ref().or(self.user.as_ref()) {
+            command.args(["-l", user]);
+        }
+        command.arg("--").arg(&host.name).args(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).kill_on_drop(true);
+        command
+    }
+}
+
+fn check_program() -> Result<(), SshError> {
+    let mut command = std::process::Command::new("ssh");
+    command.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(SshError::Absent),
+        Err(error) => Err(SshError::Start(error)),
+    }
+}
+
+fn read(path: &Path) -> Result<String, SshError> {
+    std::fs::read_to_string(path).map_err(|source| SshError::Read { path: path.to_owned(), source })
+}
+
+/// A configuration file that can be read. `ssh` passes over an absent one in silence.
+fn absolute(path: &Path) -> Result<PathBuf, SshError> {
+    read(path)?;
+    std::path::absolute(path).map_err(|source| SshError::Read { path: path.to_owned(), source })
+}
+
+/// The text of the configuration (ssh_config(5)); `ours` is the text of the cluster's own.
+fn config(ours: Option<&str>, own: Option<&Path>) -> String {
+    let mut text = FIRST.to_owned();
+    text.push_str(ours.unwrap_or_default());
+    text.push_str("Host *\n");
+    match own {
+        Some(own) => text.push_str(&format!("    Include {}\n", include_path(own))),
+        None => text.push_str("    Include ~/.ssh/config\n    Include /etc/ssh/ssh_config\n"),
+    }
+    if ours.is_none() {
+        text.push_str(USER);
+    }
+    text.push_str(LAST);
+    text
+}
+
+/// A path as `Include` takes it: in double quotes, and then as a pattern of glob(7), where nothing may stand for more.
+fn include_path(path: &Path) -> String {
+    let mut text = String::new();
+    for c in path.display().to_string().chars() {
+        match c {
+            '*' | '?' | '[' | ']' => text.push_str(r"\\"),
+            '\\' => text.push_str(r"\\\"),
+            '"' => text.push('\\'),
+            _ => {}
+        }
+        text.push(c);
+    }
+    format!("\"{text}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_must_hold_stands_first_and_defaults_last() {
+        let ours = "Host red00\n    HostName 10.0.0.5\n    User ada\n";
+        insta::assert_snapshot!(config(Some(ours), None), @r"
+        Host *
+            BatchMode yes
+            StrictHostKeyChecking yes
+            UpdateHostKeys no
+            RequestTTY no
+            RemoteCommand none
+            ClearAllForwardings yes
+        Host red00
+            HostName 10.0.0.5
+            User ada
+        Host *
+            Include ~/.ssh/config
+            Include /etc/ssh/ssh_config
+            ConnectTimeout 10
+            ServerAliveInterval 15
+        ");
+        let lesson = config(None, Some(Path::new("/home/ada/my [1] \"conf\"")));
+        assert!(lesson.contains(r#"    Include "/home/ada/my \\[1\\] \"conf\"""#), "{lesson}");
+        assert!(lesson.contains("    User pi\n") && !lesson.contains("~/.ssh/config"), "{lesson}");
+    }
+}

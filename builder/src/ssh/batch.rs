@@ -1,0 +1,139 @@
+//! Many machines at once: so many at a time, each for so long, and what they say in the order in which it comes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::Ssh;
+use super::run::One;
+use super::trouble::Trouble;
+use crate::interrupt::Interrupt;
+
+/// Pieces of output on their way, of 64 KiB at most: a machine that talks faster than it is listened to has to wait.
+const ON_THE_WAY: usize = 32;
+/// How often we look whether we were asked to end.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How a machine's run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The command ended; its exit code. 255 is also said of one that a signal ended.
+    Exit(i32),
+    /// `ssh` could not run it, or lost it.
+    Trouble(Trouble),
+    /// It took too long and was given up. What it started there may go on.
+    TimedOut {
+        /// After how long.
+        after: Duration,
+        /// Whether the machine had let us in, so that the command was begun.
+        got_in: bool,
+    },
+    /// We were asked to end.
+    Interrupted,
+}
+
+/// Which of a command's two streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// What happens on a machine; `index` counts from 0 in the order of [`Ssh::hosts`].
+#[derive(Debug)]
+pub enum Event {
+    /// It said something: whole lines, but for the last and for very long ones.
+    Said {
+        /// Which machine.
+        index: usize,
+        /// On which stream.
+        stream: Stream,
+        /// What.
+        bytes: Vec<u8>,
+    },
+    /// It ended; nothing more is said.
+    Ended {
+        /// Which machine.
+        index: usize,
+        /// How.
+        end: End,
+        /// After how long.
+        took: Duration,
+    },
+}
+
+/// How many at a time, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Most machines at once; at least 1.
+    pub jobs: usize,
+    /// For each machine, from its own beginning; for ever without.
+    pub timeout: Option<Duration>,
+}
+
+/// Runs a command on every machine and tells what happens, each machine's end among it. One that fails or hangs holds
+/// up no other, but for its place among the `jobs`. Returns when all have ended; then no `ssh` is left.
+///
+/// # Errors
+/// When the listener fails, which ends all machines; when there can be no runtime.
+pub fn run(
+    ssh: Ssh,
+    words: &[String],
+    limits: Limits,
+    interrupt: &Interrupt,
+    listener: &mut dyn FnMut(Event) -> io::Result<()>,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut events = start(Arc::new(ssh), Arc::new(words.to_vec()), limits);
+        let mut result = Ok(());
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                event = events.next.recv() => match event {
+                    Some(event) if result.is_ok() => result = listener(event),
+                    Some(_) => {}
+                    None => return result,
+                },
+                _ = look.tick() => {}
+            }
+            if interrupt.asked() || result.is_err() {
+                events.stop.send_replace(true);
+            }
+        }
+    })
+}
+
+struct Events {
+    next: mpsc::Receiver<Event>,
+    stop: watch::Sender<bool>,
+}
+
+fn start(ssh: Arc<Ssh>, words: Arc<Vec<String>>, limits: Limits) -> Events {
+    let (sender, next) = mpsc::channel(ON_THE_WAY);
+    let (stop, stopped) = watch::channel(false);
+    let places = Arc::new(Semaphore::new(limits.jobs.clamp(1, Semaphore::MAX_PERMITS)));
+    for index in 0..ssh.hosts().len() {
+        let (ssh, words, places) = (Arc::clone(&ssh), Arc::clone(&words), Arc::clone(&places));
+        let (events, stopped) = (sender.clone(), stopped.clone());
+        tokio::spawn(async move {
+            // Places are given in the order in which they were asked for.
+            let place = places.acquire().await;
+            let begun = Instant::now();
+            let end = if *stopped.borrow() || place.is_err() {
+                End::Interrupted
+            } else {
+                let one = One { ssh: &ssh, index, words: &words, timeout: limits.timeout };
+                one.run(&events, stopped).await
+            };
+            drop(place);
+            // Nobody listens any more only when the whole run is over.
+            let _unheard = events.send(Event::Ended { index, end, took: begun.elapsed() }).await;
+        });
+    }
+    Events { next, stop }
+}

@@ -1,0 +1,170 @@
+//! What to type about each kind of trouble: one advice for all machines that share it.
+
+use std::path::PathBuf;
+
+use cluster::host::Host;
+
+use super::{Kind, Trouble};
+
+/// What decides which words help.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// The cluster's own `ssh_config`, where the machines are nodes with cards of ours.
+    pub ours: Option<PathBuf>,
+    /// The configuration file that stands for the user's own.
+    pub own: Option<PathBuf>,
+    /// Who logs in, where the command line says so.
+    pub user: Option<String>,
+}
+
+impl Around {
+    /// The `ssh` a person would type to see for themselves.
+    fn ssh(&self, option: &str, host: &Host) -> String {
+        let file = self.ours.as_ref().or(self.own.as_ref());
+        let file =
+            file.map(|file| format!(" -F {}", quoted(&file.display().to_string()))).unwrap_or_default();
+        format!("ssh{file} {option} {}", self.login(host))
+    }
+
+    /// Machine and user as `ssh` takes them.
+    fn login(&self, host: &Host) -> String {
+        let said = host.user.clone().or_else(|| self.user.clone());
+        match said.or_else(|| self.ours.is_none().then(|| "pi".to_owned())) {
+            Some(user) => format!("{user}@{}", host.name),
+            None => host.name.clone(),
+        }
+    }
+}
+
+/// What to do about a kind of trouble that these machines share; the first one's own words are `trouble`.
+pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
+    let Some(first) = hosts.first() else { return String::new() };
+    let ours = around.ours.is_some();
+    match trouble.kind {
+        Kind::UnknownKey if ours => {
+            "the secrets folder has lost this host key: builder build writes known_hosts anew".to_owned()
+        }
+        Kind::UnknownKey => unknown_key(trouble, hosts, first, around),
+        Kind::ChangedKey if ours => format!(
+            "the machine at that address was not made from this node's card: is it another Pi, or was its card made \
+             with other secrets? builder status tells addresses, builder flash {} makes the card anew",
+            first.name
+        ),
+        Kind::ChangedKey => {
+            let known = between(&trouble.said, "Host key for ", " has changed").unwrap_or(&first.name);
+            let file = trouble.known_in.as_deref().map(|file| format!(" -f {}", quoted(file)));
+            format!(
+                "if the machine was set up anew, forget its old key: ssh-keygen{} -R {}; if it was not, somebody may \
+                 stand between you and it",
+                file.unwrap_or_default(),
+                quoted(known)
+            )
+        }
+        Kind::Denied if ours => format!(
+            "load the private key that belongs to user.authorized_keys of the cluster file: ssh-add; and try: {}",
+            around.ssh("-v", first)
+        ),
+        Kind::Denied => format!(
+            "put your key there: ssh-copy-id {}; or load it: ssh-add; or log in as another user: --user NAME",
+            around.login(first)
+        ),
+        Kind::Name if ours => "builder status finds the nodes' addresses and keeps them for ssh".to_owned(),
+        Kind::Name => "is the name right? Addresses do as well: --hosts 10.1.1.[2-5]".to_owned(),
+        Kind::Refused => {
+            "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".to_owned()
+        }
+        Kind::NoRoute | Kind::Silent if ours => {
+            "is it powered on, on this network? builder status tells when it was last heard".to_owned()
+        }
+        Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".to_owned(),
+        Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".to_owned(),
+        Kind::Settings => format!("mend the configuration: {}", trouble.said),
+        Kind::NoAgreement | Kind::Closed | Kind::Other => {
+            format!("see what ssh says: {}", around.ssh("-v", first))
+        }
+    }
+}
+
+/// How to accept a key: by looking at it; and for many, by trusting the network this once.
+fn unknown_key(trouble: &Trouble, hosts: &[&Host], first: &Host, around: &Around) -> String {
+    let ask = around.ssh("-o StrictHostKeyChecking=ask", first);
+    let one = format!("compare the fingerprint and accept it: {ask} true");
+    // Where the key is kept, or what leads there, only that configuration knows.
+    let name = between(&trouble.said, "host key is known for ", " and you have requested");
+    if hosts.len() < 2 || around.own.is_some() {
+        return one;
+    }
+    // What stands in known_hosts for a port of its own: [10.1.1.3]:2222.
+    let port = name.and_then(|name| name.strip_prefix('[')?.split_once("]:"));
+    let port = port.map(|(_, port)| format!(" -p {}", quoted(port))).unwrap_or_default();
+    let names: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
+    format!(
+        "{one}; or all of them, on a network where nobody else answers: ssh-keyscan{port} {} >> ~/.ssh/known_hosts",
+        names.join(" ")
+    )
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(before)?;
+    rest.split_once(after).map(|(inside, _)| inside)
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/~:@".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(kind: Kind, said: &str, hosts: &[&str], around: &Around) -> String {
+        let hosts: Vec<Host> = hosts.iter().map(|host| Host::try_from(*host).unwrap()).collect();
+        let trouble = Trouble { kind, said: said.to_owned(), known_in: None };
+        advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around)
+    }
+
+    #[test]
+    fn an_unknown_key_is_accepted_by_a_command_that_can_be_typed() {
+        let said = "No ED25519 host key is known for [10.1.1.2]:2222 and you have requested strict checking.";
+        let around = Around::default();
+        insta::assert_snapshot!(
+            [
+                advice(Kind::UnknownKey, said, &["10.1.1.2"], &around),
+                advice(Kind::UnknownKey, said, &["10.1.1.2", "ada@10.1.1.3"], &around),
+                advice(Kind::UnknownKey, said, &["red0", "red1"], &Around { own: Some("my conf".into()), ..Around::default() }),
+            ].join("\n"),
+            @r"
+        compare the fingerprint and accept it: ssh -o StrictHostKeyChecking=ask pi@10.1.1.2 true
+        compare the fingerprint and accept it: ssh -o StrictHostKeyChecking=ask pi@10.1.1.2 true; or all of them, on a network where nobody else answers: ssh-keyscan -p 2222 10.1.1.2 10.1.1.3 >> ~/.ssh/known_hosts
+        compare the fingerprint and accept it: ssh -F 'my conf' -o StrictHostKeyChecking=ask pi@red0 true
+        "
+        );
+    }
+
+    #[test]
+    fn a_changed_key_is_forgotten_by_the_name_it_is_kept_under() {
+        let said = "Host key for [10.1.1.2]:2222 has changed and you have requested strict checking.";
+        let theirs = advice(Kind::ChangedKey, said, &["10.1.1.2"], &Around::default());
+        assert!(theirs.contains("ssh-keygen -R '[10.1.1.2]:2222';"), "{theirs}");
+        let ours = Around { ours: Some("red.secrets/ssh_config".into()), ..Around::default() };
+        let ours = advice(Kind::ChangedKey, said, &["red03"], &ours);
+        assert!(ours.contains("builder flash red03") && !ours.contains("ssh-keygen"), "{ours}");
+    }
+
+    #[test]
+    fn who_logs_in_is_who_would() {
+        let ada = Around { user: Some("ada".to_owned()), ..Around::default() };
+        assert!(advice(Kind::Denied, "", &["red0"], &ada).contains("ssh-copy-id ada@red0;"));
+        assert!(advice(Kind::Denied, "", &["eve@red0"], &ada).contains("ssh-copy-id eve@red0;"));
+        assert!(advice(Kind::Denied, "", &["red0"], &Around::default()).contains("ssh-copy-id pi@red0;"));
+        let ours = Around { ours: Some("red.secrets/ssh_config".into()), ..Around::default() };
+        assert!(
+            advice(Kind::Denied, "", &["red0"], &ours).ends_with("ssh -F red.secrets/ssh_config -v red0")
+        );
+    }
+}
