@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::card::Card;
-use cluster::name::Hostname;
 use cluster::wire::Stage;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -123,7 +122,7 @@ async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), Engine
 
 /// Makes managers whose address has changed workers, so that they come in anew with the new one: the others would
 /// go on looking for them at the old. Only while more than half of the managers are left without them.
-async fn make_way(pi: &Pi, told: &HashMap<Hostname, Ipv4Addr>, nodes: &[Node]) -> Result<(), EngineError> {
+async fn make_way(pi: &Pi, told: &HashMap<String, Ipv4Addr>, nodes: &[Node]) -> Result<(), EngineError> {
     let own = pi.status.report().swarm_node;
     if let Some(node) = moved(told, nodes).find(|node| Some(&node.id) != own.as_ref()) {
         tracing::warn!("{} has another address: it has to come in anew", node.description.hostname);
@@ -135,13 +134,13 @@ async fn make_way(pi: &Pi, told: &HashMap<Hostname, Ipv4Addr>, nodes: &[Node]) -
     Ok(())
 }
 
-/// Managers that say that they are elsewhere than the list says, if the others can do without them.
-fn moved<'a>(told: &HashMap<Hostname, Ipv4Addr>, nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
+/// Managers that say, under the very id of the entry, that they are elsewhere than the list says, if the others can do
+/// without them.
+fn moved<'a>(told: &HashMap<String, Ipv4Addr>, nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
     let managers = move || nodes.iter().filter_map(|node| Some((node, node.manager_status.as_ref()?)));
     managers()
         .filter(move |(node, status)| {
-            let mut told = told.iter().filter(|(name, _)| name.as_str() == node.description.hostname);
-            let elsewhere = told.any(|(_, address)| {
+            let elsewhere = told.get(&node.id).is_some_and(|address| {
                 status.addr.rsplit_once(':').is_some_and(|(listed, _)| listed != address.to_string())
             });
             let others = managers().filter(|(other, _)| other.id != node.id);
@@ -203,22 +202,18 @@ mod tests {
                 "ManagerStatus": {"Reachability": reachability, "Addr": format!("10.0.0.{place}:2377")}});
             serde_json::from_value(json).unwrap()
         };
-        let told = |place: u8, last: u8| {
-            HashMap::from([(
-                Hostname::try_from(format!("red{place:02}")).unwrap(),
-                Ipv4Addr::new(10, 0, 0, last),
-            )])
-        };
+        let told = |id: &str, last: u8| HashMap::from([(id.to_owned(), Ipv4Addr::new(10, 0, 0, last))]);
         let ids = |told: &HashMap<_, _>, nodes: &[Node]| {
             moved(told, nodes).map(|node| node.id.clone()).collect::<Vec<_>>()
         };
         let well = ["a", "b", "c"].map(|id| manager(id, id.as_bytes()[0] - b'a', "reachable"));
-        assert_eq!(ids(&told(1, 1), &well), [""; 0], "where it was");
-        assert_eq!(ids(&told(1, 77), &well), ["b"]);
+        assert_eq!(ids(&told("b", 1), &well), [""; 0], "where it was");
+        assert_eq!(ids(&told("b", 77), &well), ["b"]);
+        assert_eq!(ids(&told("its last life", 77), &well), [""; 0], "it has come in anew since");
         let mut ill = well.clone();
         ill[2] = manager("c", 2, "unreachable");
-        assert_eq!(ids(&told(1, 77), &ill), [""; 0], "one of two left");
-        assert_eq!(ids(&told(0, 77), &well[..1]), [""; 0], "the only one");
+        assert_eq!(ids(&told("b", 77), &ill), [""; 0], "one of two left");
+        assert_eq!(ids(&told("a", 77), &well[..1]), [""; 0], "the only one");
     }
 
     #[test]

@@ -15,12 +15,15 @@ use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
 
+use super::reports::Heard;
 use super::{Api, Peer, operator_only};
 use crate::agent::clock_now;
 use crate::engine::{Engine, Node};
 
 /// How old the node list may be: all nodes' reports of a moment share one look.
 const FRESH: Duration = Duration::from_millis(300);
+/// How old a report may be to tell where a node is. Nodes that are well report four times as often.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// The node list, read at most a few times a second.
 #[derive(Debug, Default)]
@@ -137,6 +140,11 @@ fn is_member(planned: &Planned, report: Option<&Report>, nodes: &[Node]) -> bool
     node.is_ready() && own_id.is_none_or(|id| id == node.id) && node.has_role(planned.role)
 }
 
+fn whereabouts<'a>(heard: impl Iterator<Item = &'a Heard>) -> HashMap<String, Ipv4Addr> {
+    let recent = heard.filter(|heard| heard.at.elapsed() < RECENT);
+    recent.filter_map(|heard| Some((heard.report.swarm_node.clone()?, heard.report.address?))).collect()
+}
+
 impl Api {
     /// What was heard and when, this manager's own state included: that needs no network.
     pub(super) fn heard(&self) -> HashMap<Hostname, (Report, Instant)> {
@@ -146,10 +154,10 @@ impl Api {
         shown.chain([own]).collect()
     }
 
-    /// Where the nodes that report to this manager say that they are.
-    pub(crate) fn addresses(&self) -> HashMap<Hostname, Ipv4Addr> {
-        let heard = self.lock_reports();
-        heard.iter().filter_map(|(name, heard)| Some((name.clone(), heard.report.address?))).collect()
+    /// Where members that report to this manager say that they are, by their ids in the list. Who reports to another
+    /// manager by now, or has come in anew since, is not there: what it said last is no longer so.
+    pub(crate) fn addresses(&self) -> HashMap<String, Ipv4Addr> {
+        whereabouts(self.lock_reports().values())
     }
 }
 
@@ -159,6 +167,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::agent::log::{HEARD, Log};
+    use crate::serve::twins::Starts;
 
     fn node(id: &str, state: &str) -> Node {
         let json = json!({"ID": id, "Description": {"Hostname": "red01"}, "Status": {"State": state}});
@@ -191,6 +201,20 @@ mod tests {
         assert!(!member(&[], Some("a")));
         let as_manager = Planned { role: cluster::identity::Role::Manager, ..planned.clone() };
         assert!(!is_member(&as_manager, Some(&report(Some("a"))), &[node("a", "ready")]), "in another role");
+    }
+
+    #[test]
+    fn where_somebody_was_a_while_ago_or_outside_the_swarm_is_not_told() {
+        let address = Ipv4Addr::new(10, 0, 0, 3);
+        let heard = |id, at| Heard {
+            report: Report { address: Some(address), ..report(id) },
+            at,
+            starts: Starts::default(),
+            log: Log::new(HEARD),
+        };
+        let now = Instant::now();
+        let told = [heard(Some("here"), now), heard(Some("gone"), now - RECENT), heard(None, now)];
+        assert_eq!(whereabouts(told.iter()), HashMap::from([("here".to_owned(), address)]));
     }
 
     #[test]
