@@ -4,6 +4,7 @@
 //! Debian 13 carries `rustc-web` and `cargo-web`, and the standard library of other architectures as
 //! `libstd-rust-web-dev:ARCH` of the same version; linker and C compiler are Debian's cross set.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +24,10 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
         "armv7" => "armhf",
         _ => bail!("no cross set is known for {arch}; type: rustup target add {musl}"),
     };
+    // Two programs cannot be in one tree; the other run may even be making it.
+    let lock = setup::cache()?.join(format!("cross-{debian}.lock"));
+    let lock = File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
+    lock.lock().context("cannot wait for another run's build")?;
     let tree = tree(debian, &target, tools)?;
     // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
     setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
