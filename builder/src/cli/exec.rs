@@ -60,8 +60,8 @@ pub struct ExecArgs {
     group: bool,
     /// Give up on a machine after this long, such as 30s or 5m
     ///
-    /// Without it: never, once it has let us in. Connecting takes 10 s at most,
-    /// unless your ssh configuration says otherwise.
+    /// Without it: never, but that connecting takes 10 s at most, unless your ssh
+    /// configuration says otherwise.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
     /// Most machines at once

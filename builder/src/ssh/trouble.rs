@@ -90,7 +90,7 @@ impl Trouble {
 }
 
 /// What a line holds, and what that means. The first that is found counts: rather why it ended than that it ended.
-const TABLE: [(&str, Kind); 24] = [
+const TABLE: [(&str, Kind); 25] = [
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Kind::ChangedKey),
     ("REVOKED HOST KEY DETECTED", Kind::ChangedKey),
     ("host key is known for ", Kind::UnknownKey),
@@ -111,6 +111,7 @@ const TABLE: [(&str, Kind); 24] = [
     ("Too many authentication failures", Kind::Denied),
     ("no matching ", Kind::NoAgreement),
     ("kex_exchange_identification: ", Kind::Closed),
+    ("ssh_dispatch_run_fatal: ", Kind::Closed),
     ("Connection closed by ", Kind::Closed),
     ("Connection reset by ", Kind::Closed),
     ("Disconnected from ", Kind::Closed),
@@ -202,6 +203,7 @@ mod tests {
                  Connection closed by 127.0.0.1 port 40022\n",
                 Kind::Closed,
             ),
+            ("ssh_dispatch_run_fatal: Connection to 127.0.0.9 port 40022: Broken pipe\n", Kind::Closed),
         ] {
             assert_eq!(kind(log, ""), Some(wanted), "{log}");
         }

@@ -110,7 +110,7 @@ impl Bench {
         let text = format!(
             "{listen}HostKey {folder}/{key}\nAuthorizedKeysFile {folder}/id.pub\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             MaxStartups 500\nLogLevel ERROR\n"
+             MaxStartups 500\nLoginGraceTime 0\nLogLevel ERROR\n"
         );
         let name = format!("sshd-{}", self.servers.len());
         let conf = self.path(&name);

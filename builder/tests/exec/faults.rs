@@ -16,7 +16,7 @@ fn one_machines_trouble_is_nobody_elses() {
     let silent = TcpListener::bind((address(8), bench.port)).unwrap();
     let command =
         "set -- $SSH_CONNECTION; case $3 in *.5) sleep 600;; *.6) exit 3;; *.7) exit 255; esac; echo ok";
-    let run = bench.run(&["--hosts", "127.0.0.[1-9]", "--timeout", "25s", "--", command]);
+    let run = bench.run(&["--hosts", "127.0.0.[1-9]", "--timeout", "45s", "--", command]);
     drop(silent);
     assert_eq!(run.out, ["127.0.0.1: ok", "127.0.0.4: ok"], "{run:?}");
     assert_eq!(run.code, Some(6));
@@ -24,10 +24,10 @@ fn one_machines_trouble_is_nobody_elses() {
     error: done on 2 of 9 hosts
       127.0.0.2: it shows another host key than the one that is known
       127.0.0.3: its host key is not known
-      127.0.0.5: given up after 25s, while the command ran
+      127.0.0.5: given up after 45s, while the command ran
       127.0.0.6: exit code 3
       127.0.0.7: exit code 255: the command's own, or a signal ended it
-      127.0.0.8: given up after 25s, before it let us in
+      127.0.0.8: given up after 45s, before it let us in
       127.0.0.9: it cannot be reached: connection refused
     hint: 127.0.0.2: if the machine was set up anew, forget its old key: ssh-keygen -f FOLDER/known_hosts -R '[127.0.0.2]:PORT'; if it was not, somebody may stand between you and it
     hint: 127.0.0.3: compare the fingerprint and accept it: ssh -F conf -o StrictHostKeyChecking=ask USER@127.0.0.3 true
