@@ -21,6 +21,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use firstboot::journal::Progress;
 use reqwest::{Certificate, Client, Identity};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
@@ -123,7 +124,7 @@ async fn serve(folder: &Path, nodes: u16) {
     manager.engine.start();
     world.wait_for_api().await;
     // Else nobody could join.
-    world::eventually(async || !world.swarm.lock().unwrap().nodes.is_empty()).await;
+    world::eventually(async || manager.journal().init == Progress::Completed).await;
     println!("{}", world.port);
     tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0])).await.unwrap().unwrap();
 }
