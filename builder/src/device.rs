@@ -9,8 +9,11 @@ pub mod contents;
 pub mod guard;
 pub mod list;
 pub mod medium;
+mod refusal;
+mod signature;
 
 pub use claim::Claimed;
-pub use guard::{Demand, Refusal};
+pub use guard::Demand;
 pub use list::{Bus, Disk, Kernel};
 pub use medium::Medium;
+pub use refusal::Refusal;

@@ -35,6 +35,12 @@ impl Kind {
     }
 }
 
+/// An error and its causes in one line, for tables and lists.
+pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 /// A failed command. Shown as `error:`, `caused by:` lines and `hint:` lines on standard error.
 #[derive(Debug)]
 pub struct Failure {

@@ -77,8 +77,13 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn step(&self, phase: Phase, bytes: usize) -> Result<(), CardError> {
+    fn tell(&self, phase: Phase, bytes: usize) {
         (self.manner.step)(self.card, phase, bytes as u64);
+    }
+
+    /// Tells, and ends the work if that was asked for.
+    fn step(&self, phase: Phase, bytes: usize) -> Result<(), CardError> {
+        self.tell(phase, bytes);
         if (self.manner.asked_to_end)() { Err(CardError::Interrupted) } else { Ok(()) }
     }
 }

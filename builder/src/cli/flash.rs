@@ -39,8 +39,8 @@ use slots::{Given, Slot};
 ///
 /// Without --device, all card readers with a card in them are used, if there
 /// are not more of them than nodes. With more nodes than readers, you are asked
-/// for the next cards. A card that was
-/// interrupted is gone on with when the same command is given again.
+/// for the next cards. A card that was interrupted is gone on with when the same
+/// command is given again.
 ///
 /// Refused, with exit code 3: disks that are in use, that are not made to be
 /// taken out, or that are larger than a card usually is.
@@ -77,14 +77,15 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     let mut demand = Demand { limit: args.max_size.bytes(), ..Demand::default() };
     // Before minutes are spent on the image.
     let slots = slots::find(&kernel, &args.devices, &nodes, &demand)?;
-    let interrupt =
-        Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, FlashError::Signals(source)))?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
     demand.needed = base.size;
     demand.image = Some(base.path.clone());
     let planner = Planner::open(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
+    // Not before: until now, Ctrl-C ends the program at once, as it should.
+    let interrupt =
+        Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, FlashError::Signals(source)))?;
     let flashing = Flashing {
         kernel,
         demand,
@@ -155,7 +156,8 @@ impl Flashing<'_> {
                     self.next_card(slot, node, outcomes)?;
                 }
             }
-            if !self.question.may_erase(nodes, &slots, (&self.journal, &self.cluster_id))? {
+            let known = (&self.journal, self.cluster_id.as_str());
+            if !self.question.may_erase(nodes, &slots, known, &self.interrupt)? {
                 return Err(FlashError::Declined.into());
             }
             let drafts = self.claim(nodes, &slots)?;

@@ -111,7 +111,6 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     pki::existing(&project)?;
     let open = |source| VerifyError::Open { path: args.device.clone(), source };
     let medium = ReadOnly::open(&args.device).map_err(open)?;
-    let interrupt = Interrupt::listen().map_err(VerifyError::Signals)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
@@ -120,6 +119,8 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let file = File::open(&base.path)
         .map_err(|source| fetch::FetchError::Open { path: base.path.clone(), source })?;
     let patches = Patches::new(&plan.writes);
+    // Not before: until now, Ctrl-C ends the program at once, as it should.
+    let interrupt = Interrupt::listen().map_err(VerifyError::Signals)?;
     let order = Order { medium: &medium, patches: &patches, resume: 0, note: Box::new(|_| ()) };
     let names = std::iter::once((node.to_string(), args.device.clone()));
     let show = Show::new(globals, names, base.size);

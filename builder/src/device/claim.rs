@@ -11,9 +11,10 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 
-use super::guard::{Demand, Refusal};
+use super::guard::Demand;
 use super::list::{Disk, Kernel, Number};
 use super::medium::Medium;
+use super::refusal::Refusal;
 
 /// A disk that may be erased, and that nobody else can begin to use.
 #[derive(Debug)]

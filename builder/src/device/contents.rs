@@ -2,8 +2,8 @@
 
 use std::fs::File;
 
-use super::guard::signature;
 use super::list::Disk;
+use super::signature::signature;
 use crate::report::Bytes;
 use crate::why::FirstStart;
 use crate::why::card::{self as evidence, Evidence};

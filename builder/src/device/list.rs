@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::guard::Refusal;
+use super::refusal::Refusal;
 
 /// Where the kernel tells. Another place in tests only.
 #[derive(Debug, Clone)]

@@ -11,8 +11,6 @@
 use std::fs::File;
 use std::io;
 
-use thiserror::Error;
-
 use super::content::{Blocks, Expected, PIECE, Patches, card_digest};
 use super::readback::{self, differs, fill_from_base, first_difference};
 use super::stream::{Block, Stream};
@@ -22,94 +20,17 @@ use crate::device::Medium;
 use crate::device::medium::{read_exact, write_all};
 use crate::fetch::digest::Digest;
 
+mod error;
+
+pub use error::CardError;
+use error::is_gone;
+
 /// After so many blocks the card is flushed and the journal knows: 64 MiB, some three seconds of a card.
 const FLUSH_EVERY: usize = 16;
 /// Behind the image, the end of the card is emptied, where an earlier GPT has its second copy.
 const TAIL: u64 = 1 << 20;
 /// Blocks that are compared before an interrupted card is believed to be the same.
 const PROBES: usize = 8;
-
-/// Why a card is not as wanted.
-#[derive(Debug, Error)]
-pub enum CardError {
-    /// The drive refuses to write there, twice.
-    #[error("the card cannot be written at byte {offset}")]
-    Write {
-        /// Bytes from the card's beginning.
-        offset: u64,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// The drive cannot read there, after it was written twice.
-    #[error("the card cannot be read at byte {offset}")]
-    Read {
-        /// Bytes from the card's beginning.
-        offset: u64,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// Other bytes than were written, twice.
-    #[error("the card is bad: it does not keep what is written at byte {offset}")]
-    Bad {
-        /// Bytes from the card's beginning.
-        offset: u64,
-    },
-    /// Something else than planned; nothing was written.
-    #[error("it differs from its plan at byte {offset}")]
-    Differs {
-        /// Bytes from the card's beginning.
-        offset: u64,
-    },
-    /// Less than it says.
-    #[error("the card ends at byte {offset}, before its own size")]
-    Ends {
-        /// Bytes from the card's beginning.
-        offset: u64,
-    },
-    /// The drive did not take what it had in its memory.
-    #[error("the card did not finish writing")]
-    Flush(#[source] io::Error),
-    /// Nobody there any more.
-    #[error("the card was taken out")]
-    Gone(#[source] io::Error),
-    /// The image.
-    #[error("the image cannot be read")]
-    Base(#[source] io::Error),
-    /// Ctrl-C.
-    #[error("interrupted")]
-    Interrupted,
-}
-
-impl CardError {
-    /// Whether the card itself is to blame and should not be used.
-    pub const fn is_bad_card(&self) -> bool {
-        matches!(self, Self::Write { .. } | Self::Read { .. } | Self::Bad { .. } | Self::Ends { .. })
-    }
-
-    fn while_writing(offset: u64, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::WriteZero => Self::Ends { offset },
-            _ if is_gone(&source) => Self::Gone(source),
-            _ => Self::Write { offset, source },
-        }
-    }
-
-    pub(super) fn while_reading(offset: u64, source: io::Error) -> Self {
-        match source.kind() {
-            io::ErrorKind::UnexpectedEof => Self::Ends { offset },
-            _ if is_gone(&source) => Self::Gone(source),
-            _ => Self::Read { offset, source },
-        }
-    }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let gone = [Errno::NODEV, Errno::NXIO, Errno::NOMEDIUM];
-    error.raw_os_error().is_some_and(|code| gone.iter().any(|errno| errno.raw_os_error() == code))
-}
 
 /// How blocks of zeros came to be on the card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -147,7 +68,7 @@ pub(super) struct Job<'a> {
     pub(super) verify: bool,
     /// Blocks an interrupted run had flushed.
     pub(super) resume: usize,
-    /// Tells how many blocks are safe; `None` when the card begins anew.
+    /// Tells how many blocks are safe; none when the card is begun anew.
     pub(super) note: &'a (dyn Fn(usize) + Sync),
     pub(super) watch: Watch<'a>,
 }
@@ -256,7 +177,9 @@ impl Card<'_> {
             let _tried = self.write_zeros(0, PAGE as u64).and_then(|()| self.flush());
             return Err(error);
         }
-        self.job.watch.step(Phase::Verify, length)
+        // Whole by now, whoever asked to end: it boots.
+        self.job.watch.tell(Phase::Verify, length);
+        Ok(())
     }
 
     /// Whether the card is in a state in which an earlier run was cut off. Everything is compared again at the end.

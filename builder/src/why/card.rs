@@ -12,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Case, FirstStart, Seen};
-use crate::error::{Failure, Kind as FailureKind};
+use crate::error::{Failure, Kind as FailureKind, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
@@ -140,7 +140,7 @@ pub fn read(path: &Path) -> Result<Evidence, ReadError> {
 
     let (notes, root_problem) = match root::read_files(&file, partitions.root, &[SEED, JOURNAL]) {
         Ok(files) => (files, None),
-        Err(error) => (Vec::new(), Some(chain(&error))),
+        Err(error) => (Vec::new(), Some(one_line(&error))),
     };
     let note = |index: usize| notes.get(index).and_then(Option::as_ref);
     let first_start = match (is_begun, note(0).is_some()) {
@@ -161,12 +161,6 @@ pub fn read(path: &Path) -> Result<Evidence, ReadError> {
         finished: note(1).and_then(|json| last_mark(json)),
         root_problem,
     })
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// The last stage in a journal's marks; `None` for anything that is no journal.

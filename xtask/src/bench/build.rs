@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::command::{Cost, run, time};
 use super::image;
-use super::setting::{self, drop_caches, make_cluster, verdicts};
+use super::setting::{self, costs, drop_caches, make_cluster, verdicts};
 use crate::setup::say;
 
 mod xfs;
@@ -171,20 +171,14 @@ fn unpack(image: &Path, folder: &Path) -> Result<Cost> {
 }
 
 fn table(report: &Report) -> String {
-    let mut text = format!("{:<28}{:>9}{:>9}{:>9}{:>11}\n", "", "wall s", "user s", "system s", "peak MiB");
-    for (name, cost) in [
+    let mut text = costs(&[
         ("ext4: pipeline", report.ext4_pipeline),
         ("ext4: builder, cold", report.ext4_cold),
         ("ext4: builder, warm", report.ext4_warm),
         ("XFS: xz to one file", report.xfs_xz),
         ("XFS: builder, cold", report.xfs_cold),
         ("XFS: builder, warm", report.xfs_warm),
-    ] {
-        text.push_str(&format!(
-            "{name:<28}{:>9.2}{:>9.2}{:>9.2}{:>11.0}\n",
-            cost.wall_s, cost.user_s, cost.system_s, cost.peak_mib
-        ));
-    }
+    ]);
     text.push_str(&verdicts(&[
         ("ext4_cold_ratio", report.ext4_cold_ratio, 0.75),
         ("ext4_warm_ratio", report.ext4_warm_ratio, 0.35),

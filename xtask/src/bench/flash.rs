@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::command::{Cost, run, time};
 use super::image;
-use super::setting::{self, drop_caches, make_cluster, verdicts};
+use super::setting::{self, costs, drop_caches, make_cluster, verdicts};
 use crate::setup::say;
 
 mod device;
@@ -205,8 +205,7 @@ fn median(mut costs: Vec<Cost>) -> Cost {
 }
 
 fn table(report: &Report) -> String {
-    let mut text = format!("{:<34}{:>9}{:>9}{:>9}{:>11}\n", "", "wall s", "user s", "system s", "peak MiB");
-    for (name, cost) in [
+    let mut text = costs(&[
         ("dd", report.dd),
         ("builder, not verified", report.builder),
         ("builder", report.builder_verified),
@@ -215,12 +214,7 @@ fn table(report: &Report) -> String {
         ("builder, packed, not verified", report.builder_cold),
         ("builder, one slow card", report.one_slow),
         ("builder, four slow cards", report.four_slow),
-    ] {
-        text.push_str(&format!(
-            "{name:<34}{:>9.2}{:>9.2}{:>9.2}{:>11.0}\n",
-            cost.wall_s, cost.user_s, cost.system_s, cost.peak_mib
-        ));
-    }
+    ]);
     text.push_str(&verdicts(&[
         ("four_vs_one_ratio", report.four_vs_one_ratio, 1.1),
         ("dd_ratio", report.dd_ratio, 1.05),

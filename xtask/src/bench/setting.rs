@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::command::run;
+use super::command::{Cost, run};
 use super::image;
 
 /// A public key nobody has the private half of.
@@ -46,6 +46,18 @@ pub(crate) fn make_cluster(folder: &Path, packed: &Path) -> Result<()> {
 pub(crate) fn drop_caches() -> Result<()> {
     run(&mut Command::new("sync"))?;
     fs::write("/proc/sys/vm/drop_caches", "3").context("cannot drop the page cache: run as root")
+}
+
+/// What was measured, a line each under a heading.
+pub(crate) fn costs(measured: &[(&str, Cost)]) -> String {
+    let mut text = format!("{:<34}{:>9}{:>9}{:>9}{:>11}\n", "", "wall s", "user s", "system s", "peak MiB");
+    for (name, cost) in measured {
+        text.push_str(&format!(
+            "{name:<34}{:>9.2}{:>9.2}{:>9.2}{:>11.0}\n",
+            cost.wall_s, cost.user_s, cost.system_s, cost.peak_mib
+        ));
+    }
+    text
 }
 
 /// The promises, a line each: name, value, and the most it may be.

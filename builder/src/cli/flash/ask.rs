@@ -1,6 +1,8 @@
 //! The question before cards are erased.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use cluster::name::Hostname;
 
@@ -9,6 +11,10 @@ use super::slots::Slot;
 use crate::device::contents::{self, Contents};
 use crate::error::Failure;
 use crate::flash::journal::Journal;
+use crate::interrupt::Interrupt;
+
+/// How often it is asked whether Ctrl-C was pressed meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Asks, unless it was answered on the command line.
 #[derive(Debug)]
@@ -27,6 +33,7 @@ impl Question {
         nodes: &[Hostname],
         slots: &[Slot],
         (journal, cluster_id): (&Journal, &str),
+        interrupt: &Interrupt,
     ) -> Result<bool, Failure> {
         if self.yes {
             return Ok(true);
@@ -42,11 +49,29 @@ impl Question {
             text.push_str(&format!("  {device} ({disk}), now {found}: becomes the card of {node}\n"));
         }
         text.push_str("type yes to go on: ");
-        let mut answer = String::new();
-        let asked = talk.write_all(text.as_bytes()).and_then(|()| talk.flush());
-        let answered = asked.and_then(|()| io::stdin().lock().read_line(&mut answer));
-        answered.map_err(FlashError::Ask)?;
+        talk.write_all(text.as_bytes()).and_then(|()| talk.flush()).map_err(FlashError::Ask)?;
+        let answer = read_line(interrupt)?;
         Ok(answer.trim() == "yes")
+    }
+}
+
+/// A line from the terminal. Reading goes on over signals, so it is a thread's, which nobody waits for after Ctrl-C.
+fn read_line(interrupt: &Interrupt) -> Result<String, FlashError> {
+    let (told, answer) = channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // Nobody wants it any more.
+        let _unheard = told.send(io::stdin().lock().read_line(&mut line).map(|_| line));
+    });
+    loop {
+        match answer.recv_timeout(LOOK) {
+            Ok(line) => return line.map_err(FlashError::Ask),
+            Err(RecvTimeoutError::Timeout) if interrupt.asked() => return Err(FlashError::Declined),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(FlashError::Ask(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::device::Refusal;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, one_line};
 use crate::flash::card::{CardError, Done, Zeros};
 use crate::report::Progress;
 
@@ -137,7 +137,7 @@ impl CardOutcome {
                 };
                 format!("{node}  {device}  {verified}{zeros}{again}  {}\n", done.digest)
             }
-            Err(error) => format!("{node}  {device}  failed: {}\n", chain(error)),
+            Err(error) => format!("{node}  {device}  failed: {}\n", one_line(error)),
         }
     }
 
@@ -150,14 +150,8 @@ impl CardOutcome {
                 "resumed_bytes": done.resumed,
             }),
             Err(error) => {
-                json!({ "node": node, "device": device, "result": "failed", "error": chain(error) })
+                json!({ "node": node, "device": device, "result": "failed", "error": one_line(error) })
             }
         }
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,0 +1,203 @@
+//! Why a disk is not erased, and what to type then.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::error::{Failure, Kind};
+use crate::report::Bytes;
+
+/// Why a disk is not erased.
+#[derive(Debug, Clone, Error)]
+pub enum Refusal {
+    /// Nothing there.
+    #[error("there is no {}", path.display())]
+    Absent {
+        /// The path.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// A file, a folder, a terminal.
+    #[error("{} is no disk", .0.display())]
+    NoBlockDevice(PathBuf),
+    /// A block device the kernel does not describe.
+    #[error("the kernel tells nothing of {}", .0.display())]
+    Unknown(PathBuf),
+    /// A part of a disk.
+    #[error("{} is a partition of {}", path.display(), whole.display())]
+    Partition {
+        /// The partition.
+        path: PathBuf,
+        /// Its disk.
+        whole: PathBuf,
+    },
+    /// A fixed disk that was not named by its serial.
+    #[error("{} is not made to be taken out", path.display())]
+    Fixed {
+        /// The disk.
+        path: PathBuf,
+        /// Its serial.
+        serial: Option<String>,
+    },
+    /// The serial is another disk's.
+    #[error("{} has the serial {}, not {given}", path.display(), serial.as_deref().unwrap_or("(none)"))]
+    OtherSerial {
+        /// The disk.
+        path: PathBuf,
+        /// Its serial.
+        serial: Option<String>,
+        /// What the user gave.
+        given: String,
+    },
+    /// A lock on the card, or of the system.
+    #[error("{} is write-protected", .0.display())]
+    ReadOnly(PathBuf),
+    /// A reader without a card.
+    #[error("there is no card in {}", .0.display())]
+    Empty(PathBuf),
+    /// Part of the running system.
+    #[error("{} is mounted at {}", path.display(), at.display())]
+    Mounted {
+        /// The disk or partition.
+        path: PathBuf,
+        /// Where.
+        at: PathBuf,
+    },
+    /// Swapping.
+    #[error("{} is used as swap", .0.display())]
+    Swap(PathBuf),
+    /// LVM, RAID, encryption or another loop device on top.
+    #[error("{} is in use by {holder}", path.display())]
+    Held {
+        /// The disk or partition.
+        path: PathBuf,
+        /// By what.
+        holder: String,
+    },
+    /// A part of a volume that is not in use at the moment.
+    #[error("{} belongs to a volume of several disks ({kind})", path.display())]
+    Member {
+        /// The disk or partition.
+        path: PathBuf,
+        /// Such as `LVM2_member`.
+        kind: String,
+    },
+    /// Its contents cannot be looked at.
+    #[error("cannot tell what is on {}", path.display())]
+    Opaque {
+        /// The disk or partition.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// The card would be made from itself.
+    #[error("{} is the image the card is made from", .0.display())]
+    IsTheImage(PathBuf),
+    /// The image does not fit.
+    #[error("{} has {size}, the image needs {needed}", path.display())]
+    TooSmall {
+        /// The disk.
+        path: PathBuf,
+        /// What it has.
+        size: Bytes,
+        /// What is needed.
+        needed: Bytes,
+    },
+    /// Rather a backup disk than a card.
+    #[error("{} has {size}, more than a card usually has", path.display())]
+    TooLarge {
+        /// The disk.
+        path: PathBuf,
+        /// What it has.
+        size: Bytes,
+    },
+    /// Somebody has it.
+    #[error("cannot open {} for ourselves alone", path.display())]
+    Open {
+        /// The disk.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// It is another disk now than the one that was looked at.
+    #[error("{} changed while it was looked at", .0.display())]
+    Changed(PathBuf),
+    /// The same disk twice.
+    #[error("{} is named twice", .0.display())]
+    Twice(PathBuf),
+}
+
+impl Refusal {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Absent { .. } | Self::Unknown(_) => "builder devices lists the card readers".to_owned(),
+            Self::NoBlockDevice(_) => {
+                "name a card reader such as /dev/sdb; card images as files are made by: builder build"
+                    .to_owned()
+            }
+            Self::Partition { whole, .. } => format!("name the whole disk: --device {}", whole.display()),
+            Self::Fixed { path, serial: Some(serial) } => {
+                format!("if it really is to be erased, name it twice: --device '{}={serial}'", path.display())
+            }
+            Self::Fixed { serial: None, .. } => "take a card reader; builder devices lists them".to_owned(),
+            Self::OtherSerial { .. } => "builder devices --all shows every disk's serial".to_owned(),
+            Self::ReadOnly(_) => "slide the lock at the card's side, or take another card".to_owned(),
+            Self::Empty(_) => "put a card in".to_owned(),
+            Self::Mounted { at, .. } if at == Path::new("/") => {
+                "this computer runs from it; take a card reader; builder devices lists them".to_owned()
+            }
+            Self::Mounted { at, .. } => {
+                format!("if nothing on it is needed any more: umount '{}'", at.display())
+            }
+            Self::Swap(path) => format!("if it is the right one: swapoff {}", path.display()),
+            Self::Held { .. } => "stop what uses it, or take another card".to_owned(),
+            Self::Member { path, .. } => format!(
+                "if it is the right one and nothing on it is needed any more: wipefs --all {}",
+                path.display()
+            ),
+            Self::Opaque { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+                format!("reading and writing {} takes root: put sudo before the command", path.display())
+            }
+            Self::Opaque { .. } => "install util-linux, whose blkid tells".to_owned(),
+            Self::IsTheImage(_) => "take another card".to_owned(),
+            Self::TooSmall { .. } => "take a larger card".to_owned(),
+            Self::TooLarge { size, .. } => {
+                format!("if it is the right one, say so: --max-size {}GiB", size.0.div_ceil(1 << 30))
+            }
+            Self::Open { source, path } if source.kind() == io::ErrorKind::PermissionDenied => {
+                format!("writing {} takes root: put sudo before the command", path.display())
+            }
+            Self::Open { .. } => "close what uses it: lsblk shows what is mounted".to_owned(),
+            Self::Changed(_) => "run the command again".to_owned(),
+            Self::Twice(_) => "name each card reader once".to_owned(),
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let hint = refusal.hint();
+        Self::new(Kind::DeviceRefused, refusal).hint(hint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_says_what_to_type() {
+        let fixed = Refusal::Fixed { path: "/dev/sda".into(), serial: Some("S1".into()) };
+        assert!(fixed.hint().contains("--device '/dev/sda=S1'"));
+        let failure = Failure::from(Refusal::TooLarge { path: "/dev/sda".into(), size: Bytes(2 << 40) });
+        assert_eq!(failure.kind(), Kind::DeviceRefused);
+        assert!(failure.render().contains("--max-size 2048GiB"), "{}", failure.render());
+    }
+}
