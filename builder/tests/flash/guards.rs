@@ -225,6 +225,36 @@ fn nothing_is_erased_unasked() {
 }
 
 #[test]
+fn ctrl_c_at_the_question_erases_nothing() {
+    use std::io::{BufReader, Read as _, Write as _};
+    use std::process::Stdio;
+    let bench = Bench::new(0);
+    let reader = bench.reader("card", bench.image_mib() + 4);
+    let builder = env!("CARGO_BIN_EXE_builder");
+    let line = format!(
+        "{builder} --cache cache flash --firstboot firstboot-aarch64 red00 --device '{}'",
+        reader.named()
+    );
+    // A terminal of its own, to ask at.
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+    script.current_dir(bench.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().unwrap();
+    let (mut said, mut bytes) = (String::new(), BufReader::new(script.stdout.take().unwrap()).bytes());
+    while !said.ends_with("type yes to go on: ") {
+        said.push(char::from(bytes.next().expect(&said).unwrap()));
+    }
+    assert!(said.contains("becomes the card of red00"), "{said}");
+    let mut keys = script.stdin.take().unwrap();
+    keys.write_all(b"\x03").unwrap();
+    let rest: Vec<u8> = bytes.map(Result::unwrap).collect();
+    let rest = String::from_utf8_lossy(&rest).into_owned();
+    assert_eq!(script.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.contains("nothing was erased"), "{rest}");
+    assert!(reader.content().iter().all(|byte| *byte == 0xa5));
+}
+
+#[test]
 fn disks_are_listed_with_what_speaks_against_them() {
     let bench = Bench::new(0);
     let reader = bench.reader("card", bench.image_mib() + 4);
