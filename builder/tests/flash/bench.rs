@@ -147,12 +147,13 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        // A test that failed may have left a mount; the device then goes with it.
-        let _busy = Command::new("losetup").arg("--detach").arg(&self.device).status();
+        // Before the device is another test's: that has partitions of the same names.
         for number in 1..=2 {
-            // Where they made themselves, they went with the device.
+            // Most have none.
             let _gone = fs::remove_file(self.partition(number));
         }
+        // A test that failed may have left a mount; the device then goes with it.
+        let _busy = Command::new("losetup").arg("--detach").arg(&self.device).status();
     }
 }
 
