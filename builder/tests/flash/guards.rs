@@ -232,7 +232,7 @@ fn ctrl_c_at_the_question_erases_nothing() {
     let reader = bench.reader("card", bench.image_mib() + 4);
     let builder = env!("CARGO_BIN_EXE_builder");
     let line = format!(
-        "{builder} --cache cache flash --firstboot firstboot-aarch64 red00 --device '{}'",
+        "exec {builder} --cache cache flash --firstboot firstboot-aarch64 red00 --device '{}'",
         reader.named()
     );
     // A terminal of its own, to ask at.
