@@ -4,6 +4,7 @@
 //! This crate does no input or output, reads no clock and is not async: text and bytes in, values out.
 
 pub mod card;
+pub mod delivery;
 pub mod history;
 pub mod hook;
 pub mod host;

@@ -97,6 +97,23 @@ impl ClusterName {
     }
 }
 
+/// For clusters that no file names.
+impl ClusterName {
+    /// The nearest name to a text, such as a file's: what no name has becomes a hyphen. `swarm` where nothing is left.
+    pub fn like(text: &str) -> Self {
+        let lower = text.to_lowercase();
+        let fit: String = lower
+            .chars()
+            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+            .take(63)
+            .collect();
+        match fit.trim_matches('-') {
+            "" => Self("swarm".to_owned()),
+            fit => Self(fit.to_owned()),
+        }
+    }
+}
+
 impl ClusterId {
     pub(crate) fn unknown() -> Self {
         Self("0".repeat(16))
@@ -195,6 +212,15 @@ mod tests {
         assert!(matches!(Hostname::try_from("red_0"), Err(NameError::Character('_', _))));
         assert!(matches!(Hostname::try_from("red0-"), Err(NameError::Edge(_))));
         assert_eq!(Hostname::try_from("a".repeat(64)), Err(NameError::TooLong(63)));
+    }
+
+    #[test]
+    fn a_cluster_can_be_named_after_any_text() {
+        let like = |text: &str| String::from(ClusterName::like(text));
+        assert_eq!(like("hostnames"), "hostnames");
+        assert_eq!(like("Unser Rack_2"), "unser-rack-2");
+        assert_eq!(like("--"), "swarm");
+        assert!(check_label(&like(&"ä".repeat(99))).is_ok() && check_label(&like(&"a".repeat(99))).is_ok());
     }
 
     #[test]

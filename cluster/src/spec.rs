@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::card::{CardDocker, CardSwarm, CardWifi, StaticAddress};
+use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource, StaticAddress};
 use crate::identity::Role;
 use crate::name::{ClusterName, Hostname, UserName};
 use crate::secret::Secret;
@@ -52,6 +52,26 @@ pub struct Cluster {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+}
+
+impl Cluster {
+    /// A cluster of Pis that already run: there is no image, and everything is as a cluster file that says nothing of it
+    /// would have it.
+    pub fn of_running(name: ClusterName, user: UserName, nodes: Vec<Node>, source: DockerSource) -> Self {
+        Self {
+            name,
+            image: ImageSource { location: String::new(), sha256: None },
+            nodes,
+            user: User { name: user, authorized_keys: Vec::new(), password_hash: None },
+            wifi: None,
+            wifi_psk: None,
+            timezone: None,
+            locale: None,
+            keymap: None,
+            docker: settings::docker_from(source),
+            swarm: settings::plain_swarm(),
+        }
+    }
 }
 
 /// Where the image comes from, as the file says it.

@@ -1,6 +1,7 @@
 //! Chooses the life: without a command, beside a `card.json`, the seed stage; `agent` the service.
 
-use std::io::Write as _;
+use std::error::Error;
+use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,9 +10,11 @@ use std::{env, io};
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use cluster::delivery;
 use firstboot::agent::{self, Options};
+use firstboot::engine::Engine;
 use firstboot::host::real::RealHost;
-use firstboot::seed;
+use firstboot::{adopt, remove, seed};
 use tracing_subscriber::EnvFilter;
 
 /// The Pi's side of a cluster made by builder
@@ -35,6 +38,23 @@ enum Command {
     },
     /// Install Docker, then form or join the swarm, and stay
     Agent(AgentArgs),
+    /// Take over a machine that runs, with the delivery on standard input
+    Adopt(EngineArgs),
+    /// Take the agent off this machine again
+    Remove {
+        /// Remove Docker, too, if the agent installed it
+        #[arg(long)]
+        docker: bool,
+        #[command(flatten)]
+        engine: EngineArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct EngineArgs {
+    /// Docker's socket
+    #[arg(long, hide = true, default_value = firstboot::engine::SOCKET)]
+    docker_socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -53,6 +73,10 @@ struct AgentArgs {
 fn main() -> ExitCode {
     let (root, payload) = match Cli::parse().command {
         Some(Command::Agent(args)) => return run_agent(args),
+        Some(Command::Adopt(args)) => return run_once(async |host| adopt(host, &args).await),
+        Some(Command::Remove { docker, engine }) => {
+            return run_once(async |host| remove(host, docker, &engine).await);
+        }
         Some(Command::Seed { root, payload }) => (root, payload),
         None => ("/".into(), None),
     };
@@ -95,6 +119,30 @@ fn run_seed(root: RealHost, card: &Card) -> ExitCode {
     writeln!(io::stderr(), "cannot go on to the normal boot: {error}").unwrap_or_default();
     // On failure systemd reboots. With our words out that is a normal boot; else it would be this one again, for ever.
     if outcome.hook_is_out { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs something that ends, and says on standard error why it did not end well.
+fn run_once(work: impl AsyncFnOnce(Arc<RealHost>) -> Result<(), Box<dyn Error>>) -> ExitCode {
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(work(Arc::new(RealHost::new("/".into())))));
+    let Err(error) = ended else { return ExitCode::SUCCESS };
+    writeln!(io::stderr(), "{}", agent::status::chain(error.as_ref())).unwrap_or_default();
+    ExitCode::FAILURE
+}
+
+async fn adopt(host: Arc<RealHost>, args: &EngineArgs) -> Result<(), Box<dyn Error>> {
+    let mut json = Vec::new();
+    io::stdin().lock().take(delivery::LIMIT).read_to_end(&mut json)?;
+    let outcome = adopt::adopt(host, &Engine::new(&args.docker_socket)?, &json).await?;
+    writeln!(io::stdout(), "{}", outcome.as_str())?;
+    Ok(())
+}
+
+async fn remove(host: Arc<RealHost>, docker: bool, args: &EngineArgs) -> Result<(), Box<dyn Error>> {
+    Ok(remove::remove(host.as_ref(), &Engine::new(&args.docker_socket)?, docker).await?)
 }
 
 /// Runs the agent on one thread; what blocks runs beside it.

@@ -72,9 +72,14 @@ pub(super) fn wifi(
     Some((CardWifi { country: country?, ssid: ssid? }, psk))
 }
 
+/// Docker's newest from a source.
+pub(super) const fn docker_from(source: DockerSource) -> CardDocker {
+    CardDocker { source, version: None, url: None, key: None }
+}
+
 /// `docker`.
 pub(super) fn docker(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Collector<'_>) -> CardDocker {
-    let mut docker = CardDocker { source: DockerSource::Docker, version: None, url: None, key: None };
+    let mut docker = docker_from(DockerSource::Docker);
     let Some(fields) = root.get("docker", problems).and_then(|node| Fields::open(&DOCKER, node, problems))
     else {
         return docker;
@@ -109,15 +114,21 @@ pub(super) fn docker(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Co
 const CERT_EXPIRY_SECONDS: u64 = 2 * 365 * 24 * 3600;
 const JOIN_WINDOW_SECONDS: u64 = 24 * 3600;
 
-/// `swarm` and `managers_run_tasks`.
-pub(super) fn swarm(root: &Fields<'_>, nodes: &[super::Node], problems: &mut Collector<'_>) -> CardSwarm {
-    let mut swarm = CardSwarm {
+/// How a swarm is formed where nothing is said of it.
+pub(super) const fn plain_swarm() -> CardSwarm {
+    CardSwarm {
         interface: None,
         address_pool: None,
         cert_expiry_seconds: CERT_EXPIRY_SECONDS,
         join_window_seconds: JOIN_WINDOW_SECONDS,
-        managers_run_tasks: root.flag("managers_run_tasks", problems).unwrap_or(false),
-    };
+        managers_run_tasks: false,
+    }
+}
+
+/// `swarm` and `managers_run_tasks`.
+pub(super) fn swarm(root: &Fields<'_>, nodes: &[super::Node], problems: &mut Collector<'_>) -> CardSwarm {
+    let mut swarm = plain_swarm();
+    swarm.managers_run_tasks = root.flag("managers_run_tasks", problems).unwrap_or(false);
     let Some(fields) = root.get("swarm", problems).and_then(|node| Fields::open(&SWARM, node, problems))
     else {
         return swarm;

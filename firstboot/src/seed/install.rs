@@ -9,11 +9,9 @@ use cluster::card;
 use cluster::wire::{Mark, Stage};
 
 use super::{BINARY, MARK, STATE, Seed, SeedError, units, user};
+use crate::adopt::{UNIT, UNIT_TEXT};
 use crate::tls::Credentials;
 
-/// The agent.
-pub(super) const UNIT: &str = "firstboot.service";
-const UNIT_TEXT: &str = include_str!("../units/firstboot.service");
 /// What the agent reads. The host key is sshd's affair, the other secrets were used up before.
 const PAYLOAD: [&str; 4] = [card::CARD, card::CA, card::NODE_CERT, card::NODE_KEY];
 

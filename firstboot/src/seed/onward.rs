@@ -7,7 +7,8 @@ use std::path::Path;
 
 use cluster::card::{Card, Start};
 
-use super::{SeedError, install};
+use super::SeedError;
+use crate::adopt::UNIT;
 use crate::host::{Host, Program};
 
 /// Where systemd's run-generator would have us stay; never the way on.
@@ -47,7 +48,7 @@ pub fn go_on(root: &dyn Host, card: &Card) -> Result<(), SeedError> {
     }
     // Where cloud-init started us, all of the normal boot is there but what systemd has just learned of.
     let next = match card.start {
-        Start::CloudInit => install::UNIT.to_owned(),
+        Start::CloudInit => UNIT.to_owned(),
         Start::Hook => normal_target(root),
     };
     results.push(run("systemctl", &["--no-block", "start", &next]));
