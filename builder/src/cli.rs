@@ -1,6 +1,6 @@
 //! The command line. One file per command in `cli/`: its arguments and its run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -8,6 +8,7 @@ use crate::error::Failure;
 
 pub mod build;
 pub mod check;
+pub mod config;
 pub mod devices;
 pub mod exec;
 pub mod flash;
@@ -31,11 +32,18 @@ pub struct Cli {
     command: Command,
 }
 
+/// The cluster file's usual name.
+const CLUSTER_FILE: &str = "cluster.yaml";
+/// The usual name of a list of Pis that already run.
+const HOSTS_FILE: &str = "hostnames.yaml";
+
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub struct Globals {
-    /// The cluster file
-    #[arg(short, long, global = true, value_name = "FILE", default_value = "cluster.yaml")]
+    /// The cluster file, or the hostnames.yaml of a swarm made by config
+    ///
+    /// Without it, and without a cluster.yaml, a hostnames.yaml that is there.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = CLUSTER_FILE)]
     pub file: PathBuf,
     /// Where downloaded and decompressed images are kept
     ///
@@ -63,13 +71,21 @@ enum Command {
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
     Exec(exec::ExecArgs),
+    Config(config::ConfigArgs),
     Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
 }
 
 /// Runs a parsed command line.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    let globals = &cli.globals;
+    let mut globals = cli.globals;
+    // A new cluster file is nobody's list of hosts.
+    let makes_file = matches!(cli.command, Command::Init(_));
+    let [usual, other] = [CLUSTER_FILE, HOSTS_FILE].map(Path::new);
+    if globals.file == usual && !makes_file && !usual.exists() && other.exists() {
+        globals.file = other.to_owned();
+    }
+    let globals = &globals;
     match cli.command {
         Command::Init(args) => init::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
@@ -82,6 +98,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
         Command::Exec(args) => exec::run(globals, &args),
+        Command::Config(args) => config::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
     }

@@ -23,6 +23,7 @@ pub mod project;
 pub mod rehearse;
 pub mod remote;
 pub mod report;
+pub mod running;
 pub mod scratch;
 pub mod spread;
 pub mod ssh;

@@ -2,8 +2,8 @@
 //!
 //! What is in it is made once and kept: keys, host keys and `cluster.json` are never written again. A node that is
 //! new in the cluster file gets material of its own; a node whose role changed gets a new certificate over its old
-//! key, since the certificate carries the role. `known_hosts`, `ssh_config` and `addresses.json` are derived and
-//! follow the cluster file. The CA key never leaves the folder.
+//! key, since the certificate carries the role. `known_hosts`, `ssh_config`, `addresses.json` and `running.json` are derived
+//! and follow the cluster file. The CA key never leaves the folder.
 //!
 //! A revoked node's material is moved to `revoked/`, and kept: the keys' ids are what a manager has to be told.
 //!
@@ -29,9 +29,11 @@ mod error;
 mod folder;
 mod node;
 mod revoked;
+mod running;
 mod ssh;
 
 pub use revoked::{Keys, keys, set_aside};
+pub use running::{Running, RunningHost, remember_running, running};
 
 use authority::Authority;
 use error::{PkiError, Whose};
@@ -290,6 +292,7 @@ fn other_name(found: &Identity, wanted: &Identity) -> authority::AuthorityError 
 /// Rewrites `known_hosts` and `ssh_config` where they differ from what the cluster file and the addresses make of them.
 fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> Result<(), PkiError> {
     let known = read_addresses(folder)?.addresses;
+    let running = running::read(folder)?;
     let hosts: Vec<_> = project
         .cluster
         .nodes
@@ -297,8 +300,12 @@ fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> R
         .filter_map(|node| {
             let fixed = node.address.as_ref().map(|address| address.ip);
             let address = fixed.or_else(|| known.get(&node.name).copied());
-            let key = &identities.nodes.get(&node.name)?.host_key_public;
-            Some(ssh::Host { name: &node.name, address, key })
+            let own = running.as_ref().and_then(|running| running.host(&node.name));
+            let way = match own {
+                Some(host) => ssh::Way::Own(host),
+                None => ssh::Way::Card { address, key: &identities.nodes.get(&node.name)?.host_key_public },
+            };
+            Some(ssh::Host { name: &node.name, way })
         })
         .collect();
     let file = folder.path(ssh::KNOWN_HOSTS);

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 pub use self::change::{Content, FileChange};
 use self::cmdline::TooLong;
+pub(crate) use self::payload::card;
 use self::payload::{Common, File};
 use crate::agent::{self, Agent};
 use crate::error::{Failure, Kind};
@@ -28,6 +29,7 @@ mod change;
 mod cloud_init;
 mod cmdline;
 mod payload;
+
 pub mod show;
 
 /// What the user may choose about planning.

@@ -1,12 +1,16 @@
 //! The cluster file on disk and what lies beside it.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cluster::spec::{self, Cluster, Problems};
+use cluster::card::StaticAddress;
+use cluster::name::{ClusterName, UserName};
+use cluster::spec::{self, Cluster, Node, Problems, hostnames};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
+use crate::pki::{self, Running, RunningHost};
 
 mod keys;
 
@@ -16,7 +20,7 @@ pub(crate) use keys::own_public_keys;
 const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// A cluster file that was read and checked.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Project {
     /// The checked content. `user.authorized_keys` holds key lines only and `docker.key` the key itself: paths have been read.
     pub cluster: Cluster,
@@ -24,6 +28,9 @@ pub struct Project {
     pub file: PathBuf,
     /// The folder it lies in: relative paths in it start here.
     pub folder: PathBuf,
+    /// Whether the file is a `hostnames.yaml`: the nodes are then those that `builder config` brought in, and there is no
+    /// image.
+    pub runs_already: bool,
 }
 
 impl Project {
@@ -60,6 +67,12 @@ pub enum ProjectError {
     /// Read, and wrong.
     #[error(transparent)]
     Wrong(Problems),
+    /// A `hostnames.yaml` of which no swarm was made.
+    #[error("no swarm was made of the hosts in {0} yet")]
+    NotConfigured(PathBuf),
+    /// A `hostnames.yaml` where cards are to be made.
+    #[error("{0} names Pis that already run: there is no image to make cards of")]
+    NoImage(PathBuf),
 }
 
 impl From<ProjectError> for Failure {
@@ -75,6 +88,11 @@ impl From<ProjectError> for Failure {
                 Some("name another file with `-f FILE`".to_owned())
             }
             ProjectError::Wrong(_) => None,
+            ProjectError::NotConfigured(path) => Some(format!("builder config {}", path.display())),
+            ProjectError::NoImage(_) => Some(
+                "for cards, write a cluster file: builder init; for Pis that run: builder config hostnames.yaml"
+                    .to_owned(),
+            ),
         };
         let failure = Self::new(Kind::Usage, error);
         match hint {
@@ -84,9 +102,52 @@ impl From<ProjectError> for Failure {
     }
 }
 
-/// Reads and checks a cluster file, reporting every problem at once (exit code 2).
+/// Reads and checks a cluster file, reporting every problem at once (exit code 2). Of a `hostnames.yaml` the nodes that
+/// were brought in last.
 pub fn load(file: &Path) -> Result<Project, Failure> {
-    Ok(read(file)?)
+    match text(file) {
+        Ok(Some(text)) if hostnames::is_meant(&text) => {
+            let running = pki::running(&secrets_folder(file))?;
+            let running = running.ok_or_else(|| ProjectError::NotConfigured(file.to_owned()))?;
+            Ok(of_running(file, &running))
+        }
+        _ => Ok(read(file)?),
+    }
+}
+
+/// As [`load`], for commands that need an image.
+pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
+    match text(file) {
+        Ok(Some(text)) if hostnames::is_meant(&text) => Err(ProjectError::NoImage(file.to_owned()).into()),
+        _ => Ok(read(file)?),
+    }
+}
+
+/// The secrets folder of a `hostnames.yaml`, which names no cluster: it has the file's own name.
+pub fn secrets_folder(file: &Path) -> PathBuf {
+    folder_of(file).join(format!("{}.secrets", name_of(file)))
+}
+
+fn name_of(file: &Path) -> ClusterName {
+    ClusterName::like(&file.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// The project of machines that are named in a `hostnames.yaml`.
+pub fn of_running(file: &Path, running: &Running) -> Project {
+    let node = |host: &RunningHost| {
+        // Of a machine that runs, only the address is planned; how it has it is its own affair.
+        let address = host.address.map(|ip| StaticAddress { ip, prefix: 32, gateway: None, dns: Vec::new() });
+        Node { name: host.name.clone(), role: host.role, address, labels: BTreeMap::new() }
+    };
+    let nodes = running.hosts.iter().map(node).collect();
+    let user = running.user.as_deref().and_then(|user| UserName::try_from(user).ok());
+    let user = user.unwrap_or_else(UserName::of_image);
+    Project {
+        cluster: Cluster::of_running(name_of(file), user, nodes, running.docker),
+        file: file.to_owned(),
+        folder: folder_of(file),
+        runs_already: true,
+    }
 }
 
 /// As [`load`], for who wants to look at the problems.
@@ -99,15 +160,19 @@ pub fn read(file: &Path) -> Result<Project, ProjectError> {
         }
         Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
     };
-    // "cluster.yaml" has the parent "", which no system call takes.
-    let folder = match file.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
+    let folder = folder_of(file);
     let outside = keys::KeyFiles { folder: &folder };
     let cluster =
         spec::read_with(&text, &file.display().to_string(), &outside).map_err(ProjectError::Wrong)?;
-    Ok(Project { cluster, file: file.to_owned(), folder })
+    Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })
+}
+
+/// "cluster.yaml" has the parent "", which no system call takes.
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
 }
 
 /// A file's text, unless it is none or too long for one.

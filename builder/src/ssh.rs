@@ -23,6 +23,7 @@ use crate::hosts::Hosts;
 use crate::pki;
 
 pub mod batch;
+pub mod collect;
 mod run;
 pub mod trouble;
 
@@ -87,7 +88,6 @@ impl Ssh {
     /// # Errors
     /// When there is no `ssh`, a configuration cannot be read, or no cards were made of the cluster file yet.
     pub fn prepare(hosts: &Hosts, user: Option<String>, own: Option<&Path>) -> Result<Self, Failure> {
-        check_program()?;
         let ours = hosts.project.as_ref().map(|project| {
             let identities = pki::existing(project)?;
             for host in &project.cluster.nodes {
@@ -97,12 +97,26 @@ impl Ssh {
             }
             Ok::<_, Failure>(read(&project.secrets_folder().join("ssh_config"))?)
         });
-        let ours = ours.transpose()?;
+        Self::open(hosts.list.clone(), ours.transpose()?.as_deref(), user, own)
+    }
+
+    /// As [`Self::prepare`], for machines of which `ours`, text of ssh_config(5), says how to reach them; those that it does
+    /// not name are the user's own.
+    ///
+    /// # Errors
+    /// When there is no `ssh`, or a configuration cannot be read.
+    pub fn open(
+        hosts: Vec<Host>,
+        ours: Option<&str>,
+        user: Option<String>,
+        own: Option<&Path>,
+    ) -> Result<Self, Failure> {
+        check_program()?;
         let own = own.map(absolute).transpose()?;
         let folder = tempfile::Builder::new().prefix("builder-ssh-").tempdir().map_err(SshError::Folder)?;
-        let text = config(ours.as_deref(), own.as_deref());
+        let text = config(ours, own.as_deref());
         std::fs::write(folder.path().join("config"), text).map_err(SshError::Folder)?;
-        Ok(Self { hosts: hosts.list.clone(), user, folder })
+        Ok(Self { hosts, user, folder })
     }
 
     /// The machines.
@@ -115,8 +129,8 @@ impl Ssh {
         self.folder.path().join(format!("{index}.log"))
     }
 
-    /// The command line for a machine. It gets no input and a process group of its own, so that what it starts can be
-    /// ended with it, and a Ctrl-C on the terminal comes to us alone.
+    /// The command line for a machine. It gets a process group of its own, so that what it starts can be ended with it, and a
+    /// Ctrl-C on the terminal comes to us alone.
     fn command(&self, index: usize, host: &Host, words: &[String]) -> Command {
         let mut command = Command::new("ssh");
         command.arg("-T").arg("-F").arg(self.folder.path().join("config"));

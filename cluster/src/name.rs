@@ -128,7 +128,8 @@ impl Hostname {
 }
 
 impl UserName {
-    pub(crate) fn of_image() -> Self {
+    /// Raspberry Pi OS's user.
+    pub fn of_image() -> Self {
         Self("pi".to_owned())
     }
 }

@@ -40,7 +40,7 @@ pub struct BuildArgs {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
-    let project = project::load(&globals.file)?;
+    let project = project::load_for_cards(&globals.file)?;
     let cluster = &project.cluster;
     let order = Order {
         source: (&cluster.image, &project.folder),

@@ -6,6 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -16,12 +17,12 @@ use crate::error::{Failure, Kind};
 use crate::hosts;
 use crate::interrupt::Interrupt;
 use crate::ssh::Ssh;
-use crate::ssh::batch::{self, End, Event, Limits};
+use crate::ssh::batch::{self, End, Event, Job, Limits};
 use crate::ssh::trouble::Around;
 
 mod keep;
 mod show;
-mod summary;
+pub(in crate::cli) mod summary;
 
 use show::{Manner, Show};
 use summary::Summary;
@@ -76,7 +77,7 @@ pub struct ExecArgs {
 }
 
 /// A login name.
-fn user(text: &str) -> Result<String, String> {
+pub(in crate::cli) fn user(text: &str) -> Result<String, String> {
     cluster::host::check_user(text).map_err(|error| format!("it {error}"))?;
     Ok(text.to_owned())
 }
@@ -101,7 +102,8 @@ impl From<ExecError> for Failure {
 /// Runs the command.
 pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
-    let ssh = Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?;
+    let ssh = Arc::new(Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?);
+    let jobs = Job::everywhere(&ssh, &args.command);
     let ours = hosts.project.as_ref().map(|project| project.secrets_folder().join("ssh_config"));
     let around = Around { ours, own: args.ssh_config.clone(), user: args.user.clone() };
     let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
@@ -116,7 +118,7 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let mut summary = Summary::new(&hosts.list, around);
     let limits = Limits { jobs: usize::from(args.jobs), timeout: args.timeout };
     let mut unprinted = false;
-    let ran = batch::run(ssh, &args.command, limits, &interrupt, &mut |event| {
+    let ran = batch::run(&ssh, jobs, limits, &interrupt, &mut |event| {
         let note = match &event {
             Event::Ended { index, end, .. } => Some((*index, end.clone())),
             Event::Said { .. } => None,

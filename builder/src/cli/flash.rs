@@ -71,7 +71,7 @@ pub struct FlashArgs {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
-    let project = project::load(&globals.file)?;
+    let project = project::load_for_cards(&globals.file)?;
     let nodes = plan::select(&project.cluster, &args.nodes)?;
     let kernel = Kernel::default();
     let mut demand = Demand { limit: args.max_size.bytes(), ..Demand::default() };

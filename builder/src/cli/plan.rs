@@ -31,7 +31,7 @@ pub struct PlanArgs {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
-    let project = project::load(&globals.file)?;
+    let project = project::load_for_cards(&globals.file)?;
     let cluster = &project.cluster;
     let nodes = plan::select(cluster, &args.nodes)?;
     let progress = Progress::new(globals.quiet, globals.json);

@@ -66,7 +66,7 @@ pub struct RehearseArgs {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: &RehearseArgs) -> Result<(), Failure> {
-    let project = project::load(&globals.file)?;
+    let project = project::load_for_cards(&globals.file)?;
     let cast = stage::cast(&project, &args.nodes, &args.cards)?;
     let console = args.console.as_ref().map(|name| stage::find(&cast, name)).transpose()?;
     let identities = pki::existing(&project)?;

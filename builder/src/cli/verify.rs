@@ -104,7 +104,7 @@ fn hint(path: &std::path::Path, node: &str) -> String {
 
 /// Runs the command.
 pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
-    let project = project::load(&globals.file)?;
+    let project = project::load_for_cards(&globals.file)?;
     let nodes = plan::select(&project.cluster, std::slice::from_ref(&args.node))?;
     let [node] = nodes.as_slice() else { return Err(VerifyError::NotOne(args.node.clone()).into()) };
     // Without them every card would differ.

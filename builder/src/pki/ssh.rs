@@ -65,27 +65,47 @@ fn public_line(key: &PublicKey) -> Result<String, HostKeyError> {
 /// One node for [`known_hosts`] and [`config`].
 pub(super) struct Host<'a> {
     pub(super) name: &'a Hostname,
-    /// Fixed, else last known.
-    pub(super) address: Option<Ipv4Addr>,
-    /// Public host key, OpenSSH format.
-    pub(super) key: &'a str,
+    pub(super) way: Way<'a>,
+}
+
+/// How a node is reached, and what it is known by.
+pub(super) enum Way<'a> {
+    /// It has a card of ours.
+    Card {
+        /// Fixed, else last known.
+        address: Option<Ipv4Addr>,
+        /// Public host key, OpenSSH format.
+        key: &'a str,
+    },
+    /// It had a host key of its own before we came, which the user's ssh knows under the name that the user gave.
+    Own(cluster::host::Host),
 }
 
 /// The text of `known_hosts` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
 pub(super) fn known_hosts(hosts: &[Host<'_>]) -> String {
     let mut text = String::new();
-    for Host { name, address, key } in hosts {
+    for Host { name, way } in hosts {
+        let Way::Card { address, key } = way else { continue };
         let address = address.map(|address| format!(",{address}")).unwrap_or_default();
         text.push_str(&format!("{name},{name}.local{address} {}\n", key.trim_end()));
     }
     text
 }
 
-/// The text of `ssh_config` (ssh_config(5)). A node answers to its host key alone, whatever address led there.
+/// The text of `ssh_config` (ssh_config(5)). A node with a card of ours answers to its host key alone, whatever address led
+/// there; `user` logs in where nothing else is said.
 pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> String {
     let file = config_path(known_hosts);
     let mut text = String::new();
-    for Host { name, address, .. } in hosts {
+    for Host { name, way } in hosts {
+        let address = match way {
+            Way::Card { address, .. } => address,
+            Way::Own(host) => {
+                let user = host.user.as_deref().unwrap_or(user);
+                text.push_str(&format!("Host {name}\n    HostName {}\n    User {user}\n", host.name));
+                continue;
+            }
+        };
         let address = address.map_or_else(|| format!("{name}.local"), |address| address.to_string());
         text.push_str(&format!(
             "Host {name}\n\
@@ -112,7 +132,7 @@ mod tests {
     use super::*;
 
     fn host<'a>(name: &'a Hostname, address: Option<Ipv4Addr>) -> Host<'a> {
-        Host { name, address, key: "ssh-ed25519 AAAA red\n" }
+        Host { name, way: Way::Card { address, key: "ssh-ed25519 AAAA red\n" } }
     }
 
     #[test]
@@ -127,6 +147,17 @@ mod tests {
             known_hosts(&hosts),
             "red00,red00.local,10.0.0.5 ssh-ed25519 AAAA red\nred01,red01.local ssh-ed25519 AAAA red\n"
         );
+    }
+
+    #[test]
+    fn what_ran_before_us_is_reached_and_known_as_the_user_does() {
+        let name = Hostname::try_from("red00").unwrap();
+        let own =
+            |text: &str| [Host { name: &name, way: Way::Own(cluster::host::Host::try_from(text).unwrap()) }];
+        assert_eq!(known_hosts(&own("10.1.1.1")), "");
+        let text = config(&own("ada@10.1.1.1"), "pi", Path::new("/known_hosts"));
+        assert_eq!(text, "Host red00\n    HostName 10.1.1.1\n    User ada\n");
+        assert!(config(&own("10.1.1.1"), "pi", Path::new("/known_hosts")).ends_with("    User pi\n"));
     }
 
     #[test]

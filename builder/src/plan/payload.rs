@@ -56,7 +56,9 @@ pub(super) fn files<'a>(common: Common<'a>, node: &Node, material: &NodeMaterial
     files.push(File::new(inside(card::RUN), script.into_bytes(), Showing::Digest));
     files.push(File::new(inside(card::AGENT), agent, Showing::Known(sha256)));
     let mut add = |path: String, bytes: Vec<u8>, showing| files.push(File::new(path, bytes, showing));
-    add(inside(card::CARD), json(&card(common, node)), Showing::Text);
+    let start = common.image.release.start();
+    let payload = card(common.cluster, common.identities, node, common.not_before, start);
+    add(inside(card::CARD), json(&payload), Showing::Text);
     add(inside(card::SECRETS), json(&secrets(common.cluster)), Showing::Secret);
     add(inside(card::CA), owned(&material.ca_pem), Showing::Digest);
     add(inside(card::NODE_CERT), owned(&material.cert_pem), Showing::Digest);
@@ -94,8 +96,14 @@ fn run_script(mount: &str, sha256: &str) -> String {
         .replace("@SECRETS@", &card::SECRET_FILES.join(" "))
 }
 
-fn card(common: Common<'_>, node: &Node) -> Card {
-    let cluster = common.cluster;
+/// A node's payload. `not_before`: seconds since 1970 that are surely past.
+pub(crate) fn card(
+    cluster: &Cluster,
+    identities: &Identities,
+    node: &Node,
+    not_before: u64,
+    start: Start,
+) -> Card {
     let planned = |node: &Node| Planned {
         name: node.name.clone(),
         role: node.role,
@@ -105,10 +113,10 @@ fn card(common: Common<'_>, node: &Node) -> Card {
     Card {
         version: card::VERSION,
         cluster: cluster.name.clone(),
-        cluster_id: common.identities.cluster_id.clone(),
+        cluster_id: identities.cluster_id.clone(),
         node: node.name.clone(),
         role: node.role,
-        not_before: common.not_before,
+        not_before,
         nodes: cluster.nodes.iter().map(planned).collect(),
         user: CardUser {
             name: cluster.user.name.clone(),
@@ -121,9 +129,9 @@ fn card(common: Common<'_>, node: &Node) -> Card {
         keymap: cluster.keymap.clone(),
         docker: cluster.docker.clone(),
         swarm: cluster.swarm.clone(),
-        start: common.image.release.start(),
+        start,
         revoked: match node.role {
-            Role::Manager => common.identities.revoked.clone(),
+            Role::Manager => identities.revoked.clone(),
             Role::Worker => BTreeSet::new(),
         },
     }

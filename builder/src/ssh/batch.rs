@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cluster::secret::Secret;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Ssh;
@@ -66,6 +67,25 @@ pub enum Event {
     },
 }
 
+/// What one machine is to do.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Which machine, in the order of [`Ssh::hosts`].
+    pub index: usize,
+    /// The command's words.
+    pub words: Arc<Vec<String>>,
+    /// Its standard input; none without.
+    pub input: Option<Arc<Secret<Vec<u8>>>>,
+}
+
+impl Job {
+    /// The same command on all machines.
+    pub fn everywhere(ssh: &Ssh, words: &[String]) -> Vec<Self> {
+        let words = Arc::new(words.to_vec());
+        (0..ssh.hosts().len()).map(|index| Self { index, words: Arc::clone(&words), input: None }).collect()
+    }
+}
+
 /// How many at a time, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -75,21 +95,21 @@ pub struct Limits {
     pub timeout: Option<Duration>,
 }
 
-/// Runs a command on every machine and tells what happens, each machine's end among it. One that fails or hangs holds
-/// up no other, but for its place among the `jobs`. Returns when all have ended; then no `ssh` is left.
+/// Runs commands on machines and tells what happens, each machine's end among it. One that fails or hangs holds up no
+/// other, but for its place among the [`Limits::jobs`]. Returns when all have ended; then no `ssh` is left.
 ///
 /// # Errors
 /// When the listener fails, which ends all machines; when there can be no runtime.
 pub fn run(
-    ssh: Ssh,
-    words: &[String],
+    ssh: &Arc<Ssh>,
+    jobs: Vec<Job>,
     limits: Limits,
     interrupt: &Interrupt,
     listener: &mut dyn FnMut(Event) -> io::Result<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut events = start(Arc::new(ssh), Arc::new(words.to_vec()), limits);
+        let mut events = start(ssh, jobs, limits);
         let mut result = Ok(());
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -113,12 +133,12 @@ struct Events {
     stop: watch::Sender<bool>,
 }
 
-fn start(ssh: Arc<Ssh>, words: Arc<Vec<String>>, limits: Limits) -> Events {
+fn start(ssh: &Arc<Ssh>, jobs: Vec<Job>, limits: Limits) -> Events {
     let (sender, next) = mpsc::channel(ON_THE_WAY);
     let (stop, stopped) = watch::channel(false);
     let places = Arc::new(Semaphore::new(limits.jobs.clamp(1, Semaphore::MAX_PERMITS)));
-    for index in 0..ssh.hosts().len() {
-        let (ssh, words, places) = (Arc::clone(&ssh), Arc::clone(&words), Arc::clone(&places));
+    for job in jobs {
+        let (ssh, places) = (Arc::clone(ssh), Arc::clone(&places));
         let (events, stopped) = (sender.clone(), stopped.clone());
         tokio::spawn(async move {
             // Places are given in the order in which they were asked for.
@@ -127,12 +147,12 @@ fn start(ssh: Arc<Ssh>, words: Arc<Vec<String>>, limits: Limits) -> Events {
             let end = if *stopped.borrow() || place.is_err() {
                 End::Interrupted
             } else {
-                let one = One { ssh: &ssh, index, words: &words, timeout: limits.timeout };
+                let one = One { ssh: &ssh, job: &job, timeout: limits.timeout };
                 one.run(&events, stopped).await
             };
             drop(place);
             // Nobody listens any more only when the whole run is over.
-            let _unheard = events.send(Event::Ended { index, end, took: begun.elapsed() }).await;
+            let _unheard = events.send(Event::Ended { index: job.index, end, took: begun.elapsed() }).await;
         });
     }
     Events { next, stop }

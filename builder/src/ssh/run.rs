@@ -1,14 +1,15 @@
 //! One machine: its `ssh` is started, what it says is passed on as it comes, and it is ended when its time is over.
 
 use std::io::{self, Read};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 
-use super::batch::{End, Event, Stream};
+use super::batch::{End, Event, Job, Stream};
 use super::{LOG_LIMIT, Ssh, trouble};
 
 /// Most bytes that are passed on at once, and so the longest line that stays whole.
@@ -21,22 +22,32 @@ const GRACE: Duration = Duration::from_secs(1);
 /// What a machine needs to be run.
 pub(super) struct One<'a> {
     pub(super) ssh: &'a Ssh,
-    pub(super) index: usize,
-    pub(super) words: &'a [String],
+    pub(super) job: &'a Job,
     pub(super) timeout: Option<Duration>,
 }
 
 impl One<'_> {
     /// Runs to the end, whatever it is.
     pub(super) async fn run(&self, events: &mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) -> End {
-        let Some(host) = self.ssh.hosts().get(self.index) else { return End::Interrupted };
-        let started = self.ssh.command(self.index, host, self.words).spawn();
+        let index = self.job.index;
+        let Some(host) = self.ssh.hosts().get(index) else { return End::Interrupted };
+        let mut command = self.ssh.command(index, host, &self.job.words);
+        if self.job.input.is_some() {
+            command.stdin(Stdio::piped());
+        }
+        // What an earlier command on this machine met is not this one's. The folder is ours: else there was none.
+        let _was_there = std::fs::remove_file(self.ssh.log(index));
+        let started = command.spawn();
         let mut child = match started {
             Ok(child) => child,
             Err(error) => return End::Trouble(trouble::Trouble::not_started(&error)),
         };
         let (over, ended) = watch::channel(false);
-        let pump = |stream| Pump { stream, index: self.index, events: events.clone(), ended: ended.clone() };
+        if let (Some(mut pipe), Some(input)) = (child.stdin.take(), self.job.input.clone()) {
+            // Ends with the command at the latest, which says by its exit code what it missed.
+            tokio::spawn(async move { pipe.write_all(input.expose()).await });
+        }
+        let pump = |stream| Pump { stream, index, events: events.clone(), ended: ended.clone() };
         let out = child.stdout.take().map(|pipe| tokio::spawn(pump(Stream::Out).run(pipe)));
         let err = child.stderr.take().map(|pipe| tokio::spawn(pump(Stream::Err).run(pipe)));
         let limit = async {
@@ -81,7 +92,7 @@ impl One<'_> {
     fn read_log(&self) -> String {
         let mut bytes = Vec::new();
         let read = |bytes: &mut Vec<u8>| -> io::Result<usize> {
-            std::fs::File::open(self.ssh.log(self.index))?.take(LOG_LIMIT).read_to_end(bytes)
+            std::fs::File::open(self.ssh.log(self.job.index))?.take(LOG_LIMIT).read_to_end(bytes)
         };
         // Without it, a 255 counts as the command's own.
         let _read = read(&mut bytes);

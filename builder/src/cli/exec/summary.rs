@@ -11,7 +11,7 @@ use crate::ssh::batch::End;
 use crate::ssh::trouble::{self, Around, Trouble, advise};
 
 /// In words, after the machine's name.
-pub(super) fn reason(end: &End) -> String {
+pub(in crate::cli) fn reason(end: &End) -> String {
     match end {
         End::Exit(255) => "exit code 255: the command's own, or a signal ended it".to_owned(),
         End::Exit(code) => format!("exit code {code}"),
@@ -124,7 +124,9 @@ impl<'a> Summary<'a> {
 }
 
 /// Machines by what they share, in the order of the first of each.
-fn gather<'h, K: PartialEq>(each: impl Iterator<Item = (K, &'h Host)>) -> Vec<(K, Vec<&'h Host>)> {
+pub(in crate::cli) fn gather<'h, K: PartialEq>(
+    each: impl Iterator<Item = (K, &'h Host)>,
+) -> Vec<(K, Vec<&'h Host>)> {
     let mut groups: Vec<(K, Vec<&Host>)> = Vec::new();
     for (key, host) in each {
         match groups.iter_mut().find(|(other, _)| *other == key) {
@@ -135,7 +137,7 @@ fn gather<'h, K: PartialEq>(each: impl Iterator<Item = (K, &'h Host)>) -> Vec<(K
     groups
 }
 
-fn names(hosts: &[&Host]) -> String {
+pub(in crate::cli) fn names(hosts: &[&Host]) -> String {
     fold(&hosts.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 

@@ -75,7 +75,7 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     // Without a name there has to be a cluster file, and loading it says what to type.
     let project = match &args.image {
         None => Some(
-            project::load(&globals.file)
+            project::load_for_cards(&globals.file)
                 .map_err(|failure| failure.hint("or name an image: `builder images list` shows names"))?,
         ),
         Some(_) => super::project_if_any(&globals.file)?,

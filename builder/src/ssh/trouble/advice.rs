@@ -18,12 +18,13 @@ pub struct Around {
 }
 
 impl Around {
-    /// The `ssh` a person would type to see for themselves.
-    fn ssh(&self, option: &str, host: &Host) -> String {
+    /// The `ssh` a person would type to see for themselves; with an option, or none.
+    pub fn ssh(&self, option: &str, host: &Host) -> String {
         let file = self.ours.as_ref().or(self.own.as_ref());
         let file =
             file.map(|file| format!(" -F {}", quoted(&file.display().to_string()))).unwrap_or_default();
-        format!("ssh{file} {option} {}", self.login(host))
+        let option = if option.is_empty() { String::new() } else { format!(" {option}") };
+        format!("ssh{file}{option} {}", self.login(host))
     }
 
     /// Machine and user as `ssh` takes them.

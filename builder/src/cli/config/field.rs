@@ -1,0 +1,157 @@
+//! What `config` is about: the machines of a file, what was brought in before, and how `ssh` gets there.
+
+use std::path::{Path, PathBuf};
+
+use cluster::card::DockerSource;
+use cluster::host::Host;
+use cluster::identity::Role;
+use cluster::name::ClusterId;
+use cluster::spec::hostnames::{self, Hostnames};
+
+use crate::error::Failure;
+use crate::pki::{self, Running, RunningHost};
+use crate::project::{self, Project, ProjectError};
+use crate::running::check::{Candidate, Entry, Verdict};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// The file.
+    pub(super) file: PathBuf,
+    /// The machines, in the file's order.
+    pub(super) entries: Vec<Entry>,
+    /// What was brought in before.
+    pub(super) earlier: Option<Running>,
+    /// Who logs in where a host does not say so.
+    pub(super) user: Option<String>,
+    /// Where Docker comes from.
+    docker: DockerSource,
+    /// The cluster file; `None` for a `hostnames.yaml`.
+    cluster: Option<Project>,
+}
+
+impl Field {
+    /// Reads the file, and the record beside it.
+    pub(super) fn read(
+        file: &Path,
+        user: Option<&String>,
+        docker: Option<DockerSource>,
+    ) -> Result<Self, Failure> {
+        let text = project::text(file).ok().flatten();
+        if let Some(text) = text.filter(|text| hostnames::is_meant(text)) {
+            let read = hostnames::read(&text, &file.display().to_string());
+            let found = read.map_err(|problems| Failure::from(ProjectError::Wrong(problems)))?;
+            let earlier = pki::running(&project::secrets_folder(file))?;
+            return Ok(Self {
+                file: file.to_owned(),
+                entries: of_hostnames(&found),
+                user: user.cloned().or_else(|| earlier.as_ref()?.user.clone()),
+                docker: docker.or_else(|| Some(earlier.as_ref()?.docker)).unwrap_or(DockerSource::Docker),
+                earlier,
+                cluster: None,
+            });
+        }
+        let mut project = project::load(file)?;
+        let earlier = pki::running(&project.secrets_folder())?;
+        if let Some(source) = docker {
+            project.cluster.docker.source = source;
+        }
+        let name = project.cluster.user.name.to_string();
+        Ok(Self {
+            file: file.to_owned(),
+            entries: of_cluster(&project),
+            earlier,
+            user: Some(user.cloned().unwrap_or(name)),
+            docker: project.cluster.docker.source,
+            cluster: Some(project),
+        })
+    }
+
+    /// How `ssh` reaches nodes of a cluster file: it may have made their cards, or not, so either's host keys count. Text of
+    /// ssh_config(5).
+    pub(super) fn ssh_config(&self) -> Result<Option<String>, Failure> {
+        let Some(project) = &self.cluster else { return Ok(None) };
+        let known = pki::last_addresses(project)?;
+        let file = std::path::absolute(project.secrets_folder().join("known_hosts")).unwrap_or_default();
+        let mut text = String::new();
+        for entry in &self.entries {
+            let before = self.before(entry).and_then(|host| Host::try_from(host.host.as_str()).ok());
+            let last = entry.name.as_ref().and_then(|name| known.get(name)).copied();
+            let address = entry.address.or(last).map(|address| address.to_string());
+            let address = before.map(|host| host.name).or(address);
+            text.push_str(&format!("Host {}\n", entry.host.name));
+            if let Some(address) = address {
+                text.push_str(&format!("    HostName {address}\n"));
+            }
+            if file.is_file() {
+                let file = file.display().to_string().replace('%', "%%");
+                text.push_str(&format!(
+                    "    UserKnownHostsFile \"{file}\" ~/.ssh/known_hosts ~/.ssh/known_hosts2\n"
+                ));
+            }
+        }
+        Ok(Some(text))
+    }
+
+    /// What was brought in before of an entry.
+    pub(super) fn before(&self, entry: &Entry) -> Option<&RunningHost> {
+        self.earlier.as_ref()?.hosts.iter().find(|host| host.host == entry.host.to_string())
+    }
+
+    /// Whether a machine carries this cluster's payload from a card of ours: it was never brought in from here.
+    pub(super) fn has_card(
+        &self,
+        host: &RunningHost,
+        verdicts: &[Verdict],
+        ours: Option<&ClusterId>,
+    ) -> bool {
+        let carries = |candidate: &Candidate| {
+            let card = candidate.found.card.as_ref();
+            candidate.name == host.name && card.map(|card| &card.cluster_id) == ours && ours.is_some()
+        };
+        let mut fit = verdicts.iter().filter_map(|verdict| match verdict {
+            Verdict::Fit(candidate) => Some(candidate),
+            Verdict::Unfit(_) | Verdict::Unasked => None,
+        });
+        let before = self.earlier.as_ref().is_some_and(|earlier| earlier.host(&host.name).is_some());
+        self.cluster.is_some() && !before && fit.any(|candidate| carries(candidate))
+    }
+
+    /// The record of these nodes.
+    pub(super) fn record(&self, hosts: Vec<RunningHost>) -> Running {
+        Running::new(self.user.clone(), self.docker, hosts)
+    }
+
+    /// The project with these nodes; with those of the cluster file, where there is one.
+    pub(super) fn project(&self, running: &Running) -> Project {
+        match &self.cluster {
+            Some(project) => project.clone(),
+            None => project::of_running(&self.file, running),
+        }
+    }
+
+    /// The project as it was before; `None` where no identities were made yet.
+    pub(super) fn project_before(&self) -> Option<Project> {
+        match &self.cluster {
+            Some(project) => project.secrets_folder().exists().then(|| project.clone()),
+            None => self.earlier.as_ref().map(|earlier| self.project(earlier)),
+        }
+    }
+}
+
+fn of_hostnames(found: &Hostnames) -> Vec<Entry> {
+    let entry = |role| move |host: &Host| Entry { host: host.clone(), role, name: None, address: None };
+    let managers = found.managers.iter().map(entry(Role::Manager));
+    managers.chain(found.workers.iter().map(entry(Role::Worker))).collect()
+}
+
+fn of_cluster(project: &Project) -> Vec<Entry> {
+    let nodes = project.cluster.nodes.iter();
+    let entry = nodes.map(|node| Entry {
+        host: Host { user: None, name: node.name.to_string() },
+        role: node.role,
+        name: Some(node.name.clone()),
+        address: node.address.as_ref().map(|address| address.ip),
+    });
+    entry.collect()
+}

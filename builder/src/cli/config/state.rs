@@ -1,0 +1,206 @@
+//! What becomes of each machine, from the first question to the end, and how it is told.
+
+use std::fmt;
+
+use cluster::host::Host;
+use cluster::name::Hostname;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::cli::exec::summary::{gather, names, reason};
+use crate::error::{Failure, Kind};
+use crate::remote::printable;
+use crate::running::check::{Entry, Obstacle};
+use crate::ssh::batch::End;
+use crate::ssh::collect::Answer;
+use crate::ssh::trouble::{Around, advise};
+
+/// Why a machine is not brought in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// `ssh` did not get through, or not in time.
+    Ssh(End),
+    /// It cannot be a node.
+    Unfit(Obstacle),
+    /// Something failed on it; what it said.
+    Failed(String),
+    /// Nobody asked: Ctrl-C, or the manager is out.
+    Skipped,
+}
+
+/// What is or was done with a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Work {
+    /// It is as it should be.
+    Nothing,
+    /// It has a card of ours, which says all.
+    Card,
+    /// It becomes a node.
+    Install {
+        /// Docker is not there yet.
+        docker: bool,
+    },
+    /// It gets what changed.
+    Update,
+}
+
+/// A machine.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) host: Host,
+    pub(super) role: &'static str,
+    pub(super) name: Option<Hostname>,
+    pub(super) system: String,
+    pub(super) notes: Vec<String>,
+    pub(super) state: Result<Work, Trouble>,
+}
+
+impl Line {
+    pub(super) fn new(entry: &Entry) -> Self {
+        Self {
+            host: entry.host.clone(),
+            role: entry.role.as_str(),
+            name: entry.name.clone(),
+            system: String::new(),
+            notes: Vec::new(),
+            state: Err(Trouble::Skipped),
+        }
+    }
+
+    /// Notes that a job on it did not go well.
+    pub(super) fn take(&mut self, answer: &Answer) {
+        self.state = Err(match &answer.end {
+            End::Exit(_) => Trouble::Failed(last_line(&answer.err)),
+            end => Trouble::Ssh(end.clone()),
+        });
+    }
+
+    fn will(&self) -> String {
+        match &self.state {
+            Ok(Work::Nothing) => "nothing: it is as wanted".to_owned(),
+            Ok(Work::Card) => "nothing: it has a card of this cluster".to_owned(),
+            Ok(Work::Install { docker: false }) => "install the agent; Docker is there".to_owned(),
+            Ok(Work::Install { docker: true }) => "install the agent, and Docker".to_owned(),
+            Ok(Work::Update) => "update the agent".to_owned(),
+            Err(trouble) => format!("cannot be brought in: {}", trouble.reason()),
+        }
+    }
+
+    fn result(&self) -> &'static str {
+        match &self.state {
+            Ok(Work::Nothing | Work::Card) => "unchanged",
+            Ok(Work::Install { .. }) => "installed",
+            Ok(Work::Update) => "updated",
+            Err(Trouble::Unfit(_)) => "unfit",
+            Err(Trouble::Ssh(_)) => "unreachable",
+            Err(Trouble::Failed(_)) => "failed",
+            Err(Trouble::Skipped) => "skipped",
+        }
+    }
+}
+
+/// What a program said last, which is why it ended.
+fn last_line(text: &str) -> String {
+    let line = text.lines().rev().find(|line| !line.trim().is_empty());
+    line.map_or_else(|| "it did not say why".to_owned(), |line| printable(line.trim()))
+}
+
+impl Trouble {
+    fn reason(&self) -> String {
+        match self {
+            Self::Ssh(end) => reason(end),
+            Self::Unfit(obstacle) => obstacle.to_string(),
+            Self::Failed(said) => format!("the agent was not installed: {said}"),
+            Self::Skipped => "not done".to_owned(),
+        }
+    }
+}
+
+/// The machines and what there is to do with each.
+pub(super) fn table(lines: &[Line]) -> String {
+    const TITLES: [&str; 5] = ["HOST", "NODE", "ROLE", "SYSTEM", "TO DO"];
+    let row = |line: &Line| {
+        let name = line.name.as_ref().map_or("-".to_owned(), ToString::to_string);
+        let system = if line.system.is_empty() { "-" } else { &line.system };
+        [line.host.to_string(), name, line.role.to_owned(), system.to_owned(), line.will()]
+    };
+    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(lines.iter().map(row)).collect();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths = std::array::from_fn::<usize, 5, _>(width);
+    let notes = std::iter::once(&[][..]).chain(lines.iter().map(|line| line.notes.as_slice()));
+    let mut text = String::new();
+    for (row, notes) in rows.iter().zip(notes) {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+        for note in notes {
+            text.push_str(&format!("  {note}\n"));
+        }
+    }
+    text
+}
+
+/// The end for programs; its keys stay. `formed` is not said where nobody looked.
+pub(super) fn document(lines: &[Line], removed: &[Hostname], formed: Option<bool>) -> Value {
+    let hosts = lines.iter().map(|line| {
+        let problem = line.state.as_ref().err().map(Trouble::reason);
+        json!({
+            "host": line.host.to_string(), "name": line.name, "role": line.role, "system": line.system,
+            "result": line.result(), "problem": problem, "notes": line.notes,
+        })
+    });
+    json!({ "hosts": hosts.collect::<Vec<_>>(), "removed": removed, "formed": formed })
+}
+
+/// Not every machine could be brought in.
+#[derive(Debug, Error)]
+struct Left {
+    done: usize,
+    all: usize,
+    lines: Vec<String>,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} hosts are in", self.done, self.all)?;
+        self.lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
+    }
+}
+
+/// Who could not be brought in, why, and what to type; `None` if all could.
+pub(super) fn judge(lines: &[Line], around: &Around) -> Option<Failure> {
+    let bad: Vec<_> = lines.iter().filter_map(|line| Some((line, line.state.as_ref().err()?))).collect();
+    if bad.is_empty() {
+        return None;
+    }
+    let unreachable =
+        |trouble: &Trouble| matches!(trouble, Trouble::Ssh(End::Trouble(ssh)) if ssh.kind.is_unreachable());
+    let all = bad.len() == lines.len() && bad.iter().all(|(_, trouble)| unreachable(trouble));
+    let kind = if all { Kind::Unreachable } else { Kind::NotAsWanted };
+    let reasons = gather(bad.iter().map(|(line, trouble)| (trouble.reason(), &line.host)));
+    let told = reasons.iter().map(|(reason, hosts)| format!("{}: {reason}", names(hosts))).collect();
+    let left = Left { done: lines.len() - bad.len(), all: lines.len(), lines: told };
+    let advice =
+        gather(bad.iter().map(|(line, trouble)| (advise_on(trouble, &line.host, around), &line.host)));
+    let failure = Failure::new(kind, left);
+    let failure = advice
+        .iter()
+        .filter_map(|(advice, hosts)| Some(format!("{}: {}", names(hosts), advice.as_ref()?)))
+        .fold(failure, Failure::hint);
+    Some(failure.hint("then run the same command again: what is done stays done"))
+}
+
+fn advise_on(trouble: &Trouble, host: &Host, around: &Around) -> Option<String> {
+    match trouble {
+        Trouble::Ssh(End::Trouble(ssh)) => Some(advise(ssh, &[host], around)),
+        Trouble::Ssh(End::TimedOut { .. }) => Some(format!(
+            "see where it hangs: {} true; --ssh-timeout gives it more time",
+            around.ssh("", host)
+        )),
+        Trouble::Unfit(obstacle) => Some(obstacle.advice(&around.ssh("", host))),
+        Trouble::Failed(_) => Some(format!("see what is wrong there: {}", around.ssh("", host))),
+        Trouble::Ssh(_) | Trouble::Skipped => None,
+    }
+}

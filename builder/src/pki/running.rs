@@ -1,0 +1,90 @@
+//! Nodes that were brought in over SSH, `running.json`: machines with host keys of their own, which are the affair of the
+//! user's ssh.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use cluster::card::DockerSource;
+use cluster::host::Host;
+use cluster::identity::Role;
+use cluster::name::Hostname;
+use serde::{Deserialize, Serialize};
+
+use super::error::{PkiError, Whose};
+use super::folder::{self, Folder, NewFile};
+use super::{VERSION, beside, existing, from_json, refresh_ssh, to_json};
+use crate::error::Failure;
+use crate::project::Project;
+
+const RUNNING: &str = "running.json";
+
+/// What `builder config` brought in last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    version: u32,
+    /// Who logs in, where the command line said so.
+    pub user: Option<String>,
+    /// Where Docker came from.
+    pub docker: DockerSource,
+    /// The machines, managers first, otherwise in the file's order.
+    pub hosts: Vec<RunningHost>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunningHost {
+    /// As the file names it, such as `pi@10.1.1.3`.
+    pub host: String,
+    /// As it calls itself, and so the name of the node.
+    pub name: Hostname,
+    /// What it does.
+    pub role: Role,
+    /// Where the other nodes find it, if that is known beforehand.
+    pub address: Option<Ipv4Addr>,
+}
+
+impl Running {
+    /// A record of these machines.
+    pub const fn new(user: Option<String>, docker: DockerSource, hosts: Vec<RunningHost>) -> Self {
+        Self { version: VERSION, user, docker, hosts }
+    }
+
+    /// How a node is reached; `None` for nodes that were not brought in over SSH.
+    pub fn host(&self, name: &Hostname) -> Option<Host> {
+        let found = self.hosts.iter().find(|host| host.name == *name)?;
+        let host = Host::try_from(found.host.as_str()).ok()?;
+        Some(Host { user: host.user.or_else(|| self.user.clone()), name: host.name })
+    }
+}
+
+/// The record in a secrets folder; `None` where nothing was brought in yet.
+///
+/// # Errors
+/// A folder or record that cannot be used.
+pub fn running(secrets: &Path) -> Result<Option<Running>, Failure> {
+    match Folder::open(secrets.to_owned())? {
+        Some(folder) => Ok(read(&folder)?),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn read(folder: &Folder) -> Result<Option<Running>, PkiError> {
+    let text = folder.read(RUNNING)?;
+    text.map(|text| from_json(&text, folder.path(RUNNING), Whose::Nobody)).transpose()
+}
+
+/// Keeps the record, and brings the SSH files up to date.
+///
+/// # Errors
+/// As [`existing`].
+pub fn remember_running(project: &Project, running: &Running) -> Result<(), Failure> {
+    let _lock = folder::lock(beside(project))?;
+    let path = project.secrets_folder();
+    let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
+    if read(&folder)?.as_ref() != Some(running) {
+        folder.write_all(&[NewFile { replaces: true, ..NewFile::new(RUNNING, to_json(running)?) }])?;
+    }
+    Ok(refresh_ssh(project, &folder, &existing(project)?)?)
+}

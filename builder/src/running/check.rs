@@ -1,0 +1,278 @@
+//! Which machines can become nodes, under which names, and what keeps the others out. Pure.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use cluster::host::Host;
+use cluster::identity::Role;
+use cluster::name::{ClusterId, Hostname};
+use thiserror::Error;
+
+use super::probe::{Found, Root};
+use crate::elf::Arch;
+use crate::pki::{Running, RunningHost};
+
+/// Room for Docker's packages and the first images, in KiB.
+const ROOM: u64 = 1024 * 1024;
+/// Room for the agent where Docker is there already, in KiB.
+const ROOM_WITH_DOCKER: u64 = 64 * 1024;
+/// Seconds by which a clock may differ from ours before it is worth a word.
+const CLOCK: u64 = 120;
+
+/// A machine as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// How it is reached.
+    pub host: Host,
+    /// What it is to do.
+    pub role: Role,
+    /// Its name, where the file says it: otherwise its own is taken.
+    pub name: Option<Hostname>,
+    /// Its address, where the file says it.
+    pub address: Option<Ipv4Addr>,
+}
+
+/// What was found of a machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It can be a node.
+    Fit(Box<Candidate>),
+    /// Something keeps it out.
+    Unfit(Obstacle),
+    /// It could not be asked; why is `ssh`'s affair.
+    Unasked,
+}
+
+/// A machine that can be a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its name.
+    pub name: Hostname,
+    /// The agent for it.
+    pub arch: Arch,
+    /// What it said.
+    pub found: Found,
+    /// What is worth a word and keeps nothing from going on.
+    pub notes: Vec<String>,
+}
+
+/// What keeps a machine from becoming a node. Reads after the machine's name and a colon.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Obstacle {
+    /// It did not answer as asked.
+    #[error("it answered something else than what was asked")]
+    Garbled,
+    /// We cannot become root.
+    #[error("sudo wants a password there: {0}")]
+    NoSudo(String),
+    /// Not a Debian with systemd.
+    #[error("its system is {0}, and nodes need Debian or a system made of it, with apt and systemd")]
+    System(String),
+    /// No agent and no Docker for its processor.
+    #[error("Docker has no packages for its processor ({0})")]
+    Arch(String),
+    /// Not enough room.
+    #[error("its disk is full: {free} MiB are free, and {needed} MiB are needed")]
+    Full {
+        /// MiB that are free.
+        free: u64,
+        /// MiB that are needed.
+        needed: u64,
+    },
+    /// It calls itself what no node can be called.
+    #[error("it calls itself `{0}`, which {1}")]
+    Name(String, cluster::name::NameError),
+    /// It calls itself something else than the cluster file.
+    #[error("it calls itself {found}, and the cluster file calls it {planned}")]
+    OtherName {
+        /// The file's.
+        planned: Hostname,
+        /// Its own.
+        found: String,
+    },
+    /// Another machine has that name.
+    #[error("it calls itself {name}, as {other} does")]
+    NameTaken {
+        /// The name.
+        name: Hostname,
+        /// Who else has it.
+        other: Host,
+    },
+    /// It is in the file twice.
+    #[error("it is the same machine as {0}")]
+    SameMachine(Host),
+    /// It would have to change what it does.
+    #[error("it is a {} of this swarm, and a node does not change its role", .0.as_str())]
+    OtherRole(Role),
+    /// A node of another cluster.
+    #[error("it belongs to the cluster {0}")]
+    OtherCluster(String),
+    /// In a swarm.
+    #[error("it is in another swarm")]
+    InSwarm,
+}
+
+impl Obstacle {
+    /// What to type, or do, about it; `ssh` is what leads there, such as `ssh pi@10.1.1.3`.
+    pub fn advice(&self, ssh: &str) -> String {
+        let rename = |name: &str| format!("{ssh} sudo hostnamectl set-hostname {name}");
+        match self {
+            Self::Garbled => format!("look what it prints at a login: {ssh} true"),
+            Self::NoSudo(_) => format!(
+                "{ssh} -t \"sudo sh -c 'echo \\$SUDO_USER ALL=\\(ALL\\) NOPASSWD: ALL > /etc/sudoers.d/010_nopasswd'\""
+            ),
+            Self::System(_) => {
+                "install Raspberry Pi OS or Debian on it, or take it out of the file".to_owned()
+            }
+            Self::Arch(_) => "take it out of the file".to_owned(),
+            Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /"),
+            Self::Name(..) => format!("give it another: {}", rename("red03")),
+            Self::OtherName { planned, .. } => rename(planned.as_str()),
+            Self::NameTaken { .. } => format!("give it one of its own: {}", rename("red03")),
+            Self::SameMachine(_) => "name it once".to_owned(),
+            Self::OtherRole(_) => {
+                "take it out of the file, run builder config, put it in again, and run it once more"
+                    .to_owned()
+            }
+            Self::OtherCluster(_) | Self::InSwarm => {
+                "--take-over has it leave for this one; what only runs there is lost".to_owned()
+            }
+        }
+    }
+}
+
+/// Whether others are to be left for our swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// They keep what is theirs.
+    Keep,
+    /// They are left.
+    TakeOver,
+}
+
+/// Judges every machine of a file. `found` is what the machine at this place answered: the outer `None` where it could not
+/// be asked, the inner where it did not answer as asked. `ours` is the cluster's id, if it has one, `now` this computer's
+/// clock, seconds since 1970.
+pub fn check(
+    entries: &[Entry],
+    found: &[Option<Option<Found>>],
+    earlier: Option<&Running>,
+    ours: Option<&ClusterId>,
+    others: Others,
+    now: u64,
+) -> Vec<Verdict> {
+    let mut names: BTreeMap<Hostname, &Host> = BTreeMap::new();
+    let mut boots: BTreeMap<&str, &Host> = BTreeMap::new();
+    let mut verdicts = Vec::new();
+    for (entry, found) in entries.iter().zip(found) {
+        let verdict = match found {
+            None => Verdict::Unasked,
+            Some(None) => Verdict::Unfit(Obstacle::Garbled),
+            Some(Some(found)) => match one(entry, found, earlier, ours, others) {
+                Err(obstacle) => Verdict::Unfit(obstacle),
+                Ok((name, arch)) => {
+                    if let Some(other) = boots.get(found.boot.as_str()) {
+                        Verdict::Unfit(Obstacle::SameMachine((*other).clone()))
+                    } else if let Some(other) = names.get(&name) {
+                        Verdict::Unfit(Obstacle::NameTaken { name, other: (*other).clone() })
+                    } else {
+                        names.insert(name.clone(), &entry.host);
+                        boots.insert(&found.boot, &entry.host);
+                        let notes = notes(found, now);
+                        Verdict::Fit(Box::new(Candidate { name, arch, found: found.clone(), notes }))
+                    }
+                }
+            },
+        };
+        verdicts.push(verdict);
+    }
+    verdicts
+}
+
+fn one(
+    entry: &Entry,
+    found: &Found,
+    earlier: Option<&Running>,
+    ours: Option<&ClusterId>,
+    others: Others,
+) -> Result<(Hostname, Arch), Obstacle> {
+    if let Some(planned) = &entry.name
+        && planned.as_str() != found.name
+    {
+        return Err(Obstacle::OtherName { planned: planned.clone(), found: found.name.clone() });
+    }
+    let name =
+        Hostname::try_from(found.name.as_str()).map_err(|error| Obstacle::Name(found.name.clone(), error))?;
+    if !found.systemd || found.arch.is_empty() {
+        return Err(Obstacle::System(found.system.clone()));
+    }
+    let arch = found.agent_arch().ok_or_else(|| Obstacle::Arch(found.machine.clone()))?;
+    if let Root::No(why) = &found.root {
+        return Err(Obstacle::NoSudo(why.clone()));
+    }
+    let needed = if found.docker { ROOM_WITH_DOCKER } else { ROOM };
+    if let Some(free) = found.free_kib
+        && free < needed
+    {
+        return Err(Obstacle::Full { free: free / 1024, needed: needed / 1024 });
+    }
+    let before = earlier.and_then(|earlier| earlier.hosts.iter().find(|host| host.name == name));
+    if let Some(before) = before
+        && before.role != entry.role
+    {
+        return Err(Obstacle::OtherRole(before.role));
+    }
+    match &found.card {
+        Some(card) if Some(&card.cluster_id) == ours => {}
+        _ if others == Others::TakeOver => {}
+        Some(card) => return Err(Obstacle::OtherCluster(card.cluster.to_string())),
+        None if found.swarm => return Err(Obstacle::InSwarm),
+        None => {}
+    }
+    Ok((name, arch))
+}
+
+fn notes(found: &Found, now: u64) -> Vec<String> {
+    let off = found.time.map(|time| (time.abs_diff(now), time > now));
+    let clock = off.filter(|(off, _)| *off > CLOCK).map(|(off, ahead)| {
+        let off = humantime::format_duration(std::time::Duration::from_secs(off / 60 * 60));
+        let side = if ahead { "ahead of" } else { "behind" };
+        format!("its clock is {off} {side} this computer's: the agent waits for network time")
+    });
+    clock.into_iter().collect()
+}
+
+/// The nodes from now on: those that can be, and those that were before and cannot be asked now. Managers first.
+pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) -> Vec<RunningHost> {
+    let node = |(entry, verdict): (&Entry, &Verdict)| match verdict {
+        Verdict::Fit(candidate) => {
+            let literal = entry.host.name.parse().ok();
+            // Workers have to find their managers; nobody has to find a worker.
+            let own = candidate.found.address.filter(|_| entry.role == Role::Manager);
+            Some(RunningHost {
+                host: entry.host.to_string(),
+                name: candidate.name.clone(),
+                role: entry.role,
+                address: entry.address.or(literal).or(own),
+            })
+        }
+        Verdict::Unfit(_) | Verdict::Unasked => {
+            let before = |host: &&RunningHost| host.host == entry.host.to_string() && host.role == entry.role;
+            let before = earlier?.hosts.iter().find(before)?;
+            let taken = |verdict: &Verdict| matches!(verdict, Verdict::Fit(candidate) if candidate.name == before.name);
+            (!verdicts.iter().any(taken)).then(|| before.clone())
+        }
+    };
+    let mut hosts: Vec<_> = entries.iter().zip(verdicts).filter_map(node).collect();
+    hosts.sort_by_key(|host| host.role != Role::Manager);
+    hosts
+}
+
+/// Nodes of before that the file has no more.
+pub fn gone<'a>(earlier: Option<&'a Running>, hosts: &[RunningHost]) -> Vec<&'a RunningHost> {
+    let before = earlier.map_or(&[][..], |earlier| earlier.hosts.as_slice());
+    before.iter().filter(|before| hosts.iter().all(|host| host.name != before.name)).collect()
+}
+
+#[cfg(test)]
+mod tests;
