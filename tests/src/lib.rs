@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod product;
 pub mod rack;
 pub mod repo;
+pub mod running;
 pub mod shelf;
 pub mod soak;
 pub mod wait;

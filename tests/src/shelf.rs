@@ -87,20 +87,24 @@ impl Shelf {
 
     /// The end of every node's console, and of what its agent and Docker wrote, for a failure's message.
     pub(crate) fn consoles(&self) -> String {
-        let journal = "journalctl --boot --no-pager --lines=40 --unit=firstboot; \
-                       journalctl --boot --no-pager --lines=30 --priority=warning --unit=docker --unit=containerd";
-        let mut text = String::new();
-        for node in &self.powered_on {
-            let log = self.rack.console(node).and_then(|path| Ok(std::fs::read(path)?)).unwrap_or_default();
-            let tail = log.get(log.len().saturating_sub(4000)..).unwrap_or_default();
-            // A node that is off has only a console.
-            let told =
-                self.rack.exec(node, &["sh", "-c", journal]).map(|output| output.stdout).unwrap_or_default();
-            let (tail, told) = (String::from_utf8_lossy(tail), String::from_utf8_lossy(&told));
-            text.push_str(&format!("--- {node}\n{tail}\n{told}\n"));
-        }
-        text
+        consoles(&self.rack, &self.powered_on)
     }
+}
+
+/// [`Shelf::consoles`] of some nodes in a rack.
+pub(crate) fn consoles(rack: &Rack, nodes: &[String]) -> String {
+    let journal = "journalctl --boot --no-pager --lines=40 --unit=firstboot; \
+                   journalctl --boot --no-pager --lines=30 --priority=warning --unit=docker --unit=containerd";
+    let mut text = String::new();
+    for node in nodes {
+        let log = rack.console(node).and_then(|path| Ok(std::fs::read(path)?)).unwrap_or_default();
+        let tail = log.get(log.len().saturating_sub(4000)..).unwrap_or_default();
+        // A node that is off has only a console.
+        let told = rack.exec(node, &["sh", "-c", journal]).map(|output| output.stdout).unwrap_or_default();
+        let (tail, told) = (String::from_utf8_lossy(tail), String::from_utf8_lossy(&told));
+        text.push_str(&format!("--- {node}\n{tail}\n{told}\n"));
+    }
+    text
 }
 
 /// Everybody in the swarm, knowing it, and without trouble.
