@@ -183,7 +183,8 @@ impl Machine<'_> {
             }
         }
         let unit = self.host.read(&Path::new(UNITS).join(UNIT))?;
-        Ok(unit.as_deref() == Some(UNIT_TEXT.as_bytes()) && self.runs_this_binary())
+        let is_enabled = self.host.list(Path::new(WANTS))?.iter().any(|name| name == UNIT);
+        Ok(unit.as_deref() == Some(UNIT_TEXT.as_bytes()) && is_enabled && self.runs_this_binary())
     }
 
     /// Whether the agent runs, and is the one that is installed: what was replaced under a process is `(deleted)` (proc(5)).

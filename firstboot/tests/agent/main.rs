@@ -7,6 +7,7 @@
     reason = "these are tests and their helpers"
 )]
 
+mod adopting;
 mod api;
 mod clock;
 mod crash;
