@@ -6,6 +6,7 @@ pub mod election;
 pub mod engine;
 pub mod host;
 pub mod journal;
+pub mod orders;
 pub mod resolve;
 pub mod retry;
 pub mod seed;

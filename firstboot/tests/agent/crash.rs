@@ -16,7 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::engine::{DOCKERD, Engine};
 use crate::installing::{files_of, with_apt};
-use crate::world::{Life, NOW, World, eventually, journal};
+use crate::world::{Life, NOW, World, eventually, has_left, journal};
 
 /// How many worlds are disturbed at a time.
 const AT_ONCE: usize = 8;
@@ -213,35 +213,36 @@ async fn dissolve(dying: &'static str, fault: Option<Fault>) -> Vec<String> {
         .await;
         worker.files = host.files();
     });
-    let has_left =
-        |machine: &Machine<'_>| journal(&machine.files).left && machine.engine.node.lock().unwrap().is_none();
+    let is_out = |machine: &Machine<'_>| {
+        has_left(&journal(&machine.files), machine.name) && machine.engine.node.lock().unwrap().is_none()
+    };
     let ask = async {
         world.wait_for_api().await;
         world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
     };
     if dying == "red00" {
         let _worker = worker.power_on(None);
-        let (effects, _) = tokio::join!(manager.live(fault, has_left), async {
+        let (effects, _) = tokio::join!(manager.live(fault, is_out), async {
             tokio::time::timeout(Duration::from_secs(20), ask).await
         });
         if fault.is_some() {
             // The operator who got no answer asks again; who got one need not.
-            if journal(&manager.files).dissolved {
-                manager.live(None, has_left).await;
+            if journal(&manager.files).orders.is_dissolved() {
+                manager.live(None, is_out).await;
             } else {
                 let ask = async {
                     world.wait_for_api().await;
                     world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
                 };
-                tokio::join!(manager.live(None, has_left), ask);
+                tokio::join!(manager.live(None, is_out), ask);
             }
         }
         return effects;
     }
     let _manager = manager.power_on(None);
-    let (effects, _) = tokio::join!(worker.live(fault, has_left), ask);
+    let (effects, _) = tokio::join!(worker.live(fault, is_out), ask);
     if fault.is_some() {
-        worker.live(None, has_left).await;
+        worker.live(None, is_out).await;
     }
     effects
 }
