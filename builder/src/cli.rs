@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
 
+mod ask;
 pub mod build;
 pub mod check;
 pub mod devices;
@@ -13,11 +14,14 @@ pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
+pub mod kill;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
+pub mod rm;
 mod size;
 pub mod status;
+pub mod up;
 pub mod verify;
 pub mod why;
 
@@ -65,6 +69,9 @@ enum Command {
     Exec(exec::ExecArgs),
     Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
+    Kill(kill::KillArgs),
+    Up(up::UpArgs),
+    Rm(rm::RmArgs),
 }
 
 /// Runs a parsed command line.
@@ -84,5 +91,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Exec(args) => exec::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
+        Command::Kill(args) => kill::run(globals, &args),
+        Command::Up(args) => up::run(globals, &args),
+        Command::Rm(args) => rm::run(globals, &args),
     }
 }

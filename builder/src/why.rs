@@ -51,7 +51,7 @@ pub enum FirstStart {
 }
 
 /// Trouble that a person can do something about: words of the message, and what to do. The first that fits counts.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 17] = [
     ("was revoked", "Its certificate was revoked. Make it a new card: builder build NODE"),
     (
         "join window is closed",
@@ -65,7 +65,11 @@ const KNOWN: [(&str, &str); 16] = [
     ),
     (
         "dissolved this swarm",
-        "The swarm was dissolved on purpose. For a new one, make all cards again: builder build",
+        "The swarm was dissolved on purpose. To form it again: builder up",
+    ),
+    (
+        "has removed this node",
+        "It was removed on purpose. To have it back: builder up",
     ),
     (
         "waiting for the node's old entry",
