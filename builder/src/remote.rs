@@ -180,7 +180,9 @@ impl<'a> Manager<'a> {
         let mut body = Vec::new();
         response.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(RemoteError::Interrupted)?;
         match status {
-            StatusCode::OK | StatusCode::ACCEPTED => serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood),
+            StatusCode::OK | StatusCode::ACCEPTED => {
+                serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)
+            }
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }

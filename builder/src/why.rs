@@ -63,14 +63,8 @@ const KNOWN: [(&str, &str); 17] = [
         "The manager's card was made before this node, or with this node in another role. Make the manager's card \
          again with the present cluster file: builder build MANAGER",
     ),
-    (
-        "dissolved this swarm",
-        "The swarm was dissolved on purpose. To form it again: builder up",
-    ),
-    (
-        "has removed this node",
-        "It was removed on purpose. To have it back: builder up",
-    ),
+    ("dissolved this swarm", "The swarm was dissolved on purpose. To form it again: builder up"),
+    ("has removed this node", "It was removed on purpose. To have it back: builder up"),
     (
         "waiting for the node's old entry",
         "It was a member under another card until just now. Wait a minute; this passes by itself.",

@@ -83,7 +83,8 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let before = manager.board()?;
     let told = manager.kill()?;
-    let end = wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
+    let end =
+        wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
     let text = if style.json { end.to_json(project)? } else { end.to_text(project) };
     ask::print(desk, &text)?;
     end.verdict(cluster)
@@ -181,11 +182,18 @@ impl End<'_> {
 
     fn to_text(&self, project: &Project) -> String {
         let (left, all) = (self.left().count(), self.board.nodes.len());
-        let mut text = format!("{} is dissolved: {left} of {all} nodes are in no swarm\n", self.board.cluster);
+        let mut text =
+            format!("{} is dissolved: {left} of {all} nodes are in no swarm\n", self.board.cluster);
         for node in &self.remaining {
-            let heard = node.last_heard_ms.map_or_else(|| "never heard from".to_owned(), |age| format!("last heard from {}", ago(age)));
+            let heard = node
+                .last_heard_ms
+                .map_or_else(|| "never heard from".to_owned(), |age| format!("last heard from {}", ago(age)));
             let trouble = error(node).map(|error| format!(": {}", printable(error))).unwrap_or_default();
-            let gave_up = node.report.as_ref().and_then(|report| report.error.as_ref()).is_some_and(|error| error.permanent);
+            let gave_up = node
+                .report
+                .as_ref()
+                .and_then(|report| report.error.as_ref())
+                .is_some_and(|error| error.permanent);
             let next = match (silence(node).is_none_or(|age| age > SILENT), gave_up) {
                 (_, true) => "it does not leave by itself; type",
                 (true, false) => "it leaves by itself when it is back on; or type",

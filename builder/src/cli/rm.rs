@@ -184,7 +184,9 @@ fn with(fates: &BTreeMap<String, Fate>, wanted: impl Fn(&Fate) -> bool) -> Vec<S
 fn to_text(fates: &BTreeMap<String, Fate>) -> String {
     let line = |(name, fate): (&String, &Fate)| match fate {
         Fate::Gone => format!("{name} is out of the swarm; to have it back: builder up\n"),
-        Fate::Going => format!("{name} is still there: the managers go on, and it stays out once it has left\n"),
+        Fate::Going => {
+            format!("{name} is still there: the managers go on, and it stays out once it has left\n")
+        }
         Fate::Refused(why) => format!("{name} was not removed: {why}\n"),
     };
     fates.iter().map(line).collect()

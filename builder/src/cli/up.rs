@@ -68,7 +68,9 @@ pub fn up(
         if style.quiet { Ok(()) } else { writeln!(talk, "{line}").map_err(AskError::Talk) }
     };
     for Untold { manager, .. } in &untold {
-        say(format!("{manager} could not be told: when it is back on, it hears of it from the other managers"))?;
+        say(format!(
+            "{manager} could not be told: when it is back on, it hears of it from the other managers"
+        ))?;
     }
     if changed && !args.no_wait {
         say(format!("{cluster} is being formed"))?;
@@ -82,7 +84,8 @@ pub fn up(
     }
     let text = if style.json {
         let untold = untold.iter().map(|untold| untold.manager.as_str()).collect();
-        serde_json::to_string(&Json { cluster: cluster.as_str(), changed, untold }).map_err(AskError::Json)? + "\n"
+        serde_json::to_string(&Json { cluster: cluster.as_str(), changed, untold }).map_err(AskError::Json)?
+            + "\n"
     } else if changed {
         format!("{cluster} is being formed; to see it: builder status --wait\n")
     } else {

@@ -92,7 +92,10 @@ impl Manager<'_> {
         if !known.is_dissolved() && known.dismissed().next().is_none() {
             // A manager with a new card knows nothing of former orders, but nodes that follow them may be there.
             let is_out = |board: &Board| {
-                board.nodes.iter().any(|node| node.report.as_ref().is_some_and(|report| report.left.is_some()))
+                board
+                    .nodes
+                    .iter()
+                    .any(|node| node.report.as_ref().is_some_and(|report| report.left.is_some()))
             };
             if !is_out(&self.board()?) {
                 return Ok(None);
@@ -111,7 +114,8 @@ impl Manager<'_> {
     pub fn remove_node(&mut self, name: &str) -> Result<Told, RemoteError> {
         let known = self.orders()?;
         let standing = Hostname::try_from(name).ok().filter(|name| known.is_dismissed(name));
-        let number = standing.and_then(|name| known.removed.get(&name).copied()).unwrap_or_else(|| next(&known));
+        let number =
+            standing.and_then(|name| known.removed.get(&name).copied()).unwrap_or_else(|| next(&known));
         let path = format!("/v1/nodes/{name}/remove");
         let answers = self.each::<Removal>(&Method::POST, &path, Some(&Order { number, known }));
         let refused = |error: &RemoteError| matches!(error, RemoteError::Answer { status: 404 | 409, .. });

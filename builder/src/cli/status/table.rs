@@ -48,7 +48,10 @@ pub(super) fn summary(view: &View) -> String {
     if view.board.dissolved {
         let out = view.board.nodes.iter().filter(|node| has_left(node)).count();
         let all = view.board.nodes.len();
-        return format!("{} is dissolved: {out} of {all} nodes have left; builder up forms it again", view.board.cluster);
+        return format!(
+            "{} is dissolved: {out} of {all} nodes have left; builder up forms it again",
+            view.board.cluster
+        );
     }
     let formed = if view.board.formed { "formed" } else { "not formed yet" };
     format!("{} is {formed}: {ready} of {all} nodes ready", view.board.cluster)

@@ -27,7 +27,14 @@ impl View {
         for node in project.cluster.nodes.iter().filter(|node| !known.contains(&node.name)) {
             unplanned.insert(node.name.clone());
             let (name, role) = (node.name.clone(), node.role);
-            board.nodes.push(BoardNode { name, role, report: None, last_heard_ms: None, swarm: None, dismissed: false });
+            board.nodes.push(BoardNode {
+                name,
+                role,
+                report: None,
+                last_heard_ms: None,
+                swarm: None,
+                dismissed: false,
+            });
         }
         board.formed &= unplanned.is_empty();
         Self { board, unplanned }
