@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
 
+mod ask;
 pub mod build;
 pub mod check;
 pub mod config;
@@ -14,11 +15,14 @@ pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
+pub mod kill;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
+pub mod rm;
 mod size;
 pub mod status;
+pub mod up;
 pub mod verify;
 pub mod why;
 
@@ -74,6 +78,9 @@ enum Command {
     Config(config::ConfigArgs),
     Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
+    Kill(kill::KillArgs),
+    Up(up::UpArgs),
+    Rm(rm::RmArgs),
 }
 
 /// Runs a parsed command line.
@@ -101,5 +108,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(args) => config::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
+        Command::Kill(args) => kill::run(globals, &args),
+        Command::Up(args) => up::run(globals, &args),
+        Command::Rm(args) => rm::run(globals, &args),
     }
 }

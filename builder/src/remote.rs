@@ -1,5 +1,5 @@
 //! Talking to the manager with the operator's certificate: finding it, being sure of it, asking for the board,
-//! telling it whom to turn away.
+//! telling all of them whom to turn away and what becomes of the swarm.
 //!
 //! Where it is may be anybody's word: the network's, a name server's, last week's. Who it is, only its certificate
 //! says: it must be signed by the cluster's CA and name the manager. So addresses are tried until one leads there.
@@ -24,10 +24,12 @@ use crate::pki::{self, Identities};
 use crate::project::Project;
 
 mod error;
+mod life;
 mod locate;
 mod tls;
 
 pub use error::{Attempt, Obstacle, RemoteError};
+pub use life::{Told, Untold};
 pub use locate::{Address, AddressError};
 
 /// For the network to answer at all.
@@ -142,18 +144,8 @@ impl<'a> Manager<'a> {
     pub fn revoke(&mut self, node: &Hostname, keys: &Revoke) -> Result<Revoked, RemoteError> {
         let path = format!("/v1/nodes/{node}/revoke");
         let mut all = Revoked { members: Vec::new(), unfinished: None };
-        for name in self.names.clone() {
-            if self.reached.as_ref().is_some_and(|line| line.name != name) {
-                self.reached = None;
-            }
-            let mut one = self.request_of(std::slice::from_ref(&name), Method::POST, &path, Some(keys));
-            // An address that was given leads to one of several; the others are where they always are.
-            if matches!(one, Err(RemoteError::Unreachable { .. })) && self.names.len() > 1 {
-                let given = self.given.take();
-                one = self.request_of(&[name], Method::POST, &path, Some(keys));
-                self.given = given;
-            }
-            let one: Revoked = one?;
+        for (_, one) in self.each::<Revoked>(&Method::POST, &path, Some(keys)) {
+            let one = one?;
             all.members
                 .extend(one.members.into_iter().filter(|id| !all.members.contains(id)).collect::<Vec<_>>());
             all.unfinished = all.unfinished.or(one.unfinished);
@@ -188,7 +180,9 @@ impl<'a> Manager<'a> {
         let mut body = Vec::new();
         response.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(RemoteError::Interrupted)?;
         match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood),
+            StatusCode::OK | StatusCode::ACCEPTED => {
+                serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)
+            }
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }

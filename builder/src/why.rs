@@ -51,7 +51,7 @@ pub enum FirstStart {
 }
 
 /// Trouble that a person can do something about: words of the message, and what to do. The first that fits counts.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 17] = [
     ("was revoked", "Its certificate was revoked. Make it a new card: builder build NODE"),
     (
         "join window is closed",
@@ -63,10 +63,8 @@ const KNOWN: [(&str, &str); 16] = [
         "The manager's card was made before this node, or with this node in another role. Make the manager's card \
          again with the present cluster file: builder build MANAGER",
     ),
-    (
-        "dissolved this swarm",
-        "The swarm was dissolved on purpose. For a new one, make all cards again: builder build",
-    ),
+    ("dissolved this swarm", "The swarm was dissolved on purpose. To form it again: builder up"),
+    ("has removed this node", "It was removed on purpose. To have it back: builder up"),
     (
         "waiting for the node's old entry",
         "It was a member under another card until just now. Wait a minute; this passes by itself.",

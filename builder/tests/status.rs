@@ -94,6 +94,7 @@ impl Bench {
             unix_ms: 1_790_000_000_000,
             formed: false,
             quorum_lost: false,
+            dissolved: false,
             nodes: vec![manager_node(), ready_worker("red01", 3), installing(), unheard()],
         }
     }
@@ -128,6 +129,7 @@ fn report(stage: Stage, word: &str, address: u8) -> Report {
         facts: Default::default(),
         marks: Vec::new(),
         seed_problems: Vec::new(),
+        left: None,
     }
 }
 
@@ -151,6 +153,7 @@ fn manager_node() -> BoardNode {
         report: Some(report(Stage::Ready, "manages", 2)),
         last_heard_ms: Some(1500),
         swarm: Some(SwarmEntry { leader: true, reachability: Some("reachable".to_owned()), ..swarm }),
+        dismissed: false,
     }
 }
 
@@ -161,6 +164,7 @@ fn ready_worker(name: &str, address: u8) -> BoardNode {
         report: Some(report(Stage::Ready, "a member", address)),
         last_heard_ms: Some(4000),
         swarm: Some(entry("w1xy", "active", &format!("10.1.1.{address}"))),
+        dismissed: false,
     }
 }
 
@@ -172,11 +176,19 @@ fn installing() -> BoardNode {
         report: Some(Report { error: Some(error), ..report(Stage::Docker, "installing docker-ce", 4) }),
         last_heard_ms: Some(125_000),
         swarm: None,
+        dismissed: false,
     }
 }
 
 fn unheard() -> BoardNode {
-    BoardNode { name: hostname("red03"), role: Role::Worker, report: None, last_heard_ms: None, swarm: None }
+    BoardNode {
+        name: hostname("red03"),
+        role: Role::Worker,
+        report: None,
+        last_heard_ms: None,
+        swarm: None,
+        dismissed: false,
+    }
 }
 
 #[test]
@@ -221,14 +233,14 @@ fn json_has_the_documented_keys_and_no_others() {
     assert_eq!(
         outcome.out,
         concat!(
-            r#"{"cluster":"red","formed":false,"quorum_lost":false,"nodes":["#,
+            r#"{"cluster":"red","formed":false,"quorum_lost":false,"dissolved":false,"nodes":["#,
             r#"{"name":"red00","role":"manager","stage":"ready","last_heard":1.5,"error":null,"address":"10.1.1.2","#,
-            r#""swarm":{"id":"mq0r","state":"ready","availability":"drain","leader":true,"engine":"29.7.1"}},"#,
+            r#""swarm":{"id":"mq0r","state":"ready","availability":"drain","leader":true,"engine":"29.7.1"},"left":false,"removed":false},"#,
             r#"{"name":"red01","role":"worker","stage":"ready","last_heard":4.0,"error":null,"address":"10.1.1.3","#,
-            r#""swarm":{"id":"w1xy","state":"ready","availability":"active","leader":false,"engine":"29.7.1"}},"#,
+            r#""swarm":{"id":"w1xy","state":"ready","availability":"active","leader":false,"engine":"29.7.1"},"left":false,"removed":false},"#,
             r#"{"name":"red02","role":"worker","stage":"docker","last_heard":125.0,"#,
-            r#""error":"apt-get ended with 100: no space left","address":"10.1.1.4","swarm":null},"#,
-            r#"{"name":"red03","role":"worker","stage":null,"last_heard":null,"error":null,"address":null,"swarm":null}"#,
+            r#""error":"apt-get ended with 100: no space left","address":"10.1.1.4","swarm":null,"left":false,"removed":false},"#,
+            r#"{"name":"red03","role":"worker","stage":null,"last_heard":null,"error":null,"address":null,"swarm":null,"left":false,"removed":false}"#,
             "]}\n"
         )
     );

@@ -176,6 +176,7 @@ fn the_manager_tells_what_a_node_went_through() {
         facts: Default::default(),
         marks: Vec::new(),
         seed_problems: Vec::new(),
+        left: None,
     };
     let red02 = BoardNode {
         name: hostname("red02"),
@@ -183,6 +184,7 @@ fn the_manager_tells_what_a_node_went_through() {
         report: Some(report),
         last_heard_ms: Some(4000),
         swarm: None,
+        dismissed: false,
     };
     let board = Board {
         cluster: bench.project.cluster.name.clone(),
@@ -190,6 +192,7 @@ fn the_manager_tells_what_a_node_went_through() {
         unix_ms: 1_790_000_000_000,
         formed: false,
         quorum_lost: false,
+        dissolved: false,
         nodes: vec![red02],
     };
     let events = LOG.lines().filter_map(|line| line.parse().ok()).collect();

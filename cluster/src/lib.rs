@@ -10,6 +10,7 @@ pub mod hook;
 pub mod host;
 pub mod identity;
 pub mod name;
+pub mod orders;
 pub mod range;
 pub mod secret;
 pub mod spec;

@@ -6,11 +6,16 @@
 //! | `POST /v1/join` | planned nodes | none | [`JoinReply`], or 403/409/503 with [`Problem`] |
 //! | `POST /v1/founder` | managers | [`Ballot`] | [`Vote`] |
 //! | `GET /v1/reports` | managers | none | [`Told`], a list |
+//! | `GET /v1/orders` | managers, operator | none | [`Orders`] |
 //! | `GET /v1/cluster` | operator | none | [`Board`] |
 //! | `GET /v1/nodes/{name}/history` | operator | none | [`History`] |
 //! | `POST /v1/nodes/{name}/revoke` | operator | [`Revoke`] | [`Revoked`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
-//! | `POST /v1/leave` | operator | none | 202 |
+//! | `POST /v1/leave` | operator | [`Order`] or none | 202 with [`Orders`] |
+//! | `POST /v1/up` | operator | [`Order`] or none | 202 with [`Orders`] |
+//! | `POST /v1/nodes/{name}/remove` | operator | [`Order`] or none | [`Removal`], or 404/409 with [`Problem`] |
+//!
+//! [`Order`]: crate::orders::Order
 //!
 //! Fields may be added, so readers ignore what they do not know; none is renamed or changes its meaning within `/v1`.
 
@@ -22,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::Event;
 use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
+use crate::orders::Orders;
 use crate::secret::Secret;
 
 /// TCP port of the manager's API.
@@ -98,6 +104,9 @@ pub struct Report {
     /// What its seed stage could not do, a sentence each. No secrets.
     #[serde(default)]
     pub seed_problems: Vec<String>,
+    /// While it is out of the swarm because the operator said so: the number of the last order that it has followed.
+    #[serde(default)]
+    pub left: Option<u64>,
 }
 
 /// What keeps a node from going on.
@@ -145,6 +154,9 @@ pub struct ReportReply {
     /// Whether the manager could read its node list. One that could not has no say in who is a member.
     #[serde(default)]
     pub reads_list: bool,
+    /// What the operator has ordered of this node, as far as the manager knows.
+    #[serde(default)]
+    pub orders: Orders,
 }
 
 /// What is wanted of a node.
@@ -164,6 +176,9 @@ pub struct JoinReply {
     pub token: Secret<String>,
     /// Managers to join at, port included, best first.
     pub managers: Vec<SocketAddrV4>,
+    /// The number of the order to come in that this swarm follows ([`Orders::up`]).
+    #[serde(default)]
+    pub up: u64,
 }
 
 /// Part of an agreement between several managers on which of them starts the swarm.
@@ -173,6 +188,9 @@ pub struct Ballot {
     pub number: u64,
     /// Whom to accept as founder. Without it, only a promise is asked for: to heed no lower number.
     pub founder: Option<Hostname>,
+    /// The number of the order to come in ([`Orders::up`]): every one has an agreement of its own.
+    #[serde(default)]
+    pub up: u64,
 }
 
 /// A manager's answer to a [`Ballot`].
@@ -233,6 +251,17 @@ pub struct Revoked {
     pub unfinished: Option<String>,
 }
 
+/// What the removal of a node has come to. The managers go on by themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The entries under its name that are still in the node list.
+    pub entries: Vec<SwarmEntry>,
+    /// Whether the manager could read its node list.
+    pub reads_list: bool,
+    /// The node is not planned: nobody tells it to leave.
+    pub stranger: bool,
+}
+
 /// Why a request was not granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -268,11 +297,14 @@ pub struct Board {
     pub cluster_id: ClusterId,
     /// The manager's clock, milliseconds since 1970.
     pub unix_ms: u64,
-    /// Whether every planned node is in the node list exactly once, in its role, and ready.
+    /// Whether every planned node that is to be there is in the node list exactly once, in its role, and ready.
     pub formed: bool,
     /// Whether this manager is one of several of which too few can be reached for the swarm to be managed.
     #[serde(default)]
     pub quorum_lost: bool,
+    /// Whether the operator has ended the swarm.
+    #[serde(default)]
+    pub dissolved: bool,
     /// The planned nodes, in the cluster file's order.
     pub nodes: Vec<BoardNode>,
 }
@@ -290,6 +322,9 @@ pub struct BoardNode {
     pub last_heard_ms: Option<u64>,
     /// Its entry in the manager's node list.
     pub swarm: Option<SwarmEntry>,
+    /// Whether the operator has removed it: it is not to be in the swarm.
+    #[serde(default)]
+    pub dismissed: bool,
 }
 
 #[cfg(test)]

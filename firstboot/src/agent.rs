@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cluster::card::{self, Card, CardError};
 use cluster::identity::Role;
-use cluster::wire::{Facts, Mark, Report, Stage, Want};
+use cluster::wire::{Facts, Mark, Report, Stage};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -29,8 +29,8 @@ use crate::serve::{Api, Server};
 use crate::steps::clock::Clock;
 use crate::steps::docker::Docker;
 use crate::steps::network::{Local, Network};
+use crate::steps::swarm::Member;
 use crate::steps::swarm::table::Move;
-use crate::steps::swarm::{Member, leave_for_good};
 use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
@@ -39,8 +39,10 @@ pub(crate) mod door;
 mod facts;
 mod farewell;
 mod housekeeping;
+pub(crate) mod life;
 pub mod link;
 pub(crate) mod log;
+pub(crate) mod removal;
 mod reporter;
 pub mod status;
 
@@ -148,7 +150,9 @@ impl Pi {
         let facts = facts::read(self.host.as_ref());
         let synced = self.status.is_clock_synced();
         let clock_synced = (synced || self.status.stage() > Stage::Clock).then_some(synced);
+        let left = self.journal.look(|journal| journal.has_left(&self.card.node).then_some(journal.settled));
         self.status.change(|report| {
+            report.left = left;
             report.facts = Facts { engine: report.facts.engine.take(), clock_synced, ..facts };
         });
         self.status.report()
@@ -186,6 +190,9 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     beside.spawn(diary::run(Arc::clone(&pi)));
     if pi.has_peers() {
         beside.spawn(reporter::run(Arc::clone(&pi)));
+    }
+    if pi.card.role == Role::Manager && pi.has_peers() {
+        beside.spawn(life::exchange(Arc::clone(&pi)));
     }
     let Err(error) = live(&pi).await;
     let error = AgentError::Step(error);
@@ -256,31 +263,34 @@ async fn listen(server: Server, at: (Ipv4Addr, u16)) {
     server.run(listener).await;
 }
 
-/// The node's life. Ends only with a permanent error.
+/// The node's life, in the swarm and out of it. Ends only with a permanent error.
 async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
-    let local = drive(&Network::new(Arc::clone(pi)), &pi.status).await?;
+    let mut local = drive(&Network::new(Arc::clone(pi)), &pi.status).await?;
     settle_address(pi, local);
     pi.mark(Stage::Network);
     let synced = drive(&Clock::new(Arc::clone(pi)), &pi.status).await?;
     pi.mark(Stage::Clock);
-    if pi.card.role == Role::Manager {
-        open_window(pi, synced);
-    }
-    if is_out(pi) {
-        return stay_out(pi, local).await;
-    }
     let docker = Docker::new(Arc::clone(pi), local);
-    let member = Member::new(Arc::clone(pi), local);
-    tokio::select! {
-        joined = join(pi, &docker, &member) => joined?,
-        // The power may have gone between leaving as told and remembering it.
-        () = dismissed(pi) => {
-            leave_for_good(pi).await;
-            return stay_out(pi, local).await;
+    loop {
+        life::follow(pi).await;
+        if pi.card.role == Role::Manager {
+            open_window(pi, synced);
         }
+        tokio::select! {
+            ended = work(pi, local, &docker) => return ended,
+            () = life::ordered_out(pi) => {}
+        }
+        local = drive_quietly(pi, local).await;
+        settle_address(pi, local);
     }
+}
+
+/// Comes in and stays in.
+async fn work(pi: &Arc<Pi>, local: Local, docker: &Docker) -> Result<std::convert::Infallible, StepError> {
+    let member = Member::new(Arc::clone(pi), local);
+    join(pi, docker, &member).await?;
     // The rest of the installation, if any, while the node is at work already.
-    let (_, beating) = tokio::join!(docker.finish(), beat(pi, local, &docker, member));
+    let (_, beating) = tokio::join!(docker.finish(), beat(pi, local, docker, member));
     beating
 }
 
@@ -295,6 +305,10 @@ fn settle_address(pi: &Pi, local: Local) {
 fn open_window(pi: &Pi, synced: bool) {
     let now = facts::unix_ms(pi.host.as_ref()) / 1000;
     if let Err(error) = pi.journal.settle(|journal| {
+        // While there is to be no swarm, nothing counts down.
+        if journal.orders.is_out(&pi.card.node) || journal.has_to_leave(&pi.card.node) {
+            return;
+        }
         if journal.window_opened.is_none() || (synced && !journal.window_is_sure) {
             journal.window_opened = Some(now);
         }
@@ -302,24 +316,6 @@ fn open_window(pi: &Pi, synced: bool) {
     }) {
         tracing::warn!("{}", chain(&error));
     }
-}
-
-/// Whether this node is to be in no swarm any more. A manager that was told so goes last, which is housekeeping's affair.
-fn is_out(pi: &Pi) -> bool {
-    let journal = pi.journal.get();
-    journal.left || journal.dissolved
-}
-
-/// Waits until a former member is told to leave. One that never was a member asks on: the manager may be made anew.
-async fn dismissed(pi: &Pi) {
-    let was_member = || pi.status.report().marks.iter().any(|mark| mark.stage == Stage::Swarm);
-    while !(was_member() && is_told_to_leave(pi)) {
-        sleep(Duration::from_millis(500)).await;
-    }
-}
-
-fn is_told_to_leave(pi: &Pi) -> bool {
-    pi.link.heard().is_some_and(|heard| heard.reply.want == Want::Leave)
 }
 
 /// Docker, then the swarm, until the manager's list calls this node ready.
@@ -343,12 +339,6 @@ async fn beat(
 ) -> Result<std::convert::Infallible, StepError> {
     loop {
         sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
-        if is_told_to_leave(pi) {
-            leave_for_good(pi).await;
-        }
-        if is_out(pi) {
-            return stay_out(pi, local).await;
-        }
         let now = drive_quietly(pi, local).await;
         if now != local {
             tracing::warn!("the address changed from {} to {}", local.ip, now.ip);
@@ -375,16 +365,6 @@ async fn drive_quietly(pi: &Arc<Pi>, last: Local) -> Local {
         }
     }
     last
-}
-
-/// Out of the swarm, but still on the board.
-async fn stay_out(pi: &Arc<Pi>, local: Local) -> Result<std::convert::Infallible, StepError> {
-    pi.status.enter(Stage::Swarm);
-    if pi.journal.get().left {
-        pi.status.say("left the swarm as told");
-    }
-    settle_address(pi, local);
-    std::future::pending().await
 }
 
 /// This node's clock, milliseconds since 1970.

@@ -3,7 +3,8 @@
 //! One decree of Paxos (Lamport, "Paxos Made Simple", 2001), where every manager may propose and each keeps its
 //! [`Ballots`] in the journal. Any minority may be off. Two things are beyond it: a manager whose card is written anew
 //! forgets what it promised, so managers in a swarm answer that there is nothing left to agree on; and an agreement
-//! binds even if the one agreed on is never seen again (its card written anew, it is).
+//! binds even if the one agreed on is never seen again (its card written anew, it is). Where the operator has ended a swarm, the
+//! next has an agreement of its own ([`Ballot::up`]), and who has not left the old one has no part in it.
 //!
 //! Pure: nobody is asked and nothing is written here.
 
@@ -83,14 +84,14 @@ mod tests {
         let managers = all.len();
         let seen = all[place].promised;
         let number = next_number(seen, place as u64, managers as u64);
-        let ballot = Ballot { number, founder: None };
+        let ballot = Ballot { number, founder: None, up: 0 };
         let votes: Vec<Vote> = promising.iter().map(|&other| all[other].answer(&ballot, false)).collect();
         let granted: Vec<&Vote> = votes.iter().filter(|vote| vote.granted).collect();
         if !is_majority(granted.len(), managers) {
             return None;
         }
         let founder = choose(granted, &name(place));
-        let ballot = Ballot { number, founder: Some(founder.clone()) };
+        let ballot = Ballot { number, founder: Some(founder.clone()), up: 0 };
         let votes = accepting.iter().filter(|&&other| all[other].answer(&ballot, false).granted);
         is_majority(votes.count(), managers).then_some(founder)
     }
@@ -128,10 +129,10 @@ mod tests {
         // Both have promises; the first is overtaken, asks again, and has to take what may have been agreed on.
         let mut all = vec![Ballots::default(); 3];
         let first = next_number(0, 0, 3);
-        all[0].answer(&Ballot { number: first, founder: None }, false);
-        all[1].answer(&Ballot { number: first, founder: None }, false);
+        all[0].answer(&Ballot { number: first, founder: None, up: 0 }, false);
+        all[1].answer(&Ballot { number: first, founder: None, up: 0 }, false);
         assert_eq!(attempt(&mut all, 1, &[1, 2], &[1, 2]), Some(name(1)));
-        let late = Ballot { number: first, founder: Some(name(0)) };
+        let late = Ballot { number: first, founder: Some(name(0)), up: 0 };
         assert!(!all[1].answer(&late, false).granted);
         all[0].promised = all[1].promised;
         assert_eq!(attempt(&mut all, 0, &[0, 1], &[0, 1]), Some(name(1)));
@@ -147,16 +148,16 @@ mod tests {
     #[test]
     fn a_member_of_a_swarm_agrees_to_nothing() {
         let mut ballots = Ballots::default();
-        let vote = ballots.answer(&Ballot { number: 9, founder: Some(name(1)) }, true);
+        let vote = ballots.answer(&Ballot { number: 9, founder: Some(name(1)), up: 0 }, true);
         assert!(!vote.granted && vote.member && ballots == Ballots::default());
     }
 
     #[test]
     fn asking_how_things_stand_changes_nothing() {
         let mut ballots = Ballots::default();
-        ballots.answer(&Ballot { number: 4, founder: Some(name(1)) }, false);
+        ballots.answer(&Ballot { number: 4, founder: Some(name(1)), up: 0 }, false);
         let before = ballots.clone();
-        let vote = ballots.answer(&Ballot { number: 0, founder: None }, false);
+        let vote = ballots.answer(&Ballot { number: 0, founder: None, up: 0 }, false);
         assert!(!vote.granted && vote.accepted.is_some() && ballots == before);
     }
 }

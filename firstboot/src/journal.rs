@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::name::{Hostname, KeyId};
+use cluster::orders::Orders;
 use cluster::wire::Mark;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -79,12 +80,21 @@ pub struct Journal {
     /// tokens are being changed needs another change.
     #[serde(default)]
     pub rotations_done: u64,
-    /// Manager: the operator has dissolved the swarm.
+    /// What the operator has ordered, as far as this node knows.
     #[serde(default)]
-    pub dissolved: bool,
-    /// This node was told to leave the swarm, and stays out.
+    pub orders: Orders,
+    /// Up to which number this node has followed the orders; see [`crate::orders`].
     #[serde(default)]
-    pub left: bool,
+    pub settled: u64,
+    /// Manager: Swarm ids of members that nobody planned and that the operator wants gone.
+    #[serde(default)]
+    pub strangers: BTreeSet<String>,
+    /// How the manager's journal said that the swarm is no more, before orders had numbers.
+    #[serde(default, skip_serializing)]
+    pub(crate) dissolved: bool,
+    /// How a node's journal said that it stays out, before orders had numbers.
+    #[serde(default, skip_serializing)]
+    pub(crate) left: bool,
     /// When stages were first finished.
     #[serde(default)]
     pub marks: Vec<Mark>,
@@ -124,9 +134,21 @@ pub fn read(host: &dyn Host, path: &Path) -> Stored {
     };
     match serde_json::from_slice::<Journal>(&bytes) {
         Ok(journal) if journal.version > VERSION => Stored::Damaged(JournalError::TooNew(journal.version)),
-        Ok(journal) => Stored::Valid(journal),
+        Ok(journal) => Stored::Valid(numbered(journal)),
         Err(error) => Stored::Damaged(JournalError::Parse(error)),
     }
+}
+
+/// Orders without a number are older than any that has one.
+fn numbered(mut journal: Journal) -> Journal {
+    if journal.dissolved || journal.left {
+        journal.orders.killed = journal.orders.killed.max(1);
+    }
+    if journal.left {
+        journal.settled = journal.settled.max(1);
+    }
+    (journal.dissolved, journal.left) = (false, false);
+    journal
 }
 
 /// The journal in memory and on disk.
@@ -233,6 +255,17 @@ mod tests {
     }
 
     #[test]
+    fn who_left_before_orders_had_numbers_stays_out() {
+        let red01 = Hostname::try_from("red01").unwrap();
+        let left = machine(Some(r#"{"version": 1, "left": true}"#), Arc::default());
+        assert!(open(&left).get().has_left(&red01));
+        // And not after the next restart, either.
+        assert!(open(&left).get().has_left(&red01));
+        let dissolved = machine(Some(r#"{"version": 1, "dissolved": true}"#), Arc::default());
+        assert!(open(&dissolved).get().has_to_leave(&red01));
+    }
+
+    #[test]
     fn a_damaged_journal_is_kept_and_never_reads_as_never() {
         let host = machine(Some("{\"version\": 1, \"ini"), Arc::default());
         assert_eq!(open(&host).get().init, Progress::Unknown);
@@ -255,7 +288,7 @@ mod tests {
         let host = machine(None, Arc::clone(&power));
         let journal = open(&host);
         let written = power.log().len();
-        journal.settle(|journal| journal.left = false).unwrap();
+        journal.settle(|journal| journal.window_closed = false).unwrap();
         assert_eq!(power.log().len(), written);
     }
 }

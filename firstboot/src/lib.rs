@@ -9,6 +9,7 @@ pub mod engine;
 pub mod host;
 pub mod journal;
 pub mod remove;
+pub mod orders;
 pub mod resolve;
 pub mod retry;
 pub mod seed;

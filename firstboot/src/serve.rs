@@ -27,8 +27,9 @@ mod connection;
 mod founder;
 mod history;
 mod join;
-mod leave;
+mod orders;
 mod rate;
+mod remove;
 mod reports;
 mod revoke;
 mod share;
@@ -83,12 +84,15 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/nodes/{name}", put(reports::put))
         .route("/v1/nodes/{name}/history", get(history::get))
         .route("/v1/nodes/{name}/revoke", post(revoke::post))
+        .route("/v1/nodes/{name}/remove", post(remove::post))
         .route("/v1/join", post(join::post))
         .route("/v1/founder", post(founder::post))
         .route("/v1/reports", get(reports::get))
         .route("/v1/cluster", get(board::get))
         .route("/v1/tokens/rotate", post(tokens::rotate))
-        .route("/v1/leave", post(leave::post))
+        .route("/v1/orders", get(orders::get))
+        .route("/v1/leave", post(orders::leave))
+        .route("/v1/up", post(orders::up))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such request"))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

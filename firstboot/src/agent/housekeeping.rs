@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use cluster::card::Card;
 use cluster::wire::Stage;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::timeout;
 
+use super::removal::Removals;
 use super::status::chain;
-use super::{Pi, clock_now, door};
+use super::{Pi, clock_now, door, life};
 use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
 use crate::serve::Api;
 use crate::steps::clock;
-use crate::steps::swarm::leave_for_good;
 
 /// While nodes appear.
 const BUSY: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ const LAST: Duration = Duration::from_secs(90);
 
 /// Keeps house for ever.
 pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
-    let mut dissolving: Option<Instant> = None;
+    let (mut dissolving, mut removals) = (None::<Instant>, Removals::default());
     loop {
         if pi.status.stage() > Stage::Clock
             && let Ok(synced) = pi.blocking(clock::is_synced).await
@@ -39,9 +39,11 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             }
         }
         let mut pause = BUSY;
-        if pi.journal.get().dissolved {
+        if life::is_ending(&pi) {
             let since = *dissolving.get_or_insert_with(Instant::now);
             dissolve(&pi, since.elapsed() > LAST).await;
+        } else if life::has_left(&pi) {
+            dissolving = None;
         // Not a manager yet, or the engine restarts: later.
         } else if let Ok(nodes) = pi.engine.nodes().await {
             remember_joined(&pi, &nodes);
@@ -58,27 +60,31 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             if let Err(error) = door::enforce(&pi).await {
                 tracing::warn!("{}", chain(&error));
             }
-            if api.board().await.formed {
+            let removing = removals.enforce(&pi, &nodes).await.unwrap_or_else(|error| {
+                tracing::warn!("{}", chain(&error));
+                true
+            });
+            if !removing && api.board().await.formed {
                 pause = CALM;
             }
         }
-        sleep(pause).await;
+        _ = timeout(pause, pi.status.orders.notified()).await;
     }
 }
 
-/// The manager goes once the others have, or when it is out of patience; or it has gone, and lost its power then.
-async fn dissolve(pi: &Arc<Pi>, now: bool) {
-    if pi.journal.get().left {
-        return;
-    }
-    let is_alone = match pi.engine.nodes().await {
-        Ok(nodes) => now || nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready()),
-        Err(_) => {
-            pi.engine.info().await.is_ok_and(|info| info.swarm.local_node_state == LocalState::Inactive)
-        }
-    };
+/// The manager goes once the others have, or when it is out of patience; or it has gone, and lost its power then. Where too
+/// few managers are left to have a list, others have gone already, and there is nobody to wait for.
+async fn dissolve(pi: &Pi, now: bool) {
+    let is_alone = now
+        || !life::has_docker(pi)
+        || match pi.engine.nodes().await {
+            Ok(nodes) => nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready()),
+            Err(_) => pi.engine.info().await.is_ok_and(|info| {
+                info.swarm.local_node_state == LocalState::Inactive || info.swarm.control_available
+            }),
+        };
     if is_alone {
-        leave_for_good(pi).await;
+        life::leave_for_good(pi).await;
     }
 }
 

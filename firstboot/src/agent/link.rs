@@ -130,10 +130,15 @@ impl Link {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
         if !reply.reads_list && self.others().nth(1).is_some() {
             // Another manager may know more.
-            self.found.send_replace(None);
-            self.first.fetch_add(1, Ordering::Relaxed);
+            self.look_elsewhere();
         }
         Ok(reply)
+    }
+
+    /// Gives the manager up that answered last; the next one is looked for first.
+    pub(crate) fn look_elsewhere(&self) {
+        self.found.send_replace(None);
+        self.first.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Asks for what is needed to join.

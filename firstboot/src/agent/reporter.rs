@@ -7,7 +7,7 @@ use cluster::wire::Stage;
 use tokio::time::{sleep, timeout};
 
 use super::link::LinkError;
-use super::{Pi, status};
+use super::{Pi, life, status};
 use crate::retry::{Backoff, FORMING, MANAGER};
 use crate::steps::clock;
 
@@ -25,7 +25,10 @@ pub(super) async fn run(pi: Arc<Pi>) {
     loop {
         let report = pi.report();
         let pause = match pi.link.report(&report).await {
-            Ok(_) => {
+            Ok(reply) => {
+                if let Err(error) = life::take(&pi, &reply.orders) {
+                    tracing::warn!("{}", status::chain(&error));
+                }
                 forming.succeeded();
                 member.succeeded();
                 if std::mem::take(&mut turned_away) {

@@ -23,6 +23,8 @@ pub struct Status {
     pub(crate) news: Notify,
     /// Wakes whoever writes to the card: the stage changed, or the node gave up.
     pub(crate) turn: Notify,
+    /// Wakes housekeeping: the operator wants something.
+    pub(crate) orders: Notify,
     /// Somebody has been told the present state: the manager, or the operator who read the board.
     told: Notify,
 }
@@ -39,6 +41,7 @@ impl Status {
             facts: Facts::default(),
             marks,
             seed_problems,
+            left: None,
         };
         Self {
             report: Mutex::new(report),
@@ -46,6 +49,7 @@ impl Status {
             clock_synced: AtomicBool::new(false),
             news: Notify::new(),
             turn: Notify::new(),
+            orders: Notify::new(),
             told: Notify::new(),
         }
     }

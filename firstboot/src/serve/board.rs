@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use cluster::card::Planned;
 use cluster::identity::Holder;
 use cluster::name::Hostname;
+use cluster::orders::Orders;
 use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
@@ -65,11 +66,17 @@ pub(super) async fn board(api: &Api) -> Board {
     for told in ask_others(api).await {
         merge(&mut heard, told);
     }
-    let rows =
-        api.pi.card.nodes.iter().map(|planned| (row(planned, heard.remove(&planned.name), nodes), planned));
+    let orders = api.pi.journal.look(|journal| journal.orders.clone());
+    let rows = api
+        .pi
+        .card
+        .nodes
+        .iter()
+        .map(|planned| (row(planned, heard.remove(&planned.name), nodes, &orders), planned));
     let (rows, members): (Vec<_>, Vec<_>) = rows
         .map(|(row, planned)| {
-            let member = is_member(planned, row.report.as_ref(), nodes);
+            // Who is not to be there is not missed.
+            let member = row.dismissed || is_member(planned, row.report.as_ref(), nodes);
             (row, member)
         })
         .unzip();
@@ -77,8 +84,9 @@ pub(super) async fn board(api: &Api) -> Board {
         cluster: api.pi.card.cluster.clone(),
         cluster_id: api.pi.card.cluster_id.clone(),
         unix_ms: clock_now(&api.pi),
-        formed: members.into_iter().all(|member| member),
+        formed: !orders.is_dissolved() && members.into_iter().all(|member| member),
         quorum_lost: list.is_none() && is_without_quorum(api).await,
+        dissolved: orders.is_dissolved(),
         nodes: rows,
     }
 }
@@ -104,7 +112,7 @@ fn merge(heard: &mut HashMap<Hostname, (Report, Instant)>, told: Told) {
     }
 }
 
-fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node]) -> BoardNode {
+fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node], orders: &Orders) -> BoardNode {
     let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
     let swarm = entry(&planned.name, own_id, nodes);
     let last_heard_ms =
@@ -115,6 +123,7 @@ fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node]) -> B
         report: heard.map(|(report, _)| report),
         last_heard_ms,
         swarm,
+        dismissed: orders.is_dismissed(&planned.name),
     }
 }
 
@@ -185,6 +194,7 @@ mod tests {
             facts: Facts::default(),
             marks: Vec::new(),
             seed_problems: Vec::new(),
+            left: None,
         }
     }
 

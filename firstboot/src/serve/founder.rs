@@ -35,11 +35,13 @@ pub(super) async fn post(
         // Not installed yet, or starting with the swarm it was in.
         Err(_) => {
             let journal = api.pi.journal.get();
-            !journal.left && journal.marks.iter().any(|mark| mark.stage == Stage::Swarm)
+            !journal.has_left(&api.pi.card.node)
+                && journal.marks.iter().any(|mark| mark.stage == Stage::Swarm)
         }
     };
     match vote(&api.pi, &ballot, member) {
-        Ok(vote) => Json(vote).into_response(),
+        Ok(Some(vote)) => Json(vote).into_response(),
+        Ok(None) => problem(StatusCode::CONFLICT, "this manager follows other orders just now"),
         Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)),
     }
 }

@@ -37,8 +37,14 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         Err(error) => return later(&error),
     };
     let journal = api.pi.journal.get();
-    if journal.dissolved {
+    if journal.orders.is_dissolved() {
         return problem(StatusCode::FORBIDDEN, "the operator has dissolved this swarm");
+    }
+    if journal.orders.is_dismissed(name) {
+        return problem(StatusCode::FORBIDDEN, "the operator has removed this node");
+    }
+    if journal.has_to_leave(&api.pi.card.node) {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the swarm before this one is still ending");
     }
     // The tokens are about to change.
     if journal.init == Progress::Started {
@@ -71,7 +77,7 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
     tracing::info!("{name} at {} gets the {} token", peer.address, role.as_str());
     let own = api.pi.status.report();
     let managers = managers(own.address, own.swarm_node.as_deref(), &nodes);
-    Json(JoinReply { token, managers }).into_response()
+    Json(JoinReply { token, managers, up: journal.orders.up }).into_response()
 }
 
 /// A manager more changes how many make a majority, so they come in one at a time, through the one that leads, and

@@ -50,14 +50,16 @@ pub(super) async fn put(
     let report = bounded(report);
     let nodes = api.nodes.read(&api.pi.engine).await;
     let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, report.swarm_node.as_deref(), nodes));
+    let orders = api.pi.journal.look(|journal| journal.orders.of(&name));
+    let want = if orders.is_out(&name) { Want::Leave } else { Want::Run };
     api.hear(name, report);
-    let want = if api.pi.journal.get().dissolved { Want::Leave } else { Want::Run };
     let reply = ReportReply {
         unix_ms: clock_now(&api.pi),
         clock_synced: api.pi.status.is_clock_synced(),
         want,
         swarm,
         reads_list: nodes.is_some(),
+        orders,
     };
     Json(reply).into_response()
 }
@@ -151,6 +153,7 @@ mod tests {
             swarm_node: Some("a".repeat(500)),
             facts: Facts::default(),
             marks: Vec::new(),
+            left: None,
             seed_problems: vec!["\u{7}".to_owned(); 500],
         });
         assert_eq!(report.seed_problems, vec![" ".to_owned(); PROBLEMS]);

@@ -6,11 +6,10 @@
 //! Power lost here: the journal says that an installation was begun; the next run lets dpkg finish what it had begun
 //! and installs the packages again over whatever was not flushed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::wire::Stage;
-use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -37,7 +36,7 @@ type Installation = JoinHandle<Result<(), StepError>>;
 pub(crate) struct Docker {
     pi: Arc<Pi>,
     local: Local,
-    /// The part of the installation that outlives the step.
+    /// The part of the installation that outlives the step, and whoever waits for it.
     running: Mutex<Option<Installation>>,
 }
 
@@ -51,21 +50,50 @@ impl Docker {
         tokio::task::spawn_blocking(move || install::run(&pi, local))
     }
 
+    fn put(&self, installation: Option<Installation>) -> Option<Installation> {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut running, installation)
+    }
+
     /// Waits for the rest of the installation, and repeats it until it goes through. The node is of use meanwhile.
     pub(crate) async fn finish(&self) {
         let mut backoff = Backoff::new(PACKAGES);
         loop {
-            let running = self.running.lock().await.take();
-            let installation = match running {
+            let installation = match self.put(None) {
                 Some(installation) => installation,
                 None if self.pi.journal.get().install == Progress::Started => self.begin(),
                 None => return,
             };
-            if let Err(error) = joined(installation.await) {
+            let mut waiting = Waiting { docker: self, installation: Some(installation) };
+            if let Err(error) = waiting.wait().await {
                 let pause = backoff.failed();
                 tracing::warn!("Docker runs, but its installation did not end well: {}", chain(&error));
                 sleep(pause).await;
             }
+        }
+    }
+}
+
+/// Waits for an installation. Who is called away leaves it to whoever comes next: it goes on, and must not be begun twice.
+struct Waiting<'a> {
+    docker: &'a Docker,
+    installation: Option<Installation>,
+}
+
+impl Waiting<'_> {
+    /// May be given up and asked again, until it has answered.
+    async fn wait(&mut self) -> Result<(), StepError> {
+        let Some(installation) = &mut self.installation else { return Ok(()) };
+        let ended = installation.await;
+        self.installation = None;
+        joined(ended)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(installation) = self.installation.take() {
+            self.docker.put(Some(installation));
         }
     }
 }
@@ -83,7 +111,7 @@ impl Step for Docker {
     async fn probe(&self) -> Result<Probe<String>, StepError> {
         let interrupted = self.pi.journal.get().install == Progress::Started;
         // An interrupted installation is begun again before the engine counts, unless it is this run's own.
-        if interrupted && self.running.lock().await.is_none() {
+        if interrupted && self.running.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Ok(Probe::Needed("finishing an interrupted installation".to_owned()));
         }
         match self.pi.engine.version().await {
@@ -93,20 +121,17 @@ impl Step for Docker {
     }
 
     async fn apply(&self) -> Result<(), StepError> {
-        let mut installation = match self.running.lock().await.take() {
-            Some(installation) => installation,
-            None => self.begin(),
-        };
+        let installation = self.put(None).unwrap_or_else(|| self.begin());
+        let mut waiting = Waiting { docker: self, installation: Some(installation) };
         loop {
             tokio::select! {
-                ended = &mut installation => {
-                    joined(ended)?;
+                ended = waiting.wait() => {
+                    ended?;
                     break;
                 }
                 () = sleep(LOOK) => {
                     // Only an engine of packages that are being installed counts: an older one may be on its way out.
                     if self.pi.journal.get().install == Progress::Started && self.pi.engine.version().await.is_ok() {
-                        *self.running.lock().await = Some(installation);
                         return Ok(());
                     }
                 }

@@ -16,7 +16,6 @@ use super::network::Local;
 use super::{Probe, Step, StepError};
 use crate::agent::Pi;
 use crate::agent::link::LinkError;
-use crate::agent::status::chain;
 use crate::engine::{EngineError, Init, LocalState, Refusal, Swarm, SwarmInfo};
 use crate::journal::Progress;
 use crate::retry::{Policy, SWARM};
@@ -194,6 +193,12 @@ impl Member {
             return Ok(None);
         }
         match self.pi.link.join().await {
+            Ok(reply) if self.is_of_the_past(&reply) => {
+                self.pi.status.say("this manager has not heard that a new swarm is wanted: trying another");
+                self.pi.link.look_elsewhere();
+                sleep(ASK).await;
+                Ok(None)
+            }
             Ok(reply) => Ok(Some(reply)),
             Err(LinkError::Refused { status: 409 | 429 | 503, message, .. }) => {
                 self.pi.status.say(&message);
@@ -202,6 +207,13 @@ impl Member {
             }
             Err(error) => Err(StepError::Link(error)),
         }
+    }
+
+    /// Whether a token is of a swarm that the operator has ended, from a manager that was off then. The only manager cannot
+    /// be that: it may have a new card, and know nothing of former orders.
+    fn is_of_the_past(&self, reply: &JoinReply) -> bool {
+        let up = self.pi.journal.look(|journal| journal.orders.up);
+        self.pi.card.managers().nth(1).is_some() && reply.up < up
     }
 
     async fn join(&self) -> Result<(), StepError> {
@@ -293,7 +305,8 @@ impl Step for Member {
     }
 }
 
-async fn leave(pi: &Pi) -> Result<(), StepError> {
+/// Leaves the swarm, whatever it was; none is no error.
+pub(crate) async fn leave(pi: &Pi) -> Result<(), StepError> {
     match pi.engine.leave().await {
         Err(error) if error.refusal() == Some(Refusal::NotMember) => Ok(()),
         result => engine("leaving the swarm", result),
@@ -302,22 +315,4 @@ async fn leave(pi: &Pi) -> Result<(), StepError> {
 
 fn engine<T>(doing: &'static str, result: Result<T, EngineError>) -> Result<T, StepError> {
     result.map_err(|source| StepError::Engine { doing, source })
-}
-
-/// Leaves because the operator said so, and remembers it.
-///
-/// Power lost here: the manager, or its own journal, tells it again; leaving twice is no error.
-pub(crate) async fn leave_for_good(pi: &Pi) {
-    pi.status.say("leaving the swarm as told");
-    match leave(pi).await {
-        Ok(()) => {
-            if let Err(error) = pi.journal.settle(|journal| journal.left = true) {
-                tracing::warn!("{}", chain(&error));
-            }
-            pi.status.change(|report| report.swarm_node = None);
-            pi.status.enter(Stage::Swarm);
-            pi.status.say("left the swarm as told");
-        }
-        Err(error) => tracing::warn!("{}", chain(&error)),
-    }
 }

@@ -105,7 +105,7 @@ async fn the_token_is_given_to_planned_workers_once_there_is_a_swarm() {
     crate::world::eventually(async || world.status(&worker, Method::POST, "/v1/join").await == 200).await;
     let answer = world.request(&worker, Method::POST, "/v1/join").send().await.unwrap();
     let reply: serde_json::Value = answer.json().await.unwrap();
-    assert_eq!(reply, json!({"token": WORKER_TOKEN, "managers": ["127.0.0.1:2377"]}));
+    assert_eq!(reply, json!({"token": WORKER_TOKEN, "managers": ["127.0.0.1:2377"], "up": 0}));
 
     let member = json!({"ID": "w", "Description": {"Hostname": "red01"}, "Status": {"State": "ready"}});
     world.swarm.lock().unwrap().nodes.push(member);

@@ -16,7 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::engine::{DOCKERD, Engine};
 use crate::installing::{files_of, with_apt};
-use crate::world::{Life, NOW, World, eventually, journal};
+use crate::world::{Life, NOW, World, eventually, has_left, journal};
 
 /// How many worlds are disturbed at a time.
 const AT_ONCE: usize = 8;
@@ -72,21 +72,21 @@ fn comparable(mut files: Files) -> Files {
 }
 
 /// A node with its engine, over several lives.
-struct Machine<'a> {
+pub(crate) struct Machine<'a> {
     world: &'a World,
-    name: &'static str,
-    engine: Arc<Engine>,
-    files: Files,
+    pub(crate) name: &'static str,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) files: Files,
 }
 
 impl<'a> Machine<'a> {
-    fn new(world: &'a World, name: &'static str) -> Self {
+    pub(crate) fn new(world: &'a World, name: &'static str) -> Self {
         let engine = Engine::new(world.folder.path(), name, &world.swarm);
         let files = files_of(world, world.card(name));
         Self { world, name, engine, files }
     }
 
-    fn power_on(&self, fault: Option<Fault>) -> (Life, Arc<FakeHost>, Arc<Power>) {
+    pub(crate) fn power_on(&self, fault: Option<Fault>) -> (Life, Arc<FakeHost>, Arc<Power>) {
         let power = Power::overlooking(fault, looks);
         let clock = UNIX_EPOCH + Duration::from_secs(NOW);
         let host = FakeHost::new(Arc::clone(&power), self.files.clone(), clock);
@@ -99,7 +99,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Lives until the power goes or the node has got where it should; gives the effects.
-    async fn live(&mut self, fault: Option<Fault>, end: impl Fn(&Self) -> bool) -> Vec<String> {
+    pub(crate) async fn live(&mut self, fault: Option<Fault>, end: impl Fn(&Self) -> bool) -> Vec<String> {
         let (life, host, power) = self.power_on(fault);
         eventually(async || {
             self.files = host.files();
@@ -115,7 +115,7 @@ impl<'a> Machine<'a> {
     }
 
     /// Ready, and nothing is left to be done on this machine.
-    fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&self) -> bool {
         let journal = journal(&self.files);
         let is_ready = journal.marks.iter().any(|mark| mark.stage == Stage::Ready);
         let is_housekept = self.name != "red00" || {
@@ -146,7 +146,9 @@ async fn form(dying: &'static str, fault: Option<Fault>) -> (Files, Vec<String>)
 }
 
 /// Some worlds at a time, until all have ended.
-async fn all<T: 'static>(worlds: impl Iterator<Item = impl Future<Output = T> + 'static>) -> Vec<T> {
+pub(crate) async fn all<T: 'static>(
+    worlds: impl Iterator<Item = impl Future<Output = T> + 'static>,
+) -> Vec<T> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
     let local = LocalSet::new();
@@ -213,35 +215,36 @@ async fn dissolve(dying: &'static str, fault: Option<Fault>) -> Vec<String> {
         .await;
         worker.files = host.files();
     });
-    let has_left =
-        |machine: &Machine<'_>| journal(&machine.files).left && machine.engine.node.lock().unwrap().is_none();
+    let is_out = |machine: &Machine<'_>| {
+        has_left(&journal(&machine.files), machine.name) && machine.engine.node.lock().unwrap().is_none()
+    };
     let ask = async {
         world.wait_for_api().await;
         world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
     };
     if dying == "red00" {
         let _worker = worker.power_on(None);
-        let (effects, _) = tokio::join!(manager.live(fault, has_left), async {
+        let (effects, _) = tokio::join!(manager.live(fault, is_out), async {
             tokio::time::timeout(Duration::from_secs(20), ask).await
         });
         if fault.is_some() {
             // The operator who got no answer asks again; who got one need not.
-            if journal(&manager.files).dissolved {
-                manager.live(None, has_left).await;
+            if journal(&manager.files).orders.is_dissolved() {
+                manager.live(None, is_out).await;
             } else {
                 let ask = async {
                     world.wait_for_api().await;
                     world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
                 };
-                tokio::join!(manager.live(None, has_left), ask);
+                tokio::join!(manager.live(None, is_out), ask);
             }
         }
         return effects;
     }
     let _manager = manager.power_on(None);
-    let (effects, _) = tokio::join!(worker.live(fault, has_left), ask);
+    let (effects, _) = tokio::join!(worker.live(fault, is_out), ask);
     if fault.is_some() {
-        worker.live(None, has_left).await;
+        worker.live(None, is_out).await;
     }
     effects
 }

@@ -288,6 +288,10 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
     }
     {
         let mut swarm = engine.swarm.lock().unwrap();
+        if !swarm.inits.is_empty() {
+            // Another swarm: it knows nothing of the members of the one before.
+            swarm.nodes.clear();
+        }
         swarm.spec = body["Spec"].clone();
         swarm.inits.push(body.clone());
     }

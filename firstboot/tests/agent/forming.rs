@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::engine::WORKER_TOKEN;
-use crate::world::{PATIENCE, World, eventually};
+use crate::world::{PATIENCE, World, eventually, has_left};
 
 #[tokio::test]
 async fn a_manager_and_two_workers_form_a_swarm_by_themselves() {
@@ -153,7 +153,11 @@ async fn the_operator_dissolves_the_swarm_and_nobody_comes_back() {
     let operator = world.ca.operator();
     assert_eq!(world.status(&operator, Method::POST, "/v1/tokens/rotate").await, 204);
     assert_eq!(world.status(&operator, Method::POST, "/v1/leave").await, 202);
-    eventually(async || worker.journal().left && worker.engine.node.lock().unwrap().is_none()).await;
-    eventually(async || manager.journal().left && manager.engine.node.lock().unwrap().is_none()).await;
+    eventually(async || has_left(&worker.journal(), "red01") && worker.engine.node.lock().unwrap().is_none())
+        .await;
+    eventually(async || {
+        has_left(&manager.journal(), "red00") && manager.engine.node.lock().unwrap().is_none()
+    })
+    .await;
     assert_eq!(world.status(&world.ca.node("worker", "red01"), Method::POST, "/v1/join").await, 503);
 }

@@ -74,8 +74,14 @@ async fn talk(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin), ear: &Ea
 }
 
 fn reply() -> Vec<u8> {
-    let reply =
-        ReportReply { unix_ms: 1, clock_synced: true, want: Want::Run, swarm: None, reads_list: false };
+    let reply = ReportReply {
+        unix_ms: 1,
+        clock_synced: true,
+        want: Want::Run,
+        swarm: None,
+        reads_list: false,
+        orders: Default::default(),
+    };
     let body = serde_json::to_string(&reply).unwrap();
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
 }

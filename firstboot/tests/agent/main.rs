@@ -18,9 +18,12 @@ mod hostile;
 mod identity;
 mod impostors;
 mod installing;
+mod life;
 mod managers;
 #[path = "../../../cluster/tests/fuzz/mutate.rs"]
 mod mutate;
+mod removing;
+mod returning;
 mod revoking;
 mod telling;
 mod trouble;

@@ -140,7 +140,7 @@ async fn only_managers_vote_and_exchange_what_they_have_heard() {
     let world = world(&["red03"]);
     let _manager = world.switch_on("red00", None);
     world.wait_for_api().await;
-    let ballot = Ballot { number: 0, founder: None };
+    let ballot = Ballot { number: 0, founder: None, up: 0 };
     for (pair, status) in [
         (world.ca.node("worker", "red03"), 403),
         (world.ca.operator(), 403),

@@ -322,6 +322,11 @@ pub(crate) fn journal(files: &Files) -> Journal {
     }
 }
 
+/// Whether a node of this name has left as told.
+pub(crate) fn has_left(journal: &Journal, name: &str) -> bool {
+    journal.has_left(&Hostname::try_from(name).unwrap())
+}
+
 /// A running agent.
 pub(crate) struct Life(Option<(tokio::sync::oneshot::Sender<()>, std::thread::JoinHandle<()>)>);
 

@@ -2,7 +2,7 @@
 
 use cluster::wire::{BoardNode, Report};
 
-use super::view::{View, is_ready};
+use super::view::{View, has_left, is_as_wanted, is_ready};
 use crate::remote::{address, printable};
 
 const TITLES: [&str; 9] =
@@ -45,13 +45,21 @@ one manager (builder build), type `docker swarm init --force-new-cluster` on tha
 /// The board in one sentence.
 pub(super) fn summary(view: &View) -> String {
     let (ready, all) = view.count();
+    if view.board.dissolved {
+        let out = view.board.nodes.iter().filter(|node| has_left(node)).count();
+        let all = view.board.nodes.len();
+        return format!(
+            "{} is dissolved: {out} of {all} nodes have left; builder up forms it again",
+            view.board.cluster
+        );
+    }
     let formed = if view.board.formed { "formed" } else { "not formed yet" };
     format!("{} is {formed}: {ready} of {all} nodes ready", view.board.cluster)
 }
 
 /// The nodes that are not ready, each with what it is at.
 pub(in crate::cli) fn missing(view: &View) -> Vec<String> {
-    let missing = view.board.nodes.iter().filter(|node| !is_ready(node));
+    let missing = view.board.nodes.iter().filter(|node| !is_as_wanted(node));
     missing.map(|node| format!("{} ({})", node.name, trouble(node, view))).collect()
 }
 
@@ -101,8 +109,11 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
             "the manager does not know it: its card was made before this node was planned".to_owned(),
         ];
     }
-    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return Vec::new() };
     let mut notes = Vec::new();
+    if node.dismissed {
+        notes.push("removed by builder rm; builder up has it back".to_owned());
+    }
+    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return notes };
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
     }
@@ -117,7 +128,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
     notes
 }
 
-fn ago(millis: u64) -> String {
+pub(in crate::cli) fn ago(millis: u64) -> String {
     let seconds = millis / 1000;
     match seconds {
         0..120 => format!("{seconds} s ago"),

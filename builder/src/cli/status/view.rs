@@ -27,7 +27,14 @@ impl View {
         for node in project.cluster.nodes.iter().filter(|node| !known.contains(&node.name)) {
             unplanned.insert(node.name.clone());
             let (name, role) = (node.name.clone(), node.role);
-            board.nodes.push(BoardNode { name, role, report: None, last_heard_ms: None, swarm: None });
+            board.nodes.push(BoardNode {
+                name,
+                role,
+                report: None,
+                last_heard_ms: None,
+                swarm: None,
+                dismissed: false,
+            });
         }
         board.formed &= unplanned.is_empty();
         Self { board, unplanned }
@@ -40,7 +47,7 @@ impl View {
         }
         self.board.nodes.retain(|node| chosen.contains(&node.name));
         self.unplanned.retain(|name| chosen.contains(name));
-        self.board.formed = self.unplanned.is_empty() && self.board.nodes.iter().all(is_ready);
+        self.board.formed = self.unplanned.is_empty() && self.board.nodes.iter().all(is_as_wanted);
         self
     }
 
@@ -61,7 +68,8 @@ impl View {
 
     /// The nodes that are ready, and how many there should be.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.board.nodes.iter().filter(|node| is_ready(node)).count(), self.board.nodes.len())
+        let wanted = || self.board.nodes.iter().filter(|node| !node.dismissed);
+        (wanted().filter(|node| is_ready(node)).count(), wanted().count())
     }
 
     /// The form for programs; its keys are documented and stay.
@@ -71,6 +79,7 @@ impl View {
             cluster: self.board.cluster.as_str(),
             formed: self.board.formed,
             quorum_lost: self.board.quorum_lost,
+            dissolved: self.board.dissolved,
             nodes,
         })
     }
@@ -81,11 +90,22 @@ pub(in crate::cli) fn is_ready(node: &BoardNode) -> bool {
     node.swarm.as_ref().is_some_and(|entry| entry.state == "ready")
 }
 
+/// Whether it says that it is out of the swarm because the operator said so.
+pub(in crate::cli) fn has_left(node: &BoardNode) -> bool {
+    node.report.as_ref().is_some_and(|report| report.left.is_some())
+}
+
+/// Whether it is ready, or is not to be there.
+pub(in crate::cli) fn is_as_wanted(node: &BoardNode) -> bool {
+    node.dismissed || is_ready(node)
+}
+
 #[derive(Serialize)]
 struct Json<'a> {
     cluster: &'a str,
     formed: bool,
     quorum_lost: bool,
+    dissolved: bool,
     nodes: Vec<JsonNode<'a>>,
 }
 
@@ -99,6 +119,10 @@ struct JsonNode<'a> {
     error: Option<&'a str>,
     address: Option<Ipv4Addr>,
     swarm: Option<JsonSwarm<'a>>,
+    /// It left because the operator said so.
+    left: bool,
+    /// It is not to be in the swarm.
+    removed: bool,
 }
 
 #[derive(Serialize)]
@@ -127,6 +151,8 @@ impl<'a> JsonNode<'a> {
                 leader: entry.leader,
                 engine: entry.engine.as_deref(),
             }),
+            left: has_left(node),
+            removed: node.dismissed,
         }
     }
 }

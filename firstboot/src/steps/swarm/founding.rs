@@ -30,7 +30,8 @@ impl Founding {
         let managers: Vec<&Hostname> = pi.card.managers().map(|manager| &manager.name).collect();
         let place = managers.iter().position(|name| **name == pi.card.node).unwrap_or_default();
         let journal = pi.journal.get();
-        let votes = ask_all(pi, &Ballot { number: 0, founder: None }).await;
+        let up = journal.orders.up;
+        let votes = ask_all(pi, &Ballot { number: 0, founder: None, up }).await;
         if votes.iter().any(|vote| vote.member) {
             return Ok(Founder::Another);
         }
@@ -66,18 +67,18 @@ impl Founding {
             return Ok(Founder::Open("waiting for the managers to agree on who starts the swarm".to_owned()));
         }
         let seen = votes.iter().map(|vote| vote.promised).max().unwrap_or_default();
-        propose(pi, seen.max(journal.ballots.promised), place, managers.len()).await
+        let number = next_number(seen.max(journal.ballots.promised), place as u64, managers.len() as u64);
+        propose(pi, Ballot { number, founder: None, up }, managers.len()).await
     }
 }
 
-async fn propose(pi: &Pi, seen: u64, place: usize, managers: usize) -> Result<Founder, StepError> {
-    let number = next_number(seen, place as u64, managers as u64);
+async fn propose(pi: &Pi, ballot: Ballot, managers: usize) -> Result<Founder, StepError> {
     let lost = || Ok(Founder::Open("the managers are agreeing on who starts the swarm".to_owned()));
-    let Some(promises) = majority(pi, &Ballot { number, founder: None }, managers).await? else {
+    let Some(promises) = majority(pi, &ballot, managers).await? else {
         return lost();
     };
     let founder = choose(&promises, &pi.card.node);
-    let ballot = Ballot { number, founder: Some(founder.clone()) };
+    let ballot = Ballot { founder: Some(founder.clone()), ..ballot };
     if majority(pi, &ballot, managers).await?.is_none() {
         return lost();
     }
@@ -94,10 +95,9 @@ fn settle(pi: &Pi, founder: Hostname) -> Result<Founder, StepError> {
 
 /// The votes that grant a ballot, this node's own first, if they are more than half.
 async fn majority(pi: &Pi, ballot: &Ballot, managers: usize) -> Result<Option<Vec<Vote>>, StepError> {
-    let own = vote(pi, ballot, false).map_err(StepError::Journal)?;
-    if !own.granted {
+    let Some(own) = vote(pi, ballot, false).map_err(StepError::Journal)?.filter(|own| own.granted) else {
         return Ok(None);
-    }
+    };
     let mut votes = ask_all(pi, ballot).await;
     votes.push(own);
     votes.retain(|vote| vote.granted);
@@ -109,7 +109,11 @@ async fn ask_all(pi: &Pi, ballot: &Ballot) -> Vec<Vote> {
     answers.into_iter().filter_map(|(_, answer)| answer.ok()).collect()
 }
 
-/// This manager's own vote, on disk before it is given.
-pub(crate) fn vote(pi: &Pi, ballot: &Ballot, member: bool) -> Result<Vote, JournalError> {
-    pi.journal.settle(|journal| journal.ballots.answer(ballot, member))
+/// This manager's own vote, on disk before it is given. None for an agreement of other orders than it follows: of a
+/// swarm that has ended since, or of one it does not know of yet.
+pub(crate) fn vote(pi: &Pi, ballot: &Ballot, member: bool) -> Result<Option<Vote>, JournalError> {
+    pi.journal.settle(|journal| {
+        let is_ours = journal.orders.up == ballot.up && !journal.has_to_leave(&pi.card.node);
+        is_ours.then(|| journal.ballots.answer(ballot, member))
+    })
 }

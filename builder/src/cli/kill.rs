@@ -1,0 +1,248 @@
+//! `builder kill`: everybody leaves the swarm and stays out, workers first, managers last.
+//!
+//! The managers are told, and do the rest by themselves; the board is watched to see who has left. Who is off leaves when
+//! it is back on. May be repeated.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use cluster::name::ClusterName;
+use cluster::wire::{Board, BoardNode};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::ask::{self, AskError};
+use super::revoke::Desk;
+use super::status::table::ago;
+use super::status::{INTERVAL, Screen, Style};
+use crate::cli::Globals;
+use crate::error::{Failure, Kind, one_line};
+use crate::pki;
+use crate::project::{self, Project};
+use crate::remote::{Address, Manager, Told, Untold, printable};
+
+/// Who was not heard from for so long is not waited for. Nodes that are well report four times as often.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// End the swarm: every node leaves it and stays out
+///
+/// Workers leave first, managers last. Services, networks, secrets and the join
+/// tokens are gone then; volumes and images stay on the nodes. A node that is off
+/// leaves when it is back on. `builder up` forms a new swarm.
+#[derive(Debug, Args)]
+pub struct KillArgs {
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// How long to wait until all have left, such as 90s or 5m
+    #[arg(long, value_name = "TIME", default_value = "3m", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+    /// Where the manager is: an address or a name, and a port if not 8377
+    ///
+    /// Without it: the address in the cluster file, the last one that was good, mDNS, the name server.
+    #[arg(long, value_name = "ADDRESS")]
+    pub manager: Option<Address>,
+}
+
+/// Why the end is not complete.
+#[derive(Debug, Error)]
+enum KillError {
+    #[error("{cluster} is dissolved, but {} not left: {}", have(nodes.len()), nodes.join(", "))]
+    Remaining { cluster: ClusterName, nodes: Vec<String> },
+    #[error("{cluster} is dissolved, but not every manager knows: {}", managers.join(", "))]
+    Untold { cluster: ClusterName, managers: Vec<String> },
+}
+
+fn have(nodes: usize) -> String {
+    if nodes == 1 { "1 node has".to_owned() } else { format!("{nodes} nodes have") }
+}
+
+/// Runs the command.
+pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
+    let project = project::load(&globals.file)?;
+    let style = Style { json: globals.json, quiet: globals.quiet, terminal: false };
+    ask::at_desk(|desk| kill(&project, args, style, desk))
+}
+
+/// Asks, tells the managers, waits, and says who has left.
+///
+/// # Errors
+/// [`Kind::Usage`] when there is nobody to ask, [`Kind::Unreachable`] when no manager answers: nothing has changed then.
+/// [`Kind::NotAsWanted`] when some have not left.
+pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    let cluster = &project.cluster.name;
+    if !args.yes {
+        let what = format!(
+            "All {} nodes of {cluster} leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and \
+             images stay on the nodes.",
+            project.cluster.nodes.len()
+        );
+        ask::confirm(desk, &what, "builder kill --yes")?;
+    }
+    let identities = pki::existing(project)?;
+    let mut manager = Manager::new(project, &identities, args.manager.clone())?;
+    let before = manager.board()?;
+    let told = manager.kill()?;
+    let end =
+        wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
+    let text = if style.json { end.to_json(project)? } else { end.to_text(project) };
+    ask::print(desk, &text)?;
+    end.verdict(cluster)
+}
+
+/// How things stand at the end.
+struct End<'a> {
+    board: Board,
+    remaining: Vec<BoardNode>,
+    untold: &'a [Untold],
+}
+
+/// Asks for the board until all have left, or nobody is there any more who could.
+fn wait<'a>(
+    manager: &mut Manager<'_>,
+    before: Board,
+    told: &'a Told,
+    timeout: Duration,
+    screen: &mut Screen<'_>,
+) -> End<'a> {
+    let started = Instant::now();
+    let strangers = strangers(&before);
+    let mut board = before;
+    loop {
+        // A manager that does not answer now may do so in a moment; the last board stands.
+        if let Ok(now) = manager.board() {
+            board = now;
+        }
+        let has_left = |node: &BoardNode| {
+            let left = node.report.as_ref().and_then(|report| report.left);
+            left.is_some_and(|number| number >= told.number)
+                || (node.report.is_none() && strangers.iter().any(|name| *name == node.name.as_str()))
+        };
+        let remaining: Vec<_> = board.nodes.iter().filter(|node| !has_left(node)).cloned().collect();
+        // A manager that has only just started has heard of nobody yet.
+        let is_silent = |node: &BoardNode| silence(node).unwrap_or(started.elapsed()) > SILENT;
+        if remaining.iter().all(is_silent) || started.elapsed() >= timeout {
+            return End { board, remaining, untold: &told.untold };
+        }
+        let names: Vec<_> = remaining.iter().map(|node| node.name.as_str()).collect();
+        screen.say(&format!("waiting for {} to leave", names.join(", ")));
+        std::thread::sleep(INTERVAL.min(timeout.saturating_sub(started.elapsed())));
+    }
+}
+
+/// Nodes that were never heard from and are not in the list: they are in no swarm that would have to be left.
+fn strangers(before: &Board) -> Vec<String> {
+    if before.nodes.iter().all(|node| node.swarm.is_none()) {
+        return Vec::new();
+    }
+    let unknown = before.nodes.iter().filter(|node| node.report.is_none() && node.swarm.is_none());
+    unknown.map(|node| node.name.to_string()).collect()
+}
+
+fn silence(node: &BoardNode) -> Option<Duration> {
+    node.last_heard_ms.map(Duration::from_millis)
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    cluster: &'a str,
+    left: Vec<&'a str>,
+    remaining: Vec<JsonRemaining<'a>>,
+    untold: Vec<JsonUntold<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonRemaining<'a> {
+    node: &'a str,
+    /// Seconds.
+    last_heard: Option<f64>,
+    error: Option<&'a str>,
+    command: String,
+}
+
+#[derive(Serialize)]
+struct JsonUntold<'a> {
+    manager: &'a str,
+    error: String,
+}
+
+/// What ends a node's membership at once, whatever its agent does.
+fn command(project: &Project, node: &BoardNode) -> String {
+    format!("ssh {}@{} sudo docker swarm leave --force", project.cluster.user.name, node.name)
+}
+
+fn error(node: &BoardNode) -> Option<&str> {
+    Some(&node.report.as_ref()?.error.as_ref()?.message)
+}
+
+impl End<'_> {
+    fn left(&self) -> impl Iterator<Item = &BoardNode> {
+        self.board.nodes.iter().filter(|node| self.remaining.iter().all(|other| other.name != node.name))
+    }
+
+    fn to_text(&self, project: &Project) -> String {
+        let (left, all) = (self.left().count(), self.board.nodes.len());
+        let mut text =
+            format!("{} is dissolved: {left} of {all} nodes are in no swarm\n", self.board.cluster);
+        for node in &self.remaining {
+            let heard = node
+                .last_heard_ms
+                .map_or_else(|| "never heard from".to_owned(), |age| format!("last heard from {}", ago(age)));
+            let trouble = error(node).map(|error| format!(": {}", printable(error))).unwrap_or_default();
+            let gave_up = node
+                .report
+                .as_ref()
+                .and_then(|report| report.error.as_ref())
+                .is_some_and(|error| error.permanent);
+            let next = match (silence(node).is_none_or(|age| age > SILENT), gave_up) {
+                (_, true) => "it does not leave by itself; type",
+                (true, false) => "it leaves by itself when it is back on; or type",
+                (false, false) => "it goes on trying; or type",
+            };
+            text.push_str(&format!(
+                "{} has not left ({heard}{trouble})\n  {next}: {}\n",
+                node.name,
+                command(project, node)
+            ));
+        }
+        for Untold { manager, .. } in self.untold {
+            text.push_str(&format!(
+                "{manager} could not be told: until it hears of it from another manager, it would let nodes in again\n  \
+                 when it is on, type again: builder kill\n"
+            ));
+        }
+        text
+    }
+
+    fn to_json(&self, project: &Project) -> Result<String, AskError> {
+        let remaining = self.remaining.iter().map(|node| JsonRemaining {
+            node: node.name.as_str(),
+            last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),
+            error: error(node),
+            command: command(project, node),
+        });
+        let untold = self
+            .untold
+            .iter()
+            .map(|untold| JsonUntold { manager: untold.manager.as_str(), error: one_line(&untold.error) });
+        let json = Json {
+            cluster: self.board.cluster.as_str(),
+            left: self.left().map(|node| node.name.as_str()).collect(),
+            remaining: remaining.collect(),
+            untold: untold.collect(),
+        };
+        Ok(serde_json::to_string(&json).map_err(AskError::Json)? + "\n")
+    }
+
+    fn verdict(&self, cluster: &ClusterName) -> Result<(), Failure> {
+        let cluster = cluster.clone();
+        let nodes: Vec<_> = self.remaining.iter().map(|node| node.name.to_string()).collect();
+        let managers: Vec<_> = self.untold.iter().map(|untold| untold.manager.to_string()).collect();
+        let error = match (nodes.is_empty(), managers.is_empty()) {
+            (true, true) => return Ok(()),
+            (false, _) => KillError::Remaining { cluster, nodes },
+            (true, false) => KillError::Untold { cluster, managers },
+        };
+        Err(Failure::new(Kind::NotAsWanted, error).hint("to see later whether all have left: builder status"))
+    }
+}

@@ -1,0 +1,404 @@
+//! `builder kill`, `up` and `rm` against managers that answer over real TLS.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::io::BufRead;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use builder::cli::kill::kill;
+use builder::cli::revoke::Desk;
+use builder::cli::rm::rm;
+use builder::cli::status::{StatusArgs, Style, show};
+use builder::cli::up::{UpArgs, up};
+use builder::error::Failure;
+use builder::pki::{self, Identities};
+use builder::project::Project;
+use clap::{Args, Parser};
+use cluster::identity::Role;
+use cluster::orders::Orders;
+use cluster::wire::{Board, BoardNode, NodeError, Removal, Report, Stage, SwarmEntry};
+use serde::Serialize;
+use tempfile::TempDir;
+
+#[path = "fixture/manager.rs"]
+mod manager;
+#[path = "fixture/project.rs"]
+mod project;
+use manager::{Answer, serve};
+use project::{hostname, node};
+
+/// The number of the order that recorded managers have heard of.
+const KILLED: u64 = 9_000_000_000_000;
+
+/// red00 manages; red01 and red02 work.
+struct Bench {
+    project: Project,
+    identities: Identities,
+    _folder: TempDir,
+}
+
+struct Outcome {
+    out: String,
+    talk: String,
+    result: Result<(), Failure>,
+}
+
+impl Outcome {
+    fn code(&self) -> u8 {
+        self.result.as_ref().map_or_else(|failure| failure.kind().code(), |()| 0)
+    }
+
+    fn failure(&self) -> String {
+        self.result.as_ref().unwrap_err().render()
+    }
+}
+
+fn parse<T: Args>(line: &str) -> T {
+    #[derive(Parser)]
+    struct Line<T: Args> {
+        #[command(flatten)]
+        args: T,
+    }
+    Line::try_parse_from(format!("x {line}").split_whitespace())
+        .unwrap_or_else(|error| panic!("{error}"))
+        .args
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let nodes = [("red00", Role::Manager), ("red01", Role::Worker), ("red02", Role::Worker)];
+        let project = project::project(folder.path(), &nodes);
+        let identities = pki::open(&project).unwrap();
+        Self { project, identities, _folder: folder }
+    }
+
+    fn manager(&self, answers: Vec<Answer>) -> SocketAddr {
+        let node = self.identities.node(&hostname("red00")).unwrap();
+        serve(&node, &node.ca_pem, answers)
+    }
+
+    /// Runs a command that asks, with what is typed.
+    fn ask<T: Args>(
+        &self,
+        run: impl Fn(&Project, &T, Style, &mut Desk<'_>) -> Result<(), Failure>,
+        line: &str,
+        typed: Option<&str>,
+        json: bool,
+    ) -> Outcome {
+        let (mut out, mut talk) = (Vec::new(), Vec::new());
+        let mut typed = typed.map(str::as_bytes);
+        let input = typed.as_mut().map(|typed| typed as &mut dyn BufRead);
+        let mut desk = Desk { input, out: &mut out, talk: &mut talk };
+        let result = run(&self.project, &parse(line), Style { json, ..Style::default() }, &mut desk);
+        Outcome { out: String::from_utf8(out).unwrap(), talk: String::from_utf8(talk).unwrap(), result }
+    }
+
+    fn kill(&self, at: SocketAddr, line: &str) -> Outcome {
+        self.ask(kill, &format!("{line} --manager {at}"), None, false)
+    }
+
+    fn up(&self, at: SocketAddr, line: &str) -> Outcome {
+        let (mut out, mut talk) = (Vec::new(), Vec::new());
+        let args: UpArgs = parse(&format!("{line} --manager {at}"));
+        let result = up(&self.project, &args, Style::default(), &mut out, &mut talk);
+        Outcome { out: String::from_utf8(out).unwrap(), talk: String::from_utf8(talk).unwrap(), result }
+    }
+
+    fn board(&self, nodes: Vec<BoardNode>) -> Board {
+        Board {
+            cluster: self.project.cluster.name.clone(),
+            cluster_id: self.identities.cluster_id.clone(),
+            unix_ms: 1_790_000_000_000,
+            formed: false,
+            quorum_lost: false,
+            dissolved: false,
+            nodes,
+        }
+    }
+
+    fn formed(&self) -> Board {
+        Board { formed: true, ..self.board(vec![member("red00"), member("red01"), member("red02")]) }
+    }
+}
+
+fn answer(body: &impl Serialize) -> Answer {
+    (200, serde_json::to_string(body).unwrap())
+}
+
+fn accepted(orders: &Orders) -> Answer {
+    (202, serde_json::to_string(orders).unwrap())
+}
+
+fn killed() -> Orders {
+    Orders { killed: KILLED, ..Orders::default() }
+}
+
+fn report(left: Option<u64>) -> Report {
+    Report {
+        stage: if left.is_some() { Stage::Swarm } else { Stage::Ready },
+        word: if left.is_some() { "left the swarm as told" } else { "a member" }.to_owned(),
+        error: None,
+        address: Some(Ipv4Addr::new(10, 1, 1, 2)),
+        swarm_node: None,
+        facts: Default::default(),
+        marks: Vec::new(),
+        seed_problems: Vec::new(),
+        left,
+    }
+}
+
+fn member(name: &str) -> BoardNode {
+    let swarm = SwarmEntry {
+        id: format!("id-of-{name}"),
+        state: "ready".to_owned(),
+        availability: "active".to_owned(),
+        leader: name == "red00",
+        reachability: (name == "red00").then(|| "reachable".to_owned()),
+        engine: None,
+        address: None,
+    };
+    BoardNode { swarm: Some(swarm), ..out(name, None) }
+}
+
+fn out(name: &str, left: Option<u64>) -> BoardNode {
+    BoardNode {
+        name: hostname(name),
+        role: if name == "red00" { Role::Manager } else { Role::Worker },
+        report: Some(report(left)),
+        last_heard_ms: Some(1000),
+        swarm: None,
+        dismissed: false,
+    }
+}
+
+fn all_out() -> Vec<BoardNode> {
+    ["red00", "red01", "red02"].map(|name| out(name, Some(KILLED))).into()
+}
+
+#[test]
+fn killing_asks_first_and_says_what_is_lost() {
+    let bench = Bench::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let line = format!("--manager {closed}");
+    let nobody = bench.ask(kill, &line, None, false);
+    assert_eq!(nobody.code(), 2);
+    assert_eq!(
+        nobody.failure(),
+        "error: nobody is here to be asked\nhint: if you are sure: builder kill --yes\n"
+    );
+    let declined = bench.ask(kill, &line, Some("no\n"), false);
+    assert_eq!((declined.code(), declined.failure().as_str()), (1, "error: nothing was done\n"));
+    insta::assert_snapshot!(declined.talk, @"
+    All 3 nodes of red leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and images stay on the nodes.
+    Type yes to go on:
+    ");
+    let agreed = bench.ask(kill, &line, Some("yes\n"), false);
+    assert_eq!(agreed.code(), 5, "a yes leads to the manager, which is not there");
+}
+
+#[test]
+fn killing_waits_until_all_have_left_and_may_be_repeated() {
+    let bench = Bench::new();
+    let mut going = bench.board(vec![member("red00"), out("red01", Some(KILLED)), out("red02", Some(3))]);
+    going.dissolved = true;
+    let gone = Board { dissolved: true, ..bench.board(all_out()) };
+    let told = [answer(&bench.formed()), answer(&Orders::default()), accepted(&killed())];
+    // What is told has this laptop's clock, and the recorded nodes have left for something later.
+    let first = bench.manager([&told[..], &[answer(&going), answer(&gone)]].concat());
+    let outcome = bench.kill(first, "--yes");
+    assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
+    assert_eq!(outcome.talk, "waiting for red00, red02 to leave\n");
+    assert_eq!(outcome.out, "red is dissolved: 3 of 3 nodes are in no swarm\n");
+
+    let again = bench.manager(vec![answer(&gone), answer(&killed()), accepted(&killed()), answer(&gone)]);
+    let outcome = bench.kill(again, "--yes");
+    assert_eq!((outcome.code(), outcome.talk.as_str()), (0, ""));
+}
+
+#[test]
+fn who_has_not_left_is_named_with_what_to_type() {
+    let bench = Bench::new();
+    let before = bench.board(vec![member("red00"), member("red01"), member("red02")]);
+    let off = BoardNode { last_heard_ms: Some(125_000), ..member("red01") };
+    let error = NodeError { message: "leaving the swarm failed\u{1b}[2J".to_owned(), permanent: true };
+    let stuck = BoardNode {
+        report: Some(Report { error: Some(error), ..report(None) }),
+        last_heard_ms: Some(90_000),
+        ..member("red02")
+    };
+    let after = Board { dissolved: true, ..bench.board(vec![out("red00", Some(KILLED)), off, stuck]) };
+    let answers = || vec![answer(&before), answer(&killed()), accepted(&killed()), answer(&after)];
+    let outcome = bench.kill(bench.manager(answers()), "--yes");
+    assert_eq!(outcome.code(), 6);
+    insta::assert_snapshot!(outcome.out + &outcome.result.unwrap_err().render(), @"
+    red is dissolved: 1 of 3 nodes are in no swarm
+    red01 has not left (last heard from 2 min ago)
+      it leaves by itself when it is back on; or type: ssh pi@red01 sudo docker swarm leave --force
+    red02 has not left (last heard from 90 s ago: leaving the swarm failed\u{fffd}[2J)
+      it does not leave by itself; type: ssh pi@red02 sudo docker swarm leave --force
+    error: red is dissolved, but 2 nodes have not left: red01, red02
+    hint: to see later whether all have left: builder status
+    ");
+    let line = format!("--yes --manager {}", bench.manager(answers()));
+    let json = bench.ask(kill, &line, None, true);
+    assert_eq!(json.code(), 6);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json.pointer("/left"), Some(&serde_json::json!(["red00"])));
+    assert_eq!(json.pointer("/remaining/0/node"), Some(&serde_json::json!("red01")));
+    assert_eq!(json.pointer("/remaining/0/last_heard"), Some(&serde_json::json!(125.0)));
+    assert_eq!(json.pointer("/untold"), Some(&serde_json::json!([])));
+}
+
+#[test]
+fn who_was_never_a_member_need_not_leave() {
+    let bench = Bench::new();
+    let never = || BoardNode { report: None, last_heard_ms: None, swarm: None, ..out("red02", None) };
+    let before = bench.board(vec![member("red00"), member("red01"), never()]);
+    let after = bench.board(vec![out("red00", Some(KILLED)), out("red01", Some(KILLED)), never()]);
+    let answers = vec![answer(&before), answer(&killed()), accepted(&killed()), answer(&after)];
+    assert_eq!(bench.kill(bench.manager(answers), "--yes").code(), 0);
+}
+
+#[test]
+fn a_manager_that_could_not_be_told_is_named() {
+    let mut bench = Bench::new();
+    bench.project.cluster.nodes.push(node("red03", Role::Manager));
+    bench.identities = pki::open(&bench.project).unwrap();
+    let after = Board { dissolved: true, ..bench.board(all_out()) };
+    let answers = vec![answer(&bench.formed()), answer(&killed()), accepted(&killed()), answer(&after)];
+    let outcome = bench.kill(bench.manager(answers), "--yes");
+    assert_eq!(outcome.code(), 6);
+    assert!(
+        outcome.out.contains("red03 could not be told: until it hears of it from another manager, it would let nodes in again\n"),
+        "{}",
+        outcome.out
+    );
+    assert!(outcome.failure().starts_with("error: red is dissolved, but not every manager knows: red03\n"));
+}
+
+#[test]
+fn up_tells_the_managers_and_waits_for_the_swarm() {
+    let bench = Bench::new();
+    let raised = Orders { up: KILLED + 1, ..killed() };
+    let forming = bench.board(vec![out("red00", None), out("red01", None), out("red02", None)]);
+    let told = [answer(&killed()), accepted(&raised)];
+    let address = bench.manager([&told[..], &[answer(&forming), answer(&bench.formed())]].concat());
+    let outcome = bench.up(address, "");
+    assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
+    assert!(
+        outcome.talk.starts_with("red is being formed\nred is not formed yet: 0 of 3"),
+        "{}",
+        outcome.talk
+    );
+    assert!(outcome.out.ends_with("red is formed: 3 of 3 nodes ready\n"), "{}", outcome.out);
+
+    let outcome = bench.up(bench.manager(told.to_vec()), "--no-wait");
+    assert_eq!(outcome.code(), 0);
+    assert_eq!(outcome.out, "red is being formed; to see it: builder status --wait\n");
+}
+
+#[test]
+fn up_changes_nothing_where_nobody_is_out() {
+    let bench = Bench::new();
+    // The answers end here: an order would find none that it understands.
+    let address = bench.manager(vec![answer(&Orders::default()), answer(&bench.formed())]);
+    let outcome = bench.up(address, "");
+    assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
+    assert_eq!(outcome.out, "red is not dissolved and no node was removed: nothing to do\n");
+
+    // A manager with a new card has forgotten the order that a node follows.
+    let board = bench.board(vec![member("red00"), out("red01", Some(4)), member("red02")]);
+    let raised = Orders { up: 5, ..Orders::default() };
+    let address = bench.manager(vec![answer(&Orders::default()), answer(&board), accepted(&raised)]);
+    assert!(bench.up(address, "--no-wait").out.starts_with("red is being formed"));
+}
+
+#[test]
+fn nobody_there_is_exit_five() {
+    let bench = Bench::new();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let removing = bench.ask(rm, &format!("--yes red02 --manager {closed}"), None, false);
+    for outcome in [bench.kill(closed, "--yes"), bench.up(closed, ""), removing] {
+        assert_eq!((outcome.code(), outcome.out.as_str()), (5, ""));
+        assert!(outcome.failure().starts_with("error: the manager red00 cannot be reached\n"));
+    }
+}
+
+fn removal(entries: usize) -> Removal {
+    let entries = vec![member("red02").swarm.unwrap(); entries];
+    Removal { entries, reads_list: true, stranger: false }
+}
+
+#[test]
+fn removing_asks_and_waits_until_the_entry_is_gone() {
+    let bench = Bench::new();
+    let dismissed = |node| BoardNode { dismissed: true, ..node };
+    let leaving = bench.board(vec![member("red00"), member("red01"), dismissed(member("red02"))]);
+    let gone = bench.board(vec![member("red00"), member("red01"), dismissed(out("red02", Some(KILLED)))]);
+    let answers = || vec![answer(&Orders::default()), answer(&removal(1)), answer(&leaving), answer(&gone)];
+    let run = |typed, json| {
+        let line = format!("red02 --manager {}", bench.manager(answers()));
+        bench.ask(rm, &line, typed, json)
+    };
+    let outcome = run(Some("yes\n"), false);
+    assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
+    assert!(outcome.talk.ends_with("waiting for red02 to go\n"), "{}", outcome.talk);
+    assert_eq!(outcome.out, "red02 is out of the swarm; to have it back: builder up\n");
+    assert_eq!(run(Some("yes\n"), true).out, "[{\"node\":\"red02\",\"gone\":true,\"refused\":null}]\n");
+    assert_eq!(
+        run(None, false).failure(),
+        "error: nobody is here to be asked\nhint: if you are sure: builder rm --yes NODE\n"
+    );
+}
+
+#[test]
+fn who_may_not_go_or_does_not_go_is_named() {
+    let bench = Bench::new();
+    let why = (409, r#"{"message":"without red02 the managers would lose their majority"}"#.to_owned());
+    let line = |address| format!("--yes red02 --timeout 1s --manager {address}");
+    let address = bench.manager(vec![answer(&Orders::default()), why]);
+    let refused = bench.ask(rm, &line(address), None, false);
+    assert_eq!(refused.code(), 1);
+    assert_eq!(refused.out, "red02 was not removed: without red02 the managers would lose their majority\n");
+
+    let address =
+        bench.manager(vec![answer(&Orders::default()), answer(&removal(1)), answer(&bench.formed())]);
+    let stays = bench.ask(rm, &line(address), None, false);
+    assert_eq!(stays.code(), 6);
+    assert!(
+        stays.failure().starts_with("error: 1 node is still in the swarm: red02\n"),
+        "{}",
+        stays.failure()
+    );
+    for name in ["../x", "a/b", "red[0", "%2e"] {
+        assert_eq!(bench.ask(rm, &format!("--yes {name}"), None, false).code(), 2, "{name}");
+    }
+}
+
+#[test]
+fn the_status_tells_who_has_left_and_who_was_removed() {
+    let bench = Bench::new();
+    let shown = |board: &Board| {
+        let args: StatusArgs = parse(&format!("--manager {}", bench.manager(vec![answer(board)])));
+        let mut out = Vec::new();
+        show(&bench.project, &args, Style::default(), &mut out, &mut Vec::new()).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let gone = BoardNode { dismissed: true, ..out("red02", Some(KILLED)) };
+    let formed = Board { formed: true, ..bench.board(vec![member("red00"), member("red01"), gone]) };
+    insta::assert_snapshot!(shown(&formed), @"
+    NAME   ROLE     STAGE  STATUS  AVAILABILITY  MANAGER STATUS  ENGINE  ADDRESS   LAST HEARD
+    red00  manager  ready  Ready   Active        Leader          -       10.1.1.2  1 s ago
+    red01  worker   ready  Ready   Active        -               -       10.1.1.2  1 s ago
+    red02  worker   swarm  -       -             -               -       10.1.1.2  1 s ago
+           removed by builder rm; builder up has it back
+           left the swarm as told
+    red is formed: 2 of 2 nodes ready
+    ");
+    let dissolved = Board { dissolved: true, ..bench.board(all_out()) };
+    let text = shown(&dissolved);
+    assert!(
+        text.ends_with("red is dissolved: 3 of 3 nodes have left; builder up forms it again\n"),
+        "{text}"
+    );
+}
