@@ -10,6 +10,11 @@
 //! | `GET /v1/nodes/{name}/history` | operator | none | [`History`] |
 //! | `POST /v1/nodes/{name}/revoke` | operator | [`Revoke`] | [`Revoked`] |
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
+//! | `POST /v1/token` | operator | [`TokenFor`] | [`JoinReply`], or 409/503 with [`Problem`] |
+//! | `GET /v1/swarm` | operator | none | [`SwarmDetail`], or 503 with [`Problem`] |
+//! | `GET /v1/nodes/{name or id}/tasks` | operator | none | [`NodeTasks`] |
+//! | `POST /v1/nodes/{name or id}/availability` | operator | [`SetAvailability`] | [`SwarmEntry`] |
+//! | `POST /v1/nodes/{name or id}/labels` | operator | [`SetLabels`] | [`Labels`] |
 //! | `POST /v1/leave` | operator | none | 202 |
 //!
 //! Fields may be added, so readers ignore what they do not know; none is renamed or changes its meaning within `/v1`.
@@ -23,6 +28,13 @@ use crate::history::Event;
 use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::secret::Secret;
+
+mod upkeep;
+
+pub use upkeep::{
+    Availability, DetailNode, DetailPort, DetailService, Labels, NodeTasks, SetAvailability, SetLabels,
+    SwarmDetail, TokenFor,
+};
 
 /// TCP port of the manager's API.
 pub const PORT: u16 = 8377;
@@ -129,6 +141,8 @@ pub struct Facts {
     pub boot: Option<String>,
     /// Whether the clock was set from the network; not said before that is settled.
     pub clock_synced: Option<bool>,
+    /// Time since the kernel started, milliseconds.
+    pub uptime_ms: Option<u64>,
 }
 
 /// The answer to a report.

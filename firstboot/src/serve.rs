@@ -32,8 +32,10 @@ mod rate;
 mod reports;
 mod revoke;
 mod share;
+mod swarm;
 mod tokens;
 mod twins;
+mod upkeep;
 
 pub use connection::Server;
 
@@ -88,6 +90,11 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/reports", get(reports::get))
         .route("/v1/cluster", get(board::get))
         .route("/v1/tokens/rotate", post(tokens::rotate))
+        .route("/v1/token", post(tokens::give))
+        .route("/v1/swarm", get(swarm::get))
+        .route("/v1/nodes/{name}/tasks", get(upkeep::tasks))
+        .route("/v1/nodes/{name}/availability", post(upkeep::availability))
+        .route("/v1/nodes/{name}/labels", post(upkeep::labels))
         .route("/v1/leave", post(leave::post))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such request"))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
