@@ -23,4 +23,5 @@ mod mutate;
 mod revoking;
 mod telling;
 mod trouble;
+mod upkeep;
 mod world;
