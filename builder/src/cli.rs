@@ -6,18 +6,25 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
 
+pub mod activate;
 pub mod build;
 pub mod check;
+mod columns;
 pub mod devices;
+pub mod drain;
 pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
+pub mod label;
+pub mod ls;
+mod member;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
 mod size;
 pub mod status;
+pub mod token;
 pub mod verify;
 pub mod why;
 
@@ -62,8 +69,13 @@ enum Command {
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
+    Ls(ls::LsArgs),
     Exec(exec::ExecArgs),
     Why(why::WhyArgs),
+    Token(token::TokenArgs),
+    Drain(drain::DrainArgs),
+    Activate(activate::ActivateArgs),
+    Label(label::LabelArgs),
     Revoke(revoke::RevokeArgs),
 }
 
@@ -81,8 +93,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
+        Command::Ls(args) => ls::run(globals, &args),
         Command::Exec(args) => exec::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
+        Command::Token(args) => token::run(globals, &args),
+        Command::Drain(args) => drain::run(globals, &args),
+        Command::Activate(args) => activate::run(globals, &args),
+        Command::Label(args) => label::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
     }
 }

@@ -26,9 +26,11 @@ use crate::project::Project;
 mod error;
 mod locate;
 mod tls;
+mod upkeep;
 
 pub use error::{Attempt, Obstacle, RemoteError};
 pub use locate::{Address, AddressError};
+pub use upkeep::UpkeepError;
 
 /// For the network to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -189,6 +191,7 @@ impl<'a> Manager<'a> {
         response.take(ANSWER_LIMIT).read_to_end(&mut body).map_err(RemoteError::Interrupted)?;
         match status {
             StatusCode::OK => serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood),
+            StatusCode::NO_CONTENT => serde_json::from_slice(b"null").map_err(RemoteError::NotUnderstood),
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }

@@ -197,7 +197,8 @@ mod tests {
 
     #[test]
     fn a_job_without_ports_and_an_engine_that_counts_nothing_are_read_too() {
-        let json = r#"{"ID":"s2","Spec":{"Name":"once","Mode":{"ReplicatedJob":{}}},"Endpoint":{"Ports":null}}"#;
+        let json =
+            r#"{"ID":"s2","Spec":{"Name":"once","Mode":{"ReplicatedJob":{}}},"Endpoint":{"Ports":null}}"#;
         let detail = serde_json::from_str::<Service>(json).unwrap().to_detail();
         assert_eq!((detail.mode.as_str(), detail.completed), ("replicated-job", Some(0)));
         assert_eq!((detail.image, detail.ports.len()), (None, 0));
@@ -209,7 +210,9 @@ mod tests {
             serde_json::from_value(serde_json::json!({"Status": {"State": state}})).unwrap()
         };
         assert!(["running", "preparing", "assigned"].iter().all(|state| task(state).is_alive()));
-        assert!(["pending", "complete", "shutdown", "failed", "orphaned"].iter().all(|s| !task(s).is_alive()));
+        assert!(
+            ["pending", "complete", "shutdown", "failed", "orphaned"].iter().all(|s| !task(s).is_alive())
+        );
     }
 
     #[test]

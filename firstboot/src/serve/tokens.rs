@@ -40,7 +40,8 @@ pub(super) async fn give(
         if init == Progress::Started {
             return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "the swarm is only being started"));
         }
-        let (swarm, nodes) = in_time(&api, async { tokio::try_join!(engine.swarm(), engine.nodes()) }).await?;
+        let (swarm, nodes) =
+            in_time(&api, async { tokio::try_join!(engine.swarm(), engine.nodes()) }).await?;
         let token = match role {
             Role::Worker => swarm.join_tokens.worker,
             Role::Manager => swarm.join_tokens.manager,

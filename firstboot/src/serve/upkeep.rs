@@ -125,7 +125,8 @@ fn find(nodes: &[Node], name: &str) -> Result<Node, Response> {
         _ => {
             let ids = named.iter().map(|node| format!("{} ({})", node.id, node.status.state));
             let ids = ids.collect::<Vec<_>>().join(", ");
-            let why = format!("the swarm has {} entries of this name; name one by its id: {ids}", named.len());
+            let why =
+                format!("the swarm has {} entries of this name; name one by its id: {ids}", named.len());
             Err(problem(StatusCode::CONFLICT, why))
         }
     }
@@ -166,7 +167,9 @@ fn check(wanted: &SetLabels) -> Result<(), String> {
     }
     // What is wrong is not quoted: it may be long, or paint on a terminal.
     for (name, value) in set {
-        label::check_name(name).and_then(|()| label::check_value(value)).map_err(|why| format!("a label {why}"))?;
+        label::check_name(name)
+            .and_then(|()| label::check_value(value))
+            .map_err(|why| format!("a label {why}"))?;
     }
     for name in unset {
         label::check_name(name).map_err(|why| format!("a label {why}"))?;

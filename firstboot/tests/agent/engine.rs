@@ -17,6 +17,7 @@ use firstboot::host::fake::{FakeHost, Node, Power};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
+#[path = "engine/work.rs"]
 mod work;
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";

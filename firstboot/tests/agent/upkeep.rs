@@ -252,7 +252,8 @@ async fn a_dissolved_swarm_gives_no_token() {
 async fn a_drained_node_stays_drained_while_the_manager_keeps_house() {
     let world = World::new(&["red01"]);
     let _all = formed(&world).await;
-    let set = async |word: &str| post(&world, "/v1/nodes/red01/availability", json!({"availability": word})).await;
+    let set =
+        async |word: &str| post(&world, "/v1/nodes/red01/availability", json!({"availability": word})).await;
     let (status, answer) = set("drain").await;
     let entry: SwarmEntry = serde_json::from_value(answer).unwrap();
     assert_eq!((status.as_u16(), entry.availability.as_str()), (200, "drain"));
@@ -265,7 +266,8 @@ async fn a_drained_node_stays_drained_while_the_manager_keeps_house() {
     assert_eq!(set("active").await.0, 200);
     assert_eq!(spec(&world, "red01")["Availability"], "active");
     assert_eq!(set("away").await.0, 422);
-    let (status, answer) = post(&world, "/v1/nodes/red09/availability", json!({"availability": "drain"})).await;
+    let (status, answer) =
+        post(&world, "/v1/nodes/red09/availability", json!({"availability": "drain"})).await;
     assert_eq!((status.as_u16(), message(answer).as_str()), (404, "no such node is in the swarm"));
 }
 
@@ -299,7 +301,8 @@ async fn a_change_that_somebody_else_came_before_is_tried_again_a_few_times() {
     assert_eq!((labels.labels["own"].as_str(), labels.labels["rack"].as_str()), ("1", "red01"));
     assert!(manager.engine.node_refusals.lock().unwrap().is_empty());
     refuse(100);
-    let (status, answer) = post(&world, "/v1/nodes/red01/availability", json!({"availability": "drain"})).await;
+    let (status, answer) =
+        post(&world, "/v1/nodes/red01/availability", json!({"availability": "drain"})).await;
     assert_eq!(status, 503);
     assert!(message(answer).contains("out of sequence"));
     assert!(!manager.engine.node_refusals.lock().unwrap().is_empty(), "not for ever");
@@ -320,7 +323,8 @@ async fn labels_change_within_the_rules_and_those_of_the_plan_do_not() {
         assert_eq!(status, 409);
         assert!(message(answer).starts_with("the cluster file plans the label rack of red01, "));
     }
-    let many = |count: usize| (0..count).map(|n| (format!("l{n}"), json!("x"))).collect::<serde_json::Map<_, _>>();
+    let many =
+        |count: usize| (0..count).map(|n| (format!("l{n}"), json!("x"))).collect::<serde_json::Map<_, _>>();
     for wrong in [
         json!({"set": {"": "x"}}),
         json!({"set": {"a b": "x"}}),

@@ -27,9 +27,8 @@ pub(super) async fn tasks(State(engine): State<Arc<Engine>>, RawQuery(query): Ra
     }
     let query = query.unwrap_or_default().replace("%22", "\"");
     let filters: Value = serde_json::from_str(query.strip_prefix("filters=").unwrap_or("{}")).unwrap();
-    let keeps = |filter: &str, value: &Value| {
-        filters[filter].as_array().is_none_or(|wanted| wanted.contains(value))
-    };
+    let keeps =
+        |filter: &str, value: &Value| filters[filter].as_array().is_none_or(|wanted| wanted.contains(value));
     let mut tasks = engine.swarm.lock().unwrap().tasks.clone();
     tasks.retain(|task| keeps("node", &task["NodeID"]) && keeps("desired-state", &task["DesiredState"]));
     Json(tasks).into_response()
