@@ -21,6 +21,9 @@ use crate::engine::{EngineError, Node, Refusal};
 /// How long the engine has for an answer: less than the operator waits. One without a quorum takes twenty seconds.
 const PATIENCE: Duration = Duration::from_secs(6);
 
+/// Why a request is not granted: the status, and a sentence for the operator.
+pub(super) type Denied = (StatusCode, String);
+
 type Heard = HashMap<Hostname, (Report, Instant)>;
 
 pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<Peer>) -> Response {
@@ -35,7 +38,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
         Ok((nodes, services, tasks)) => {
             Json(detail(&api.pi.card, &nodes, &services, &tasks, heard)).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 
@@ -43,13 +46,13 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 pub(super) async fn in_time<T>(
     api: &Api,
     call: impl Future<Output = Result<T, EngineError>>,
-) -> Result<T, Response> {
+) -> Result<T, Denied> {
     let error = match tokio::time::timeout(PATIENCE, call).await {
         Ok(Ok(done)) => return Ok(done),
         Ok(Err(error)) => Some(error),
         Err(_) => None,
     };
-    Err(problem(StatusCode::SERVICE_UNAVAILABLE, why(api, error).await))
+    Err((StatusCode::SERVICE_UNAVAILABLE, why(api, error).await))
 }
 
 /// Why the swarm cannot be managed from here, for the operator.

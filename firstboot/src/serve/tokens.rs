@@ -34,11 +34,11 @@ pub(super) async fn give(
     let given = async {
         let (dissolved, init) = api.pi.journal.look(|journal| (journal.dissolved, journal.init));
         if dissolved {
-            return Err(problem(StatusCode::CONFLICT, "the operator has dissolved this swarm"));
+            return Err((StatusCode::CONFLICT, "the operator has dissolved this swarm".to_owned()));
         }
         // The tokens are about to change.
         if init == Progress::Started {
-            return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "the swarm is only being started"));
+            return Err((StatusCode::SERVICE_UNAVAILABLE, "the swarm is only being started".to_owned()));
         }
         let (swarm, nodes) =
             in_time(&api, async { tokio::try_join!(engine.swarm(), engine.nodes()) }).await?;
@@ -55,7 +55,7 @@ pub(super) async fn give(
             tracing::info!("the operator at {} gets the {} token", peer.address, role.as_str());
             Json(reply).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 

@@ -16,7 +16,7 @@ use cluster::label;
 use cluster::wire::{Labels, NodeTasks, SetAvailability, SetLabels};
 use serde_json::{Value, json};
 
-use super::swarm::in_time;
+use super::swarm::{Denied, in_time};
 use super::{Api, Peer, operator_only, problem};
 use crate::engine::work::Task;
 use crate::engine::{Node, Refusal};
@@ -41,7 +41,10 @@ pub(super) async fn tasks(
         let alive = tasks.iter().filter(|task| task.node_id == node.id && Task::is_alive(task)).count();
         Ok(NodeTasks { swarm: node.to_entry(), running: u64::try_from(alive).unwrap_or(u64::MAX) })
     };
-    tasks.await.map_or_else(|refusal: Response| refusal, |tasks| Json(tasks).into_response())
+    match tasks.await {
+        Ok(tasks) => Json(tasks).into_response(),
+        Err((status, why)) => problem(status, why),
+    }
 }
 
 /// Has a member take tasks, or none.
@@ -68,7 +71,7 @@ pub(super) async fn availability(
             tracing::info!("{name} was made {} for the operator at {}", availability.as_str(), peer.address);
             Json(node.to_entry()).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 
@@ -95,7 +98,7 @@ pub(super) async fn labels(
             let why = format!(
                 "the cluster file plans the label {label} of {name}, and the managers would put it back: change it there"
             );
-            return Err(problem(StatusCode::CONFLICT, why));
+            return Err((StatusCode::CONFLICT, why));
         }
         let before = node.read_spec().labels;
         let mut labels = before.clone();
@@ -109,25 +112,25 @@ pub(super) async fn labels(
             tracing::info!("labels of {name} were changed for the operator at {}", peer.address);
             Json(Labels { labels: node.read_spec().labels, id: node.id }).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 
 /// The member that is meant.
-fn find(nodes: &[Node], name: &str) -> Result<Node, Response> {
+fn find(nodes: &[Node], name: &str) -> Result<Node, Denied> {
     if let Some(node) = nodes.iter().find(|node| node.id == name) {
         return Ok(node.clone());
     }
     let named: Vec<_> = nodes.iter().filter(|node| node.description.hostname == name).collect();
     match named[..] {
-        [] => Err(problem(StatusCode::NOT_FOUND, "no such node is in the swarm")),
+        [] => Err((StatusCode::NOT_FOUND, "no such node is in the swarm".to_owned())),
         [node] => Ok(node.clone()),
         _ => {
             let ids = named.iter().map(|node| format!("{} ({})", node.id, node.status.state));
             let ids = ids.collect::<Vec<_>>().join(", ");
             let why =
                 format!("the swarm has {} entries of this name; name one by its id: {ids}", named.len());
-            Err(problem(StatusCode::CONFLICT, why))
+            Err((StatusCode::CONFLICT, why))
         }
     }
 }
@@ -137,8 +140,8 @@ fn find(nodes: &[Node], name: &str) -> Result<Node, Response> {
 async fn change(
     api: &Api,
     name: &str,
-    wanted: impl Fn(&Node) -> Result<Option<(&'static str, Value)>, Response>,
-) -> Result<Node, Response> {
+    wanted: impl Fn(&Node) -> Result<Option<(&'static str, Value)>, Denied>,
+) -> Result<Node, Denied> {
     let engine = &api.pi.engine;
     let mut tries = 0;
     loop {
