@@ -6,22 +6,29 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
 
+pub mod activate;
 mod ask;
 pub mod build;
 pub mod check;
+mod columns;
 pub mod config;
 pub mod devices;
+pub mod drain;
 pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
 pub mod kill;
+pub mod label;
+pub mod ls;
+mod member;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
 pub mod rm;
 mod size;
 pub mod status;
+pub mod token;
 pub mod up;
 pub mod verify;
 pub mod why;
@@ -74,9 +81,14 @@ enum Command {
     Build(build::BuildArgs),
     Rehearse(rehearse::RehearseArgs),
     Status(status::StatusArgs),
+    Ls(ls::LsArgs),
     Exec(exec::ExecArgs),
     Config(config::ConfigArgs),
     Why(why::WhyArgs),
+    Token(token::TokenArgs),
+    Drain(drain::DrainArgs),
+    Activate(activate::ActivateArgs),
+    Label(label::LabelArgs),
     Revoke(revoke::RevokeArgs),
     Kill(kill::KillArgs),
     Up(up::UpArgs),
@@ -104,9 +116,14 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Build(args) => build::run(globals, &args),
         Command::Rehearse(args) => rehearse::run(globals, &args),
         Command::Status(args) => status::run(globals, &args),
+        Command::Ls(args) => ls::run(globals, &args),
         Command::Exec(args) => exec::run(globals, &args),
         Command::Config(args) => config::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
+        Command::Token(args) => token::run(globals, &args),
+        Command::Drain(args) => drain::run(globals, &args),
+        Command::Activate(args) => activate::run(globals, &args),
+        Command::Label(args) => label::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
         Command::Kill(args) => kill::run(globals, &args),
         Command::Up(args) => up::run(globals, &args),

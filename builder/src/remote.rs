@@ -27,10 +27,12 @@ mod error;
 mod life;
 mod locate;
 mod tls;
+mod upkeep;
 
 pub use error::{Attempt, Obstacle, RemoteError};
 pub use life::{Told, Untold};
 pub use locate::{Address, AddressError};
+pub use upkeep::UpkeepError;
 
 /// For the network to answer at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -183,6 +185,7 @@ impl<'a> Manager<'a> {
             StatusCode::OK | StatusCode::ACCEPTED => {
                 serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)
             }
+            StatusCode::NO_CONTENT => serde_json::from_slice(b"null").map_err(RemoteError::NotUnderstood),
             StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }

@@ -9,6 +9,7 @@ pub mod history;
 pub mod hook;
 pub mod host;
 pub mod identity;
+pub mod label;
 pub mod name;
 pub mod orders;
 pub mod range;

@@ -14,6 +14,11 @@
 //! | `POST /v1/leave` | operator | [`Order`] or none | 202 with [`Orders`] |
 //! | `POST /v1/up` | operator | [`Order`] or none | 202 with [`Orders`] |
 //! | `POST /v1/nodes/{name}/remove` | operator | [`Order`] or none | [`Removal`], or 404/409 with [`Problem`] |
+//! | `POST /v1/token` | operator | [`TokenFor`] | [`JoinReply`], or 409/503 with [`Problem`] |
+//! | `GET /v1/swarm` | operator | none | [`SwarmDetail`], or 503 with [`Problem`] |
+//! | `GET /v1/nodes/{name or id}/tasks` | operator | none | [`NodeTasks`] |
+//! | `POST /v1/nodes/{name or id}/availability` | operator | [`SetAvailability`] | [`SwarmEntry`] |
+//! | `POST /v1/nodes/{name or id}/labels` | operator | [`SetLabels`] | [`Labels`] |
 //!
 //! [`Order`]: crate::orders::Order
 //!
@@ -29,6 +34,13 @@ use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::orders::Orders;
 use crate::secret::Secret;
+
+mod upkeep;
+
+pub use upkeep::{
+    Availability, DetailNode, DetailPort, DetailService, Labels, NodeTasks, SetAvailability, SetLabels,
+    SwarmDetail, TokenFor,
+};
 
 /// TCP port of the manager's API.
 pub const PORT: u16 = 8377;
@@ -138,6 +150,8 @@ pub struct Facts {
     pub boot: Option<String>,
     /// Whether the clock was set from the network; not said before that is settled.
     pub clock_synced: Option<bool>,
+    /// Time since the kernel started, milliseconds.
+    pub uptime_ms: Option<u64>,
 }
 
 /// The answer to a report.

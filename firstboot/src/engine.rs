@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 pub mod error;
 pub mod types;
+pub mod work;
 
 pub use error::{EngineError, Refusal};
 pub use types::{Info, LocalState, Node, Swarm, SwarmInfo, Version};

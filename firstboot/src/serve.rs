@@ -33,8 +33,10 @@ mod remove;
 mod reports;
 mod revoke;
 mod share;
+mod swarm;
 mod tokens;
 mod twins;
+mod upkeep;
 
 pub use connection::Server;
 
@@ -93,6 +95,11 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/orders", get(orders::get))
         .route("/v1/leave", post(orders::leave))
         .route("/v1/up", post(orders::up))
+        .route("/v1/token", post(tokens::give))
+        .route("/v1/swarm", get(swarm::get))
+        .route("/v1/nodes/{name}/tasks", get(upkeep::tasks))
+        .route("/v1/nodes/{name}/availability", post(upkeep::availability))
+        .route("/v1/nodes/{name}/labels", post(upkeep::labels))
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such request"))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), admit))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

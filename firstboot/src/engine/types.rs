@@ -143,6 +143,32 @@ pub struct Description {
     pub hostname: String,
     /// Its engine.
     pub engine: EngineDescription,
+    /// What it runs on.
+    pub platform: Platform,
+    /// What it has for tasks.
+    pub resources: Resources,
+}
+
+/// What a node runs on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Platform {
+    /// Such as `aarch64`.
+    pub architecture: String,
+    /// Such as `linux`.
+    #[serde(rename = "OS")]
+    pub os: String,
+}
+
+/// What a node has for tasks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Resources {
+    /// Thousand-millionths of a processor.
+    #[serde(rename = "NanoCPUs")]
+    pub nano_cpus: u64,
+    /// Bytes.
+    pub memory_bytes: u64,
 }
 
 /// A node's engine.
@@ -235,7 +261,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// Go writes an empty list or map as `null`.
-fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+pub(super) fn null_is_empty<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
     from: D,
 ) -> Result<T, D::Error> {
     Option::<T>::deserialize(from).map(Option::unwrap_or_default)

@@ -62,10 +62,7 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 pub(super) async fn board(api: &Api) -> Board {
     let list = api.nodes.read(&api.pi.engine).await;
     let nodes = list.as_deref().map_or(&[][..], Vec::as_slice);
-    let mut heard = api.heard();
-    for told in ask_others(api).await {
-        merge(&mut heard, told);
-    }
+    let mut heard = heard_by_all(api).await;
     let orders = api.pi.journal.look(|journal| journal.orders.clone());
     let rows = api
         .pi
@@ -92,9 +89,18 @@ pub(super) async fn board(api: &Api) -> Board {
 }
 
 /// Whether this manager works but cannot manage, because too few of the others are there.
-async fn is_without_quorum(api: &Api) -> bool {
+pub(super) async fn is_without_quorum(api: &Api) -> bool {
     let info = api.pi.engine.info().await;
     api.pi.has_peers() && info.is_ok_and(|info| info.swarm.control_available)
+}
+
+/// The newest that any manager has heard of each node.
+pub(super) async fn heard_by_all(api: &Api) -> HashMap<Hostname, (Report, Instant)> {
+    let mut heard = api.heard();
+    for told in ask_others(api).await {
+        merge(&mut heard, told);
+    }
+    heard
 }
 
 /// What the other managers have heard: each node reports to one of them only.
@@ -128,7 +134,7 @@ fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node], orde
 }
 
 /// The node's own entry; else one that is ready; else any.
-fn best<'a>(name: &Hostname, own_id: Option<&str>, nodes: &'a [Node]) -> Option<&'a Node> {
+pub(super) fn best<'a>(name: &Hostname, own_id: Option<&str>, nodes: &'a [Node]) -> Option<&'a Node> {
     let named = || nodes.iter().filter(|node| node.description.hostname == name.as_str());
     named()
         .find(|node| Some(node.id.as_str()) == own_id)

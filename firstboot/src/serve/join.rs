@@ -137,7 +137,7 @@ fn judge(
 
 /// Where to join: here, where the asker has just got an answer, then at other managers that are reachable. What the
 /// node list says of this manager does not count: it keeps an address that was lost.
-fn managers(own: Option<Ipv4Addr>, own_id: Option<&str>, nodes: &[Node]) -> Vec<SocketAddrV4> {
+pub(super) fn managers(own: Option<Ipv4Addr>, own_id: Option<&str>, nodes: &[Node]) -> Vec<SocketAddrV4> {
     let others = nodes
         .iter()
         .filter(|node| own_id != Some(&node.id))

@@ -17,6 +17,9 @@ use firstboot::host::fake::{FakeHost, Node, Power};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
+#[path = "engine/work.rs"]
+mod work;
+
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
 /// On the machine: the engine answers where this is, and not empty.
 pub(crate) const DOCKERD: &str = "/usr/sbin/dockerd";
@@ -28,6 +31,9 @@ pub(crate) struct Swarm {
     pub(crate) nodes: Vec<Value>,
     pub(crate) inits: Vec<Value>,
     pub(crate) joins: Vec<Value>,
+    /// What runs on it, as the engine tells it.
+    pub(crate) services: Vec<Value>,
+    pub(crate) tasks: Vec<Value>,
     /// Managers in the act of joining, and the most there were at once.
     entering: u32,
     pub(crate) most_entering: u32,
@@ -71,6 +77,8 @@ pub(crate) struct Engine {
     pub(crate) refusals: Mutex<VecDeque<(u16, &'static str)>>,
     /// Refusals to come, for changes of the swarm.
     pub(crate) update_refusals: Mutex<VecDeque<(u16, &'static str)>>,
+    /// Refusals to come, for changes of nodes.
+    pub(crate) node_refusals: Mutex<VecDeque<(u16, &'static str)>>,
     pub(crate) socket: PathBuf,
     /// What it runs on, where it shares a machine's power, disk and clock.
     machine: Mutex<Option<(Arc<Power>, Arc<FakeHost>)>>,
@@ -92,6 +100,7 @@ impl Engine {
             node: Mutex::new(None),
             refusals: Mutex::default(),
             update_refusals: Mutex::default(),
+            node_refusals: Mutex::default(),
             socket: folder.join(format!("{hostname}.sock")),
             machine: Mutex::default(),
         })
@@ -116,6 +125,8 @@ impl Engine {
             .route("/swarm/update", post(update_swarm))
             .route("/nodes", get(nodes))
             .route("/nodes/{id}", delete(remove))
+            .route("/services", get(work::services))
+            .route("/tasks", get(work::tasks))
             .route("/nodes/{id}/update", post(update))
             .layer(middleware::from_fn_with_state(Arc::clone(self), powered))
             .with_state(Arc::clone(self));
@@ -386,6 +397,9 @@ async fn update(
     RawQuery(query): RawQuery,
     Json(spec): Json<Value>,
 ) -> Response {
+    if let Some((status, message)) = engine.node_refusals.lock().unwrap().pop_front() {
+        return refuse(status, message);
+    }
     let version: u64 = query.unwrap().strip_prefix("version=").unwrap().parse().unwrap();
     for node in &mut engine.swarm.lock().unwrap().nodes {
         if node["ID"] == id.as_str() {

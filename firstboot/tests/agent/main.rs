@@ -27,4 +27,5 @@ mod returning;
 mod revoking;
 mod telling;
 mod trouble;
+mod upkeep;
 mod world;

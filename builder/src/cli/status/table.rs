@@ -3,6 +3,7 @@
 use cluster::wire::{BoardNode, Report};
 
 use super::view::{View, has_left, is_as_wanted, is_ready};
+use crate::cli::columns;
 use crate::remote::{address, printable};
 
 const TITLES: [&str; 9] =
@@ -11,24 +12,8 @@ const TITLES: [&str; 9] =
 /// A row per node, below it what keeps it from being ready, and the sum in the last line.
 pub(super) fn render(view: &View) -> String {
     let nodes = &view.board.nodes;
-    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(nodes.iter().map(cells)).collect();
-    let mut widths = [0; TITLES.len()];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let no_notes = Vec::new();
-    let notes = std::iter::once(no_notes).chain(nodes.iter().map(|node| notes(node, view)));
-    let mut text = String::new();
-    for (row, notes) in rows.iter().zip(notes) {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-        for note in notes {
-            text.push_str(&format!("{:indent$}  {note}\n", "", indent = widths[0]));
-        }
-    }
+    let rows = nodes.iter().map(|node| (cells(node), notes(node, view)));
+    let mut text = columns::table(TITLES, rows.collect());
     if view.board.quorum_lost {
         text.push_str(QUORUM_LOST);
     }
@@ -139,7 +124,7 @@ pub(in crate::cli) fn ago(millis: u64) -> String {
 }
 
 /// As Docker's own node list writes it.
-fn capitalised(word: &str) -> String {
+pub(in crate::cli) fn capitalised(word: &str) -> String {
     let word = printable(word);
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())

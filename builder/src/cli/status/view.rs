@@ -61,6 +61,7 @@ impl View {
                 report.facts.temperature_millicelsius = None;
                 report.facts.memory_bytes = None;
                 report.facts.disk_free_bytes = None;
+                report.facts.uptime_ms = None;
             }
         }
         essence
