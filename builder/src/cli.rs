@@ -24,6 +24,7 @@ pub mod ls;
 mod member;
 pub mod plan;
 pub mod rehearse;
+mod removal;
 pub mod revoke;
 pub mod rm;
 mod size;

@@ -26,6 +26,7 @@ use crate::ssh::trouble::Around;
 
 mod bring;
 mod field;
+mod gone;
 mod state;
 mod wait;
 
@@ -156,6 +157,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     }
     let mut plan = check::plan(&field.entries, &verdicts, field.earlier.as_ref());
     plan.retain(|host| !field.has_card(host, &verdicts, ours.as_ref()));
+    let gone: Vec<_> = check::gone(field.earlier.as_ref(), &plan).into_iter().cloned().collect();
     let record = field.record(plan);
     let project = field.project(&record);
     let candidates = verdicts.iter().filter_map(|verdict| match verdict {
@@ -168,11 +170,11 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let meant = (&project, record.hosts.as_slice());
     bring::pack(&verdicts, meant, (&preview, &agents), others, &mut lines)?;
     if !globals.json {
-        print(&state::table(&lines))?;
+        print(&state::table(&lines, &gone))?;
     }
     let end = |lines: &[Line], formed, failure: Option<Failure>| {
         if globals.json {
-            print(&format!("{:#}\n", state::document(lines, &[], formed)))?;
+            print(&format!("{:#}\n", state::document(lines, &gone, formed)))?;
         }
         failure.map_or(Ok(()), Err)
     };
@@ -185,11 +187,20 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
         return end(&lines, None, failure.map(|failure| failure.hint(why)));
     }
 
+    if !gone.is_empty() {
+        if !args.yes {
+            gone::confirm(&gone)?;
+        }
+        gone::take_out(&field, &gone, globals.quiet)?;
+    }
     let identities = pki::open(&project)?;
     pki::remember_running(&project, &record)?;
     let parcels = bring::pack(&verdicts, meant, (&identities, &agents), others, &mut lines)?;
     way.deliver(&parcels, &agents, &mut lines).map_err(ConfigError::Run)?;
-    let failure = state::judge(&lines, &around);
+    let mut failure = state::judge(&lines, &around);
+    if !gone.is_empty() {
+        failure = failure.or(gone::clean(&field, &gone, own, progress).err());
+    }
     let brought: Vec<Hostname> =
         lines.iter().filter(|line| line.state.is_ok()).filter_map(|line| line.name.clone()).collect();
     if args.no_wait || brought.is_empty() {

@@ -3,23 +3,29 @@
 //! The managers are told, and do the rest by themselves; the board is watched to see who has left. Who is off leaves when
 //! it is back on. May be repeated.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use cluster::host::Host;
 use cluster::name::ClusterName;
 use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
 use thiserror::Error;
 
 use super::ask::{self, AskError};
+use super::removal::{self, Reach};
 use super::revoke::Desk;
 use super::status::table::ago;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
 use crate::error::{Failure, Kind, one_line};
+use crate::hosts::Hosts;
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Told, Untold, printable};
+use crate::report::Progress;
+use crate::ssh::Ssh;
 
 /// Who was not heard from for so long is not waited for. Nodes that are well report four times as often.
 const SILENT: Duration = Duration::from_secs(60);
@@ -37,6 +43,17 @@ pub struct KillArgs {
     /// How long to wait until all have left, such as 90s or 5m
     #[arg(long, value_name = "TIME", default_value = "3m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+    /// Also remove our software from the nodes over SSH, and Docker where it came with it
+    ///
+    /// Images and volumes stay. `builder up` cannot form the swarm again then; `builder config` can.
+    #[arg(long)]
+    pub purge: bool,
+    /// Who logs in for --purge, where nothing else says so
+    #[arg(short, long, value_name = "NAME", requires = "purge", value_parser = super::exec::user)]
+    pub user: Option<String>,
+    /// An ssh configuration for --purge to read instead of ~/.ssh/config and the system's
+    #[arg(short = 'F', long, value_name = "FILE", requires = "purge")]
+    pub ssh_config: Option<PathBuf>,
     /// Where the manager is: an address or a name, and a port if not 8377
     ///
     /// Without it: the address in the cluster file, the last one that was good, mDNS, the name server.
@@ -61,7 +78,31 @@ fn have(nodes: usize) -> String {
 pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
     let project = project::load(&globals.file)?;
     let style = Style { json: globals.json, quiet: globals.quiet, terminal: false };
-    ask::at_desk(|desk| kill(&project, args, style, desk))
+    let killed = ask::at_desk(|desk| kill(&project, args, style, desk));
+    match &killed {
+        // Without the managers the nodes can still be freed of it; but not against an answer, nor by halves.
+        Err(failure) if !matches!(failure.kind(), Kind::NotAsWanted | Kind::Unreachable) => return killed,
+        _ if !args.purge => return killed,
+        _ => {}
+    }
+    let purged = purge(globals, &project, args);
+    // Who has no agent any more has left, whatever was seen before.
+    if purged.is_ok() { Ok(()) } else { purged }
+}
+
+fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Failure> {
+    let nodes = project.cluster.nodes.iter();
+    let list = nodes.map(|node| Host { user: None, name: node.name.to_string() }).collect();
+    let hosts = Hosts { list, project: Some(project.clone()) };
+    let own = args.ssh_config.as_deref();
+    let ours = project.secrets_folder().join("ssh_config");
+    let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
+    let progress = Progress::new(globals.quiet, globals.json);
+    progress.say("removing our software from the nodes");
+    let reach = Reach { ssh, own, user: args.user.clone(), ours: Some(&ours) };
+    let told = removal::remove(reach, true, progress)?;
+    progress.say(&told);
+    Ok(())
 }
 
 /// Asks, tells the managers, waits, and says who has left.

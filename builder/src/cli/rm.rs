@@ -71,10 +71,34 @@ pub fn run(globals: &Globals, args: &RmArgs) -> Result<(), Failure> {
     ask::at_desk(|desk| rm(&project, args, style, desk))
 }
 
+/// Tells the managers to have nodes gone, and waits until they are.
+///
+/// # Errors
+/// When no manager answers.
+pub(super) fn take_out(
+    project: &Project,
+    manager: &mut Manager<'_>,
+    names: Vec<String>,
+    timeout: Duration,
+    screen: &mut Screen<'_>,
+) -> Result<BTreeMap<String, Fate>, RemoteError> {
+    let mut fates = BTreeMap::new();
+    for name in names {
+        let fate = match manager.remove_node(&name) {
+            Ok(_) => Fate::Going,
+            Err(RemoteError::Answer { status: 404 | 409, message }) => Fate::Refused(message),
+            Err(error) => return Err(error),
+        };
+        fates.insert(name, fate);
+    }
+    wait(project, manager, &mut fates, timeout, screen);
+    Ok(fates)
+}
+
 /// What became of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Fate {
+pub(super) enum Fate {
     /// It is out, and its entry is gone.
     Gone,
     /// It is on its way.
@@ -99,17 +123,8 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
-    let mut fates = BTreeMap::new();
-    for name in names {
-        let fate = match manager.remove_node(&name) {
-            Ok(_) => Fate::Going,
-            Err(RemoteError::Answer { status: 404 | 409, message }) => Fate::Refused(message),
-            Err(error) => return Err(error.into()),
-        };
-        fates.insert(name, fate);
-    }
     let screen = &mut Screen::new(style, false, desk.out, desk.talk);
-    wait(project, &mut manager, &mut fates, args.timeout, screen);
+    let fates = take_out(project, &mut manager, names, args.timeout, screen)?;
     let text = if style.json { to_json(&fates)? } else { to_text(&fates) };
     ask::print(desk, &text)?;
     verdict(&fates)

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::cli::exec::summary::{gather, names, reason};
 use crate::error::{Failure, Kind};
+use crate::pki::RunningHost;
 use crate::remote::printable;
 use crate::running::check::{Entry, Obstacle};
 use crate::ssh::batch::End;
@@ -116,20 +117,26 @@ impl Trouble {
     }
 }
 
-/// The machines and what there is to do with each.
-pub(super) fn table(lines: &[Line]) -> String {
+/// The machines and what there is to do with each; `gone` are nodes that the file has no more.
+pub(super) fn table(lines: &[Line], gone: &[RunningHost]) -> String {
     const TITLES: [&str; 5] = ["HOST", "NODE", "ROLE", "SYSTEM", "TO DO"];
     let row = |line: &Line| {
         let name = line.name.as_ref().map_or("-".to_owned(), ToString::to_string);
         let system = if line.system.is_empty() { "-" } else { &line.system };
         [line.host.to_string(), name, line.role.to_owned(), system.to_owned(), line.will()]
     };
-    let rows: Vec<_> = std::iter::once(TITLES.map(str::to_owned)).chain(lines.iter().map(row)).collect();
+    let leaving = |host: &RunningHost| {
+        let to_do = "take it out of the swarm: it is not in the file any more".to_owned();
+        [host.host.clone(), host.name.to_string(), host.role.as_str().to_owned(), "-".to_owned(), to_do]
+    };
+    let rows = std::iter::once(TITLES.map(str::to_owned)).chain(lines.iter().map(row));
+    let rows: Vec<_> = rows.chain(gone.iter().map(leaving)).collect();
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths = std::array::from_fn::<usize, 5, _>(width);
     let notes = std::iter::once(&[][..]).chain(lines.iter().map(|line| line.notes.as_slice()));
+    let notes = notes.chain(std::iter::repeat(&[][..]));
     let mut text = String::new();
     for (row, notes) in rows.iter().zip(notes) {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
@@ -143,7 +150,7 @@ pub(super) fn table(lines: &[Line]) -> String {
 }
 
 /// The end for programs; its keys stay. `formed` is not said where nobody looked.
-pub(super) fn document(lines: &[Line], removed: &[Hostname], formed: Option<bool>) -> Value {
+pub(super) fn document(lines: &[Line], gone: &[RunningHost], formed: Option<bool>) -> Value {
     let hosts = lines.iter().map(|line| {
         let problem = line.state.as_ref().err().map(Trouble::reason);
         json!({
@@ -151,7 +158,8 @@ pub(super) fn document(lines: &[Line], removed: &[Hostname], formed: Option<bool
             "result": line.result(), "problem": problem, "notes": line.notes,
         })
     });
-    json!({ "hosts": hosts.collect::<Vec<_>>(), "removed": removed, "formed": formed })
+    let gone: Vec<_> = gone.iter().map(|host| json!({ "host": host.host, "name": host.name })).collect();
+    json!({ "hosts": hosts.collect::<Vec<_>>(), "not_in_file": gone, "formed": formed })
 }
 
 /// Not every machine could be brought in.

@@ -4,6 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use cluster::name::{ClusterName, Hostname};
+use cluster::wire::Board;
 use humantime::FormattedDuration;
 use thiserror::Error;
 
@@ -49,10 +50,16 @@ pub(super) fn until_ready(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
     let mut manager = Manager::new(project, identities, None)?;
-    let (started, mut seen, mut trouble) = (Instant::now(), None, None);
+    let (started, mut seen, mut trouble, mut called) = (Instant::now(), None, None, false);
     let cluster = || project.cluster.name.clone();
     loop {
         match manager.board() {
+            // Who was told to leave before is wanted again.
+            Ok(board) if !called && is_out(&board, nodes) => match manager.up() {
+                Ok(_) => called = true,
+                Err(error) if error.is_transient() => trouble = Some(error),
+                Err(error) => return Err(error.into()),
+            },
             Ok(board) => {
                 let view = View::new(board, project).only(nodes);
                 screen.show_change(&view)?;
@@ -81,6 +88,11 @@ pub(super) fn until_ready(
             return Err(late(cluster(), timeout, seen.as_ref(), trouble));
         }
     }
+}
+
+fn is_out(board: &Board, nodes: &[Hostname]) -> bool {
+    let mut wanted = board.nodes.iter().filter(|node| nodes.contains(&node.name));
+    board.dissolved || wanted.any(|node| node.dismissed)
 }
 
 /// Whether all that is still to come has given up.

@@ -29,7 +29,7 @@ pub(in crate::cli) fn reason(end: &End) -> String {
 
 /// How all machines ended.
 #[derive(Debug)]
-pub(super) struct Summary<'a> {
+pub(in crate::cli) struct Summary<'a> {
     hosts: &'a [Host],
     ends: Vec<Option<End>>,
     around: Around,
@@ -60,12 +60,12 @@ fn done(done: usize, all: usize) -> String {
 }
 
 impl<'a> Summary<'a> {
-    pub(super) fn new(hosts: &'a [Host], around: Around) -> Self {
+    pub(in crate::cli) fn new(hosts: &'a [Host], around: Around) -> Self {
         Self { hosts, ends: vec![None; hosts.len()], around }
     }
 
     /// Notes how a machine ended.
-    pub(super) fn note(&mut self, index: usize, end: End) {
+    pub(in crate::cli) fn note(&mut self, index: usize, end: End) {
         if let Some(place) = self.ends.get_mut(index) {
             *place = Some(end);
         }
@@ -76,7 +76,7 @@ impl<'a> Summary<'a> {
     /// # Errors
     /// When one machine failed: [`Kind::NotAsWanted`], or [`Kind::Unreachable`] if none could be reached, or
     /// [`Kind::Failed`] if this was interrupted.
-    pub(super) fn judge(self, interrupted: bool) -> Result<String, Failure> {
+    pub(in crate::cli) fn judge(self, interrupted: bool) -> Result<String, Failure> {
         let all = self.hosts.len();
         let ends: Vec<(&Host, End)> = self
             .hosts

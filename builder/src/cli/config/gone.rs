@@ -1,0 +1,91 @@
+//! Nodes that the file has no more: they are drained, leave, their entries go, and then our software does.
+
+use std::io;
+use std::time::Duration;
+
+use cluster::host::Host;
+use thiserror::Error;
+
+use super::field::Field;
+use crate::cli::ask;
+use crate::cli::removal::{self, Reach};
+use crate::cli::rm::{self, Fate};
+use crate::cli::status::{Screen, Style};
+use crate::error::{Failure, Kind};
+use crate::pki::{self, RunningHost};
+use crate::remote::Manager;
+use crate::report::Progress;
+use crate::ssh::Ssh;
+
+/// How long a node may take to leave. The managers take it out by force before that.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Why a node that is not in the file goes on being one.
+#[derive(Debug, Error)]
+enum GoneError {
+    #[error("{name} is not in the file any more and cannot be taken out: {why}")]
+    Refused { name: String, why: String },
+    #[error("{} still in the swarm", .0.join(", "))]
+    Remaining(Vec<String>),
+}
+
+/// Asks whether they are to go.
+///
+/// # Errors
+/// [`Kind::Usage`] when there is nobody to ask, [`Kind::Failed`] without a yes.
+pub(super) fn confirm(gone: &[RunningHost]) -> Result<(), Failure> {
+    let names: Vec<_> = gone.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
+    let what = format!(
+        "{}: not in the file any more. What runs there is started elsewhere, the node leaves the swarm, and our agent is \
+         removed.",
+        names.join(", ")
+    );
+    ask::at_desk(|desk| Ok(ask::confirm(desk, &what, "builder config --yes")?))
+}
+
+/// Takes them out of the swarm, as the managers of before see it.
+///
+/// # Errors
+/// When no manager answers, one refuses, or somebody is not gone in time: then they all are still planned.
+pub(super) fn take_out(field: &Field, gone: &[RunningHost], quiet: bool) -> Result<(), Failure> {
+    let Some(project) = field.project_before() else { return Ok(()) };
+    let identities = pki::existing(&project)?;
+    let mut manager = Manager::new(&project, &identities, None)?;
+    let names = gone.iter().map(|host| host.name.to_string()).collect();
+    let style = Style { json: false, quiet, terminal: false };
+    let (mut out, mut talk) = (io::sink(), io::stderr());
+    let mut screen = Screen::new(style, false, &mut out, &mut talk);
+    let fates = rm::take_out(&project, &mut manager, names, PATIENCE, &mut screen)?;
+    let mut remaining = Vec::new();
+    for (name, fate) in fates {
+        match fate {
+            Fate::Gone => {}
+            Fate::Going => remaining.push(name),
+            Fate::Refused(why) => {
+                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why })
+                    .hint("put it back into the file, or end the swarm first: builder kill"));
+            }
+        }
+    }
+    if remaining.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::NotAsWanted, GoneError::Remaining(remaining))
+        .hint("the managers go on with it: run the same command again in a while"))
+}
+
+/// Takes our software off the machines. They are no nodes any more, so whoever cannot be reached only keeps it.
+pub(super) fn clean(
+    field: &Field,
+    gone: &[RunningHost],
+    own: Option<&std::path::Path>,
+    progress: Progress,
+) -> Result<(), Failure> {
+    let hosts: Vec<_> = gone.iter().filter_map(|host| Host::try_from(host.host.as_str()).ok()).collect();
+    let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
+    let reach = Reach { ssh, own, user: field.user.clone(), ours: None };
+    removal::remove(reach, false, progress).map(drop).map_err(|failure| {
+        failure
+            .hint("they are out of the swarm; there, later: sudo /usr/local/lib/firstboot/firstboot remove")
+    })
+}

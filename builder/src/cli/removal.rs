@@ -1,0 +1,72 @@
+//! Our software off machines again, over SSH: of nodes that were taken out of a `hostnames.yaml`, and of all after the end.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster::host::Host;
+use thiserror::Error;
+
+use super::exec::summary::Summary;
+use crate::error::{Failure, Kind};
+use crate::interrupt::Interrupt;
+use crate::remote::printable;
+use crate::report::Progress;
+use crate::running::deliver::removal;
+use crate::ssh::Ssh;
+use crate::ssh::batch::{End, Limits};
+use crate::ssh::collect::collect;
+use crate::ssh::trouble::Around;
+
+/// How long a machine may take: removing Docker's packages is a Pi's work of minutes.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Most machines at once.
+const JOBS: usize = 64;
+
+#[derive(Debug, Error)]
+enum RemovalError {
+    #[error("cannot talk to the machines")]
+    Run(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}
+
+/// How the machines are reached.
+#[derive(Debug)]
+pub(super) struct Reach<'a> {
+    /// What leads to them.
+    pub(super) ssh: Ssh,
+    /// The configuration that stands for the user's own.
+    pub(super) own: Option<&'a Path>,
+    /// Who logs in.
+    pub(super) user: Option<String>,
+    /// The cluster's own configuration.
+    pub(super) ours: Option<&'a Path>,
+}
+
+/// Removes the agent, and with `docker` the Docker that it installed. The sentence is for when all went well.
+///
+/// # Errors
+/// As [`Summary::judge`], with what the machines said.
+pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Result<String, Failure> {
+    let failed = |error| Failure::new(Kind::Failed, error);
+    let interrupt = Interrupt::listen().map_err(|source| failed(RemovalError::Signals(source)))?;
+    let hosts: Vec<Host> = reach.ssh.hosts().to_vec();
+    let around =
+        Around { ours: reach.ours.map(Path::to_owned), own: reach.own.map(Path::to_owned), user: reach.user };
+    let jobs = (0..hosts.len()).map(|index| removal(index, docker)).collect();
+    let limits = Limits { jobs: JOBS, timeout: Some(PATIENCE) };
+    let mut summary = Summary::new(&hosts, around);
+    let ran = collect(&Arc::new(reach.ssh), jobs, limits, &interrupt, |index, answer| {
+        let Some(host) = hosts.get(index) else { return };
+        match (&answer.end, answer.err.lines().last()) {
+            (End::Exit(0), _) => progress.say(&format!("{host}: our software is gone")),
+            (_, Some(said)) => progress.say(&format!("{host}: {}", printable(said))),
+            _ => {}
+        }
+        summary.note(index, answer.end.clone());
+    });
+    ran.map_err(|source| failed(RemovalError::Run(source)))?;
+    summary.judge(interrupt.asked())
+}
