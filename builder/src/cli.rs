@@ -8,11 +8,13 @@ use crate::error::Failure;
 
 pub mod build;
 pub mod check;
+pub mod completions;
 pub mod devices;
 pub mod exec;
 pub mod flash;
 pub mod images;
 pub mod init;
+pub mod man;
 pub mod plan;
 pub mod rehearse;
 pub mod revoke;
@@ -23,7 +25,7 @@ pub mod why;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
 #[derive(Debug, Parser)]
-#[command(name = "builder", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "builder", version, arg_required_else_help = true, max_term_width = 80)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -33,6 +35,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// The cluster file
     #[arg(short, long, global = true, value_name = "FILE", default_value = "cluster.yaml")]
@@ -65,6 +68,8 @@ enum Command {
     Exec(exec::ExecArgs),
     Why(why::WhyArgs),
     Revoke(revoke::RevokeArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a parsed command line.
@@ -84,5 +89,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Exec(args) => exec::run(globals, &args),
         Command::Why(args) => why::run(globals, &args),
         Command::Revoke(args) => revoke::run(globals, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(globals, &args),
     }
 }
