@@ -11,6 +11,7 @@ mod ask;
 pub mod build;
 pub mod check;
 mod columns;
+pub mod completions;
 pub mod config;
 pub mod devices;
 pub mod drain;
@@ -21,6 +22,7 @@ pub mod init;
 pub mod kill;
 pub mod label;
 pub mod ls;
+pub mod man;
 mod member;
 pub mod plan;
 pub mod rehearse;
@@ -36,7 +38,7 @@ pub mod why;
 
 /// Make a card per Raspberry Pi from one cluster file, and watch the swarm form
 #[derive(Debug, Parser)]
-#[command(name = "builder", version, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "builder", version, arg_required_else_help = true, max_term_width = 80)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -51,6 +53,7 @@ const HOSTS_FILE: &str = "hostnames.yaml";
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct Globals {
     /// The cluster file, or the hostnames.yaml of a swarm made by config
     ///
@@ -94,6 +97,8 @@ enum Command {
     Kill(kill::KillArgs),
     Up(up::UpArgs),
     Rm(rm::RmArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 /// Runs a parsed command line.
@@ -129,5 +134,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kill(args) => kill::run(globals, &args),
         Command::Up(args) => up::run(globals, &args),
         Command::Rm(args) => rm::run(globals, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(globals, &args),
     }
 }

@@ -35,6 +35,17 @@ impl Kind {
     }
 }
 
+/// What every exit code means, for the manual.
+pub const EXIT_CODES: [(u8, &str); 7] = [
+    (0, "done"),
+    (Kind::Failed.code(), "failed"),
+    (Kind::Usage.code(), "usage or cluster file"),
+    (Kind::DeviceRefused.code(), "device refused"),
+    (Kind::VerificationFailed.code(), "verification failed"),
+    (Kind::Unreachable.code(), "unreachable"),
+    (Kind::NotAsWanted.code(), "not (yet) as wanted"),
+];
+
 /// An error and its causes in one line, for tables and lists.
 pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| (*error).source());

@@ -16,6 +16,7 @@ pub mod hosts;
 pub mod image;
 pub mod interrupt;
 pub mod lock;
+pub mod manual;
 mod owner;
 pub mod pki;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! Work around the code: `demo`, `test`, `soak`, `agent`, `bench`. Each sets up what it needs.
+//! Work around the code: `demo`, `test`, `soak`, `agent`, `bench`, `reference`. Each sets up what it needs.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ mod agents;
 mod bench;
 mod cross;
 mod demo;
+mod reference;
 mod setup;
 mod soak;
 mod suite;
@@ -28,6 +29,8 @@ enum Cli {
     /// Measure the speed that is promised, as ratios within one run
     #[command(subcommand)]
     Bench(Bench),
+    /// Write docs/reference.md from builder's commands
+    Reference,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +68,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Bench(Bench::Flash(options)) => bench::flash::flash(&options)?,
         Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,
         Cli::Bench(Bench::Boot(options)) => bench::boot::boot(&options)?,
+        Cli::Reference => reference::run()?,
     }
     Ok(ExitCode::SUCCESS)
 }

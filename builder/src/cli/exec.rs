@@ -43,6 +43,7 @@ use summary::Summary;
 /// a password. Exit code 0 if the command ended with 0 everywhere, otherwise 6;
 /// 5 if no machine could be reached.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct ExecArgs {
     /// Nodes or ranges such as red[00-02], of the file; all without it
     #[arg(value_name = "HOST")]
