@@ -51,7 +51,7 @@ pub enum FirstStart {
 }
 
 /// Trouble that a person can do something about: words of the message, and what to do. The first that fits counts.
-const KNOWN: [(&str, &str); 17] = [
+const KNOWN: [(&str, &str); 18] = [
     ("was revoked", "Its certificate was revoked. Make it a new card: builder build NODE"),
     (
         "join window is closed",
@@ -64,6 +64,7 @@ const KNOWN: [(&str, &str); 17] = [
          again with the present cluster file: builder build MANAGER",
     ),
     ("dissolved this swarm", "The swarm was dissolved on purpose. To form it again: builder up"),
+    ("left the swarm as told", "It was told to: builder kill or builder rm. To have it back: builder up"),
     ("has removed this node", "It was removed on purpose. To have it back: builder up"),
     (
         "waiting for the node's old entry",

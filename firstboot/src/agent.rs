@@ -306,7 +306,7 @@ fn open_window(pi: &Pi, synced: bool) {
     let now = facts::unix_ms(pi.host.as_ref()) / 1000;
     if let Err(error) = pi.journal.settle(|journal| {
         // While there is to be no swarm, nothing counts down.
-        if journal.orders.is_out(&pi.card.node) || journal.has_to_leave(&pi.card.node) {
+        if journal.has_left(&pi.card.node) || journal.has_to_leave(&pi.card.node) {
             return;
         }
         if journal.window_opened.is_none() || (synced && !journal.window_is_sure) {

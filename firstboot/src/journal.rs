@@ -120,7 +120,7 @@ pub enum Stored {
     /// No agent has run here.
     Absent,
     /// A good journal.
-    Valid(Journal),
+    Valid(Box<Journal>),
     /// Something that is not to be trusted, and not to be taken for nothing.
     Damaged(JournalError),
 }
@@ -134,7 +134,7 @@ pub fn read(host: &dyn Host, path: &Path) -> Stored {
     };
     match serde_json::from_slice::<Journal>(&bytes) {
         Ok(journal) if journal.version > VERSION => Stored::Damaged(JournalError::TooNew(journal.version)),
-        Ok(journal) => Stored::Valid(numbered(journal)),
+        Ok(journal) => Stored::Valid(Box::new(numbered(journal))),
         Err(error) => Stored::Damaged(JournalError::Parse(error)),
     }
 }
@@ -167,7 +167,7 @@ impl JournalFile {
         let fresh = Journal { version: VERSION, ..Journal::default() };
         let current = match read(host.as_ref(), &path) {
             Stored::Absent => fresh,
-            Stored::Valid(journal) => journal,
+            Stored::Valid(journal) => *journal,
             Stored::Damaged(error) => {
                 tracing::warn!("{}; kept as {FILE}.damaged", crate::agent::status::chain(&error));
                 let bytes = host.read(&path).ok().flatten().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `builder revoke` against the manager's own API, with the identities that `builder` makes.
+//! `builder revoke` and the orders of `kill`, `up` and `rm` against the manager's own API, with the identities that `builder` makes.
 #![expect(clippy::unwrap_used, reason = "these are tests: a panic is how they fail")]
 
 use std::fs;
@@ -209,4 +209,44 @@ fn a_revocation_that_was_cut_short_is_finished_by_the_next() {
     assert!(scene.report("red01", &fresh).unwrap_err().contains("revoked"));
     // And a third time, with no new card in between, it only says so again.
     scene.revoke("red01 --yes", None).0.unwrap();
+}
+
+#[test]
+fn the_manager_takes_the_operators_orders_and_whom_it_turned_away_stays_out() {
+    let scene = Scene::new();
+    let stolen = pki::existing(&scene.project).unwrap().node(&name("red01")).unwrap();
+    assert!(scene.revoke("red01", Some("yes\n")).0.is_ok());
+    let mut operator = scene.operator();
+    let started = std::time::Instant::now();
+    let mut board = |wanted: fn(&cluster::wire::Board) -> bool| {
+        while !operator.board().is_ok_and(|board| wanted(&board)) {
+            assert!(started.elapsed() < Duration::from_secs(60), "the board never showed it");
+            std::thread::sleep(Duration::from_millis(600));
+        }
+    };
+    let out = |board: &cluster::wire::Board| {
+        board.dissolved
+            && board.nodes.iter().any(|node| node.report.as_ref().is_some_and(|it| it.left.is_some()))
+    };
+
+    let told = scene.operator().kill().unwrap();
+    assert!(told.untold.is_empty() && told.number > 1_790_000_000_000, "{told:?}");
+    // There is no Docker here, so the manager has nothing to leave.
+    board(out);
+    assert_eq!(scene.operator().kill().unwrap().number, told.number, "repeated");
+    let raised = scene.operator().up().unwrap().unwrap();
+    assert!(raised.number > told.number);
+    board(|board| {
+        !board.dissolved && board.nodes.iter().flat_map(|node| &node.report).all(|it| it.left.is_none())
+    });
+    assert!(scene.operator().up().unwrap().is_none(), "nothing to do");
+    assert!(scene.report("red01", &stolen).unwrap_err().contains("revoked"));
+
+    let removed = scene.operator().remove_node("red02").unwrap();
+    assert!(removed.number > raised.number);
+    board(|board| board.nodes.iter().any(|node| node.dismissed && node.name.as_str() == "red02"));
+    assert_eq!(scene.operator().remove_node("red02").unwrap().number, removed.number, "repeated");
+    assert!(scene.operator().remove_node("red00").unwrap_err().to_string().contains("the last manager"));
+    assert!(scene.operator().up().unwrap().is_some());
+    board(|board| board.nodes.iter().all(|node| !node.dismissed));
 }

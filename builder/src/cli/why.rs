@@ -148,7 +148,10 @@ fn case(node: &BoardNode, project: &Project) -> Case {
         stage: report.map(|report| report.stage),
         trouble: report
             .and_then(|report| report.error.as_ref())
-            .map(|error| (error.message.clone(), error.permanent)),
+            .map(|error| (error.message.clone(), error.permanent))
+            .or_else(|| {
+                report.filter(|report| report.left.is_some()).map(|report| (report.word.clone(), false))
+            }),
     }
 }
 

@@ -25,6 +25,8 @@ const BUSY: Duration = Duration::from_secs(2);
 const CALM: Duration = Duration::from_secs(15);
 /// How long the manager waits for the others to leave before it goes itself.
 const LAST: Duration = Duration::from_secs(90);
+/// How long Docker may take to manage again after a start, if there are managers enough.
+const START: Duration = Duration::from_secs(20);
 
 /// Keeps house for ever.
 pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
@@ -41,11 +43,14 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
         let mut pause = BUSY;
         if life::is_ending(&pi) {
             let since = *dissolving.get_or_insert_with(Instant::now);
-            dissolve(&pi, since.elapsed() > LAST).await;
-        } else if life::has_left(&pi) {
+            dissolve(&pi, since.elapsed()).await;
+        } else {
             dissolving = None;
-        // Not a manager yet, or the engine restarts: later.
-        } else if let Ok(nodes) = pi.engine.nodes().await {
+        }
+        // Not a manager yet, or not any more, or the engine restarts: later.
+        if !life::is_out(&pi)
+            && let Ok(nodes) = pi.engine.nodes().await
+        {
             remember_joined(&pi, &nodes);
             for result in
                 [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.addresses(), &nodes).await]
@@ -74,13 +79,14 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
 
 /// The manager goes once the others have, or when it is out of patience; or it has gone, and lost its power then. Where too
 /// few managers are left to have a list, others have gone already, and there is nobody to wait for.
-async fn dissolve(pi: &Pi, now: bool) {
-    let is_alone = now
+async fn dissolve(pi: &Pi, lasted: Duration) {
+    let is_alone = lasted > LAST
         || !life::has_docker(pi)
         || match pi.engine.nodes().await {
             Ok(nodes) => nodes.iter().all(|node| node.manager_status.is_some() || !node.is_ready()),
             Err(_) => pi.engine.info().await.is_ok_and(|info| {
-                info.swarm.local_node_state == LocalState::Inactive || info.swarm.control_available
+                let manages = info.swarm.control_available || lasted > START;
+                info.swarm.local_node_state == LocalState::Inactive || manages
             }),
         };
     if is_alone {

@@ -56,8 +56,13 @@ pub(crate) fn has_to_leave(pi: &Pi) -> bool {
 }
 
 /// Whether this node is in no swarm because the operator said so.
-pub(super) fn has_left(pi: &Pi) -> bool {
+fn has_left(pi: &Pi) -> bool {
     pi.journal.look(|journal| journal.has_left(&pi.card.node))
+}
+
+/// Whether this node is not to be in the swarm that its engine may be in.
+pub(super) fn is_out(pi: &Pi) -> bool {
+    has_left(pi) || has_to_leave(pi)
 }
 
 /// Whether this is a manager that has to leave because the swarm ends.

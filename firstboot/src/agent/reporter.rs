@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::wire::Stage;
+use cluster::wire::{Report, Stage};
 use tokio::time::{sleep, timeout};
 
 use super::link::LinkError;
@@ -15,6 +15,8 @@ use crate::steps::clock;
 const BUSY: Duration = Duration::from_secs(1);
 /// Between joining and being seen ready, when a person is waiting for the last word.
 const EAGER: Duration = Duration::from_millis(300);
+/// While the node is out of the swarm as told, for months perhaps, and a person waits when it is wanted again.
+const OUT: Duration = Duration::from_secs(5);
 /// Once the node is a member.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -39,7 +41,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 if pi.status.report() == report {
                     pi.status.tell();
                 }
-                pace(report.stage, report.swarm_node.is_some()).mul_f64(rand::random_range(0.8..1.2))
+                pace(&report).mul_f64(rand::random_range(0.8..1.2))
             }
             Err(error) => {
                 let backoff = if report.stage == Stage::Ready { &mut member } else { &mut forming };
@@ -64,10 +66,11 @@ pub(super) async fn run(pi: Arc<Pi>) {
     }
 }
 
-fn pace(stage: Stage, member: bool) -> Duration {
-    match stage {
+fn pace(report: &Report) -> Duration {
+    match report.stage {
+        _ if report.left.is_some() => OUT,
         Stage::Ready => HEARTBEAT,
-        Stage::Swarm if member => EAGER,
+        Stage::Swarm if report.swarm_node.is_some() => EAGER,
         _ => BUSY,
     }
 }
@@ -78,7 +81,12 @@ mod tests {
 
     #[test]
     fn hurries_only_while_somebody_waits() {
-        assert!(pace(Stage::Swarm, true) < pace(Stage::Docker, false));
-        assert!(pace(Stage::Ready, true) >= Duration::from_secs(10));
+        let at = |stage, member: Option<&str>, left| {
+            let base = status::Status::new(Vec::new(), Vec::new()).report();
+            pace(&Report { stage, swarm_node: member.map(str::to_owned), left, ..base })
+        };
+        assert!(at(Stage::Swarm, Some("a"), None) < at(Stage::Docker, None, None));
+        assert!(at(Stage::Ready, Some("a"), None) >= Duration::from_secs(10));
+        assert!(at(Stage::Swarm, None, Some(7)) > at(Stage::Swarm, None, None));
     }
 }

@@ -11,9 +11,12 @@ use axum::{Extension, Json};
 use cluster::identity::{Holder, Role};
 use cluster::orders::{Order, Orders};
 
-use super::{Api, Peer, operator_only, problem};
+use super::{Api, Peer, problem};
 use crate::agent::status::chain;
 use crate::agent::{clock_now, life};
+
+/// Why an order is not taken.
+type Refusal = (StatusCode, String);
 
 /// An order, or nothing.
 pub(super) type Body = Result<Option<Json<Order>>, JsonRejection>;
@@ -38,7 +41,7 @@ pub(super) async fn leave(
             tracing::warn!("the operator at {} dissolves the swarm", peer.address);
             (StatusCode::ACCEPTED, Json(orders)).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 
@@ -56,7 +59,7 @@ pub(super) async fn up(
             tracing::warn!("the operator at {} wants the swarm to be formed", peer.address);
             (StatusCode::ACCEPTED, Json(orders)).into_response()
         }
-        Err(refusal) => refusal,
+        Err((status, why)) => problem(status, why),
     }
 }
 
@@ -68,13 +71,13 @@ pub(super) fn give(
     body: Body,
     standing: impl FnOnce(&Orders) -> Option<u64>,
     set: impl FnOnce(&mut Orders, u64),
-) -> Result<Orders, Response> {
+) -> Result<Orders, Refusal> {
     if peer.identity.holder != Holder::Operator {
-        return Err(operator_only());
+        return Err((StatusCode::FORBIDDEN, "only the operator may ask this".to_owned()));
     }
     let order = match body {
         Ok(body) => body.map(|Json(order)| order).unwrap_or_default(),
-        Err(rejection) => return Err(problem(rejection.status(), rejection.body_text())),
+        Err(rejection) => return Err((rejection.status(), rejection.body_text())),
     };
     let mut orders = api.pi.journal.look(|journal| journal.orders.clone());
     orders.merge(&order.known);
@@ -84,9 +87,10 @@ pub(super) fn give(
         0 => set(&mut orders, clock_now(&api.pi).max(newest.saturating_add(1))),
         number if number > newest => set(&mut orders, number),
         number if Some(number) == standing => {}
-        _ => return Err(problem(StatusCode::CONFLICT, "a newer order than this one has been given")),
+        _ => {
+            return Err((StatusCode::CONFLICT, "a newer order than this one has been given".to_owned()));
+        }
     }
-    life::take(&api.pi, &orders)
-        .map_err(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error)))?;
+    life::take(&api.pi, &orders).map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, chain(&error)))?;
     Ok(orders)
 }

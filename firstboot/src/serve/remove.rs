@@ -52,8 +52,8 @@ pub(super) async fn post(
         orders.is_dismissed(&planned.name).then(|| orders.removed.get(&planned.name).copied()).flatten()
     };
     let set = |orders: &mut Orders, number| _ = orders.removed.insert(planned.name.clone(), number);
-    if let Err(refusal) = give(&api, &peer, body, standing, set) {
-        return refusal;
+    if let Err((status, why)) = give(&api, &peer, body, standing, set) {
+        return problem(status, why);
     }
     tracing::warn!("the operator at {} removes {name}", peer.address);
     let entries = members.into_iter().map(Node::to_entry).collect();

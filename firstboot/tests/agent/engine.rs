@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Path as UrlPath, RawQuery, Request, State};
@@ -89,6 +88,7 @@ fn refuse(status: u16, message: &str) -> Response {
 }
 
 const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
+const STILL_MANAGES: &str = "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal";
 const ALREADY: &str = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.";
 
 impl Engine {
@@ -299,10 +299,9 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
     }
     {
         let mut swarm = engine.swarm.lock().unwrap();
-        if !swarm.inits.is_empty() {
-            // Another swarm: it knows nothing of the members of the one before.
-            swarm.nodes.clear();
-        }
+        // Another swarm than the one before knows nothing of its members.
+        let started = !swarm.inits.is_empty();
+        swarm.nodes.retain(|_| !started);
         swarm.spec = body["Spec"].clone();
         swarm.inits.push(body.clone());
     }
@@ -367,11 +366,7 @@ async fn remove(
     let mut swarm = engine.swarm.lock().unwrap();
     let node = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
     if node.is_some_and(|node| node["Spec"]["Role"] == "manager") {
-        return refuse(
-            400,
-            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. \
-             It must be demoted to worker before removal",
-        );
+        return refuse(400, STILL_MANAGES);
     }
     if query.as_deref() != Some("force=true")
         && swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down")
@@ -382,10 +377,7 @@ async fn remove(
         );
     }
     if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null()) {
-        return refuse(
-            400,
-            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal",
-        );
+        return refuse(400, STILL_MANAGES);
     }
     swarm.nodes.retain(|node| node["ID"] != id.as_str());
     StatusCode::OK.into_response()

@@ -223,6 +223,33 @@ async fn a_manager_that_was_off_lures_nobody_back_and_joins_the_others_by_itself
 }
 
 #[tokio::test]
+async fn a_manager_that_missed_the_end_and_the_beginning_takes_its_place_in_the_new_swarm() {
+    let mut world = World::new(&[]);
+    world.managers = MANAGERS.to_vec();
+    let mut nodes = MANAGERS.map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|pi| pi.engine.start());
+    formed_at(&world, "red00").await;
+    let [red00, red01, off] = &mut nodes;
+    off.pull_plug().await;
+    goes_down(&world, "red02");
+    for manager in ["red00", "red01"] {
+        assert_eq!(order(&world, manager, "/v1/leave", &number(7)).await.0, 202);
+    }
+    for (name, pi) in [("red00", &*red00), ("red01", &*red01)] {
+        eventually(async || is_out(name, pi)).await;
+    }
+    // One of them only: the other hears of it from that one.
+    assert_eq!(order(&world, "red01", "/v1/up", &number(8)).await.0, 202);
+    eventually(async || world.swarm.lock().unwrap().nodes.len() == 2).await;
+    let engine = Arc::clone(&off.engine);
+    let off = back_on(&world, "red02", off, &engine);
+    formed_at(&world, "red02").await;
+    assert_eq!(off.journal().settled, 8);
+    let swarm = world.swarm.lock().unwrap();
+    assert_eq!((swarm.inits.len(), swarm.second_inits, swarm.nodes.len()), (2, 0, 3));
+}
+
+#[tokio::test]
 async fn a_worker_takes_no_token_of_a_swarm_that_has_ended() {
     let mut world = World::new(&["red03"]);
     world.managers = MANAGERS.to_vec();
