@@ -128,7 +128,7 @@ impl Running {
         Ok(chown(&keys, Some(PI), Some(PI))?)
     }
 
-    /// Waits until a Pi lets users in.
+    /// Waits until a Pi has an address and lets users in.
     ///
     /// # Errors
     /// When it does not.
@@ -138,10 +138,10 @@ impl Running {
             // Between power and its first process there is nothing to ask.
             let asked =
                 self.rack.exec(node, &["systemctl", "is-active", "--quiet", "multi-user.target", "ssh"]);
-            Ok(asked.is_ok_and(|output| output.status.success()).then_some(()))
+            let is_up = asked.is_ok_and(|output| output.status.success());
+            Ok((is_up && self.rack.address(node).is_some()).then_some(()))
         })
-        .with_context(|| self.consoles())?;
-        self.address(node).map(drop)
+        .with_context(|| self.consoles())
     }
 
     /// Takes a Pi's host key for the right one, as its owner does once.

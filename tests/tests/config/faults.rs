@@ -58,7 +58,7 @@ fn one_pis_trouble_is_nobody_elses_and_the_job_is_finished_later() {
     workers.push(nobody(&pis));
     pis.write_addresses(pis.address(MANAGER).unwrap(), &workers).unwrap();
 
-    let talk = text(&builder(&pis, &["config"], 6).stderr);
+    let talk = text(&builder(&pis, &["config", "--ssh-timeout", "30s"], 6).stderr);
     assert_eq!(members(&pis, MANAGER).keys().collect::<Vec<_>>(), [MANAGER, WORKER]);
     let summary = &talk[talk.find("error: ").unwrap()..];
     for (node, words) in [

@@ -81,6 +81,7 @@ fn table(report: &Report) -> String {
         row(&format!("20 × builder exec, {}", exec.own_ssh), exec.exec20_own_ssh_s);
         row("20 × plain ssh, the same", exec.exec20_own_plain_ssh_s);
         promises.push(("exec20_s", exec.exec20_s, 3.0));
+        promises.push(("exec20_vs_plain_ratio", exec.exec20_vs_plain_ratio, 1.2));
     }
     if let Some(config) = &report.config {
         row("builder config on one", config.config_one_s);

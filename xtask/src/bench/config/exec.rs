@@ -36,6 +36,8 @@ pub(super) struct Report {
     pub(super) exec20_s: f64,
     /// Twenty plain `ssh` started at once, with the same: what there is to reach.
     pub(super) exec20_plain_ssh_s: f64,
+    /// The first as a multiple of the second.
+    pub(super) exec20_vs_plain_ratio: f64,
     /// Which it is.
     pub(super) ssh: String,
     /// The first, with this machine's OpenSSH.
@@ -71,6 +73,7 @@ pub(super) fn measure(product: &Product, rounds: u32) -> Result<Report> {
     Ok(Report {
         exec20_s,
         exec20_plain_ssh_s,
+        exec20_vs_plain_ratio: exec20_s / exec20_plain_ssh_s,
         ssh: version(&current)?,
         exec20_own_ssh_s,
         exec20_own_plain_ssh_s,
