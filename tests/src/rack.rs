@@ -110,6 +110,15 @@ impl Rack {
         self.node(name)?.exchange(card)
     }
 
+    /// Gives a node at most so many of this machine's cores, instead of all: real Pis do not share theirs. The node has
+    /// to be off.
+    ///
+    /// # Errors
+    /// When it is on, or this machine's kernel does not ration processor time.
+    pub fn set_cores(&self, name: &str, cores: f64) -> Result<()> {
+        self.node(name)?.set_cores(cores)
+    }
+
     /// Powers a node on and returns at once. Reboots are honoured until it powers off.
     ///
     /// # Errors

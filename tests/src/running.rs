@@ -35,6 +35,8 @@ pub struct Running {
     /// What all their cards are copies of.
     plain: PathBuf,
     nodes: Vec<String>,
+    /// Processor time each gets at most.
+    cores: Option<f64>,
 }
 
 impl Deref for Running {
@@ -51,8 +53,22 @@ impl Running {
     /// # Errors
     /// As [`Rack::new`], and when one does not come up.
     pub fn start<N: AsRef<str>>(product: &Product, nodes: &[N]) -> Result<Self> {
+        Self::start_each_with(product, nodes, None)
+    }
+
+    /// [`Self::start`], where each gets at most so many of this machine's cores: so five take none from another, as real
+    /// Pis do not.
+    ///
+    /// # Errors
+    /// As [`Self::start`] and [`Rack::set_cores`].
+    pub fn start_each_with<N: AsRef<str>>(
+        product: &Product,
+        nodes: &[N],
+        cores: impl Into<Option<f64>>,
+    ) -> Result<Self> {
         let (desk, plain) = (Desk::prepare(product)?, plain::card(product)?);
-        let mut running = Self { rack: Rack::new("running")?, desk, plain, nodes: Vec::new() };
+        let mut running =
+            Self { rack: Rack::new("running")?, desk, plain, nodes: Vec::new(), cores: cores.into() };
         fs::write(running.known_hosts(), "")?;
         fs::write(running.ssh_config(), running.ssh_settings())?;
         for node in nodes {
@@ -92,6 +108,9 @@ impl Running {
     pub fn power_on(&mut self, node: &str) -> Result<()> {
         self.rack.insert(node, &self.plain)?;
         self.set_up(node).with_context(|| format!("cannot set {node} up"))?;
+        if let Some(cores) = self.cores {
+            self.rack.set_cores(node, cores)?;
+        }
         self.nodes.push(node.to_owned());
         self.rack.power_on(node)
     }
@@ -109,7 +128,7 @@ impl Running {
         Ok(chown(&keys, Some(PI), Some(PI))?)
     }
 
-    /// Waits until a Pi lets users in.
+    /// Waits until a Pi has an address and lets users in.
     ///
     /// # Errors
     /// When it does not.
@@ -119,10 +138,10 @@ impl Running {
             // Between power and its first process there is nothing to ask.
             let asked =
                 self.rack.exec(node, &["systemctl", "is-active", "--quiet", "multi-user.target", "ssh"]);
-            Ok(asked.is_ok_and(|output| output.status.success()).then_some(()))
+            let is_up = asked.is_ok_and(|output| output.status.success());
+            Ok((is_up && self.rack.address(node).is_some()).then_some(()))
         })
-        .with_context(|| self.consoles())?;
-        self.address(node).map(drop)
+        .with_context(|| self.consoles())
     }
 
     /// Takes a Pi's host key for the right one, as its owner does once.
@@ -162,7 +181,8 @@ impl Running {
     pub fn write_addresses(&self, manager: Ipv4Addr, workers: &[Ipv4Addr]) -> Result<PathBuf> {
         let workers: String = workers.iter().map(|address| format!("- {address}\n")).collect();
         let path = self.folder().join("hostnames.yaml");
-        fs::write(&path, format!("manager: {manager}\nworker:\n{workers}"))?;
+        let heading = if workers.is_empty() { "" } else { "worker:\n" };
+        fs::write(&path, format!("manager: {manager}\n{heading}{workers}"))?;
         Ok(path)
     }
 

@@ -43,6 +43,8 @@ enum Bench {
     Boot(bench::boot::BootOptions),
     /// The manager's API with many nodes at once, and with a crowd of strangers at its door
     Api(bench::api::ApiOptions),
+    /// Pis that already run: `builder exec` on twenty, `builder config` on five against one and against the lesson's loop
+    Config(bench::config::ConfigOptions),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +69,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
         Cli::Bench(Bench::Flash(options)) => bench::flash::flash(&options)?,
         Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,
+        Cli::Bench(Bench::Config(options)) => bench::config::config(&options)?,
         Cli::Bench(Bench::Boot(options)) => bench::boot::boot(&options)?,
         Cli::Reference => reference::run()?,
     }

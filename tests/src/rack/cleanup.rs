@@ -221,9 +221,20 @@ pub(super) fn hierarchies() -> Vec<PathBuf> {
     ["systemd", "unified"].map(|name| base.join(name)).into_iter().filter(|path| path.exists()).collect()
 }
 
+/// Where processor time is rationed: the first version's own hierarchy, or the one there is.
+pub(super) fn rations() -> Option<PathBuf> {
+    let base = Path::new("/sys/fs/cgroup");
+    let one = fs::read_to_string(base.join("cgroup.subtree_control")).unwrap_or_default();
+    if one.split_whitespace().any(|controller| controller == "cpu") {
+        return Some(base.to_owned());
+    }
+    let own = base.join("cpu");
+    own.join("cpu.cfs_quota_us").exists().then_some(own)
+}
+
 fn control_groups(prefix: &str) -> Result<Vec<PathBuf>> {
     let mut groups = Vec::new();
-    for hierarchy in hierarchies() {
+    for hierarchy in hierarchies().into_iter().chain(rations()) {
         let names = names_in(&hierarchy)?;
         groups.extend(names.iter().filter(|name| name.starts_with(prefix)).map(|name| hierarchy.join(name)));
     }

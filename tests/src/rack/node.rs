@@ -45,6 +45,8 @@ struct State {
     thread: Option<JoinHandle<()>>,
     powered_on_at: Option<SystemTime>,
     boots: u32,
+    /// Processor time it gets at most; all there is without it.
+    cores: Option<f64>,
     failure: Option<String>,
 }
 
@@ -93,6 +95,17 @@ impl Node {
 
     pub(super) fn console(&self) -> PathBuf {
         self.folder.join("console.log")
+    }
+
+    pub(super) fn set_cores(&self, cores: f64) -> Result<()> {
+        if cleanup::rations().is_none() {
+            bail!("this machine does not ration processor time");
+        }
+        if self.is_on()? {
+            bail!("{} is on", self.name);
+        }
+        self.state().cores = Some(cores);
+        Ok(())
     }
 
     pub(super) fn boots(&self) -> u32 {
@@ -176,7 +189,20 @@ impl Node {
         for group in self.groups() {
             fs::create_dir_all(&group).with_context(|| format!("cannot create {}", group.display()))?;
         }
-        Ok(())
+        self.ration()
+    }
+
+    /// Sets how much processor time there is, if any is set.
+    fn ration(&self) -> Result<()> {
+        let (Some(cores), Some(hierarchy)) = (self.state().cores, cleanup::rations()) else { return Ok(()) };
+        let group = hierarchy.join(&self.label);
+        // Microseconds, of the second version (cgroup-v2.rst, "cpu.max") and of the first (sched-bwc.rst).
+        let quota = format!("{:.0}", cores * 100_000.0);
+        let (file, text) = match group.join("cpu.max").exists() {
+            true => ("cpu.max", format!("{quota} 100000")),
+            false => ("cpu.cfs_quota_us", quota),
+        };
+        fs::write(group.join(file), text).with_context(|| format!("cannot ration {}", group.display()))
     }
 
     fn unplug(&self) -> Result<()> {
@@ -192,10 +218,19 @@ impl Node {
 
     /// Control groups of its own: systemds that shared one would take each other's services for theirs.
     fn groups(&self) -> Vec<PathBuf> {
-        cleanup::hierarchies().into_iter().map(|hierarchy| hierarchy.join(&self.label)).collect()
+        let mut hierarchies = cleanup::hierarchies();
+        if self.state().cores.is_some() {
+            hierarchies.extend(cleanup::rations().filter(|rations| !hierarchies.contains(rations)));
+        }
+        hierarchies.into_iter().map(|hierarchy| hierarchy.join(&self.label)).collect()
     }
 
     fn start(&self, inserted: &Inserted) -> Result<Child> {
+        let enter: String = self
+            .groups()
+            .iter()
+            .map(|group| format!("echo $$ >{}/cgroup.procs; ", group.display()))
+            .collect();
         let mut state = self.state();
         if state.power == Power::Stopping {
             bail!("{} was switched off while it started", self.name);
@@ -208,11 +243,6 @@ impl Node {
         // The host's clock is right, and timesyncd does not run in containers: says so in its place.
         let synchronized = self.folder.join("synchronized");
         fs::write(&synchronized, "").context("cannot write the mark of a set clock")?;
-        let enter: String = self
-            .groups()
-            .iter()
-            .map(|group| format!("echo $$ >{}/cgroup.procs; ", group.display()))
-            .collect();
         let nspawn = Command::new("/bin/sh")
             .args(["-ec", &format!("{enter}exec systemd-nspawn \"$@\""), "systemd-nspawn"])
             .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--console=passive"])
