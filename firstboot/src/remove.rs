@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use cluster::card::{CARD, Card, DockerSource};
+use cluster::card::{CARD, Card};
 use thiserror::Error;
 
 use crate::adopt::{self, AdoptError, UNIT};
@@ -13,11 +13,12 @@ use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::journal::{self, Progress, Stored};
 use crate::seed::{BINARY, STATE};
-use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES, System, plan};
-use crate::steps::docker::settings::{DAEMON, DROP_IN};
+use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
+use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 
-/// What Debian's `docker.io` brings along.
-const BROUGHT_ALONG: [&str; 2] = ["containerd", "runc"];
+/// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
+const PACKAGES: [&str; 7] =
+    ["docker-ce", "docker-ce-cli", "containerd.io", "docker.io", "docker-cli", "containerd", "runc"];
 
 /// Why something is left.
 #[derive(Debug, Error)]
@@ -45,11 +46,8 @@ pub async fn remove(host: &dyn Host, engine: &Engine, docker: bool) -> Result<()
     if card.is_some() && engine.version().await.is_ok() {
         adopt::leave(engine).await?;
     }
-    if docker
-        && let Some(card) = &card
-        && was_installed_by_us(host)
-    {
-        remove_docker(host, card)?;
+    if docker && card.is_some() && was_installed_by_us(host) {
+        remove_docker(host)?;
     }
     host.remove(&unit)?;
     host.run(&Program::new("systemctl", ["daemon-reload"]))?;
@@ -66,24 +64,21 @@ fn was_installed_by_us(host: &dyn Host) -> bool {
     }
 }
 
-fn remove_docker(host: &dyn Host, card: &Card) -> Result<(), HostError> {
-    let arch = host.run(&Program::new("dpkg", ["--print-architecture"]))?;
-    let release = host.read(Path::new("/etc/os-release"))?.unwrap_or_default();
-    let (release, arch) = (String::from_utf8_lossy(&release), String::from_utf8_lossy(&arch));
-    let mut packages =
-        System::read(&release, &arch).map(|system| plan(&card.docker, &system).packages).unwrap_or_default();
-    if card.docker.source == DockerSource::Debian {
-        packages.extend(BROUGHT_ALONG.map(str::to_owned));
-    }
-    // A purge of what was never installed is an error for names that apt does not know.
-    packages.retain(|package| host.run(&Program::new("dpkg", ["--status", package])).is_ok());
+fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
+    // A purge of what is not installed is an error for names that apt does not know.
+    let is_there = |package: &&str| host.run(&Program::new("dpkg", ["--status", package])).is_ok();
+    let packages: Vec<_> = PACKAGES.into_iter().filter(is_there).map(str::to_owned).collect();
     if !packages.is_empty() {
         let mut purge = Program::new("apt-get", ["purge", "--yes", "-q"]);
         purge.args.extend(packages);
         purge.env.push(("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()));
         host.run(&purge)?;
     }
-    for file in [DAEMON, DROP_IN, SOURCES, KEYRING, PREFERENCES] {
+    let settings = host.read(Path::new(DAEMON))?;
+    if settings.is_some_and(|settings| is_ours(&settings)) {
+        host.remove(Path::new(DAEMON))?;
+    }
+    for file in [DROP_IN, SOURCES, KEYRING, PREFERENCES] {
         host.remove(Path::new(file))?;
     }
     Ok(())

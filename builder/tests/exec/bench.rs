@@ -130,13 +130,20 @@ impl Bench {
         }
     }
 
-    /// The real program, with no environment but a home of its own.
+    /// `builder exec` in the real program, with no environment but a home of its own.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.builder(&["exec", "-F", "conf", "--user", &self.user]);
+        command.args(words);
+        command
+    }
+
+    /// The real program.
+    pub(crate) fn builder(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_builder"));
         command.current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
         // Its temporary folder is in the command lines of every ssh, by which they are found.
-        command.env("TMPDIR", self.folder.path()).env("PATH", "/usr/bin:/bin").arg("exec");
-        command.args(["-F", "conf", "--user", &self.user]).args(words).stdin(Stdio::null());
+        command.env("TMPDIR", self.folder.path()).env("PATH", "/usr/bin:/bin");
+        command.args(words).stdin(Stdio::null());
         command
     }
 

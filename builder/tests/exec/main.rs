@@ -3,6 +3,7 @@
 
 mod bench;
 mod cards;
+mod config;
 mod endings;
 mod faults;
 mod many;

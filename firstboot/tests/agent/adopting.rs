@@ -224,6 +224,30 @@ async fn what_was_brought_is_taken_away_and_the_swarm_left() {
     assert!(!log.iter().any(|effect| effect.contains("apt-get")), "Docker was there before us: {log:?}");
 }
 
+#[tokio::test]
+async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others_stay() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let host = machine(&Arc::default(), Files::new());
+    adopt(&host, &client, &delivery(&world, "red01")).await.unwrap();
+    let journal = json!({"version": 1, "install": "completed"}).to_string();
+    host.write(&state("journal.json"), journal.as_bytes(), 0o600, None).unwrap();
+    host.make_folder(Path::new("/etc/docker"), 0o755, None).unwrap();
+    host.write(Path::new("/etc/docker/daemon.json"), b"{\"dns\": []}", 0o644, None).unwrap();
+    let power = Arc::<Power>::default();
+    let with_dpkg = |program: &Program, files: &mut Files| match program.line().as_str() {
+        "dpkg --status docker.io" | "dpkg --status docker-cli" | "dpkg --status iptables" => Ok(Vec::new()),
+        "apt-get purge --yes -q docker.io docker-cli" => Ok(Vec::new()),
+        _ => play(program, files),
+    };
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let host = FakeHost::new(Arc::clone(&power), host.files(), clock).with_programs(with_dpkg);
+    remove::remove(&host, &client, true).await.unwrap();
+    let purged = power.log().iter().filter(|effect| effect.contains("apt-get purge")).count();
+    assert_eq!(purged, 1, "{:?}", power.log());
+    assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");
+}
+
 fn file(text: &str) -> Node {
     Node::File { bytes: text.as_bytes().to_vec(), mode: 0o600, owner: None }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::steps::network::Local;
 
@@ -24,16 +24,24 @@ const OVERLAYS: Net = (Ipv4Addr::new(10, 0, 0, 0), 8);
 
 /// `daemon.json`. Neither live-restore nor the nftables backend may be set: Swarm refuses to start with them.
 pub fn daemon_json(local: Local) -> String {
-    let mut settings = json!({
-        "log-driver": "local",
-        "log-opts": { "max-size": "10m", "max-file": "3" },
-    });
+    let mut settings = logs();
     if let (true, Some(pool), Some(fields)) =
         (overlaps((local.ip, local.prefix), BRIDGES), free_pool(local, 202), settings.as_object_mut())
     {
         fields.insert("default-address-pools".to_owned(), json!([{ "base": pool, "size": 24 }]));
     }
     format!("{settings:#}\n")
+}
+
+/// Whether settings are what [`daemon_json`] has written on some network, and nobody has changed since.
+pub fn is_ours(settings: &[u8]) -> bool {
+    let Ok(Value::Object(mut fields)) = serde_json::from_slice(settings) else { return false };
+    fields.remove("default-address-pools");
+    Value::Object(fields) == logs()
+}
+
+fn logs() -> Value {
+    json!({ "log-driver": "local", "log-opts": { "max-size": "10m", "max-file": "3" } })
 }
 
 /// The pool for overlay networks: the wanted one, or one beside the LAN if that lies in Swarm's own.
@@ -86,6 +94,17 @@ mod tests {
         assert_eq!(overlay_pool(lan([10, 201, 3, 7], 24), None).as_deref(), Some("10.211.0.0/16"));
         assert_eq!(overlay_pool(lan([10, 1, 2, 3], 8), None).as_deref(), Some("172.23.0.0/16"));
         assert!(daemon_json(lan([172, 18, 0, 9], 16)).contains("10.202.0.0/16"));
+    }
+
+    #[test]
+    fn what_somebody_wrote_or_changed_is_not_ours() {
+        for own in [lan([192, 168, 1, 20], 24), lan([172, 18, 0, 9], 16)] {
+            assert!(is_ours(daemon_json(own).as_bytes()));
+        }
+        let changed = daemon_json(lan([192, 168, 1, 20], 24)).replace("10m", "100m");
+        for other in [changed.as_str(), r#"{"insecure-registries": []}"#, "{}", "[]", ""] {
+            assert!(!is_ours(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]
