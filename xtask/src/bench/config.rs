@@ -88,7 +88,7 @@ fn table(report: &Report) -> String {
         row("builder config on five", config.config_five_s);
         row("the lesson's loop on five", config.lesson_loop_s);
         promises.push(("five_vs_one_ratio", config.five_vs_one_ratio, 1.5));
-        promises.push(("vs_lesson_loop_ratio", config.vs_lesson_loop_ratio, 1.0));
+        promises.push(("vs_lesson_loop_ratio", config.vs_lesson_loop_ratio, 0.5));
     }
     text + &verdicts(&promises)
 }
