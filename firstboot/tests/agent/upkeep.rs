@@ -125,11 +125,15 @@ async fn the_operator_sees_members_strangers_and_the_missing_with_what_runs_on_t
 async fn any_manager_knows_what_an_agent_told_another() {
     let mut world = World::new(&["red03"]);
     world.managers = vec!["red00", "red01", "red02"];
-    let mut files = world.files("red03", &world.ca.node("worker", "red03"), None);
-    files.insert(UPTIME.into(), uptime());
     let managers = ["red00", "red01", "red02"].map(|name| world.switch_on(name, None));
-    let worker = world.switch_on_files("red03", files);
-    managers.iter().chain([&worker]).for_each(|pi| pi.engine.start());
+    managers.iter().for_each(|pi| pi.engine.start());
+    eventually(async || world.swarm.lock().unwrap().nodes.len() == 3).await;
+    // It tells one of them, once.
+    let report = json!({"stage": "docker", "word": "", "error": null, "address": "10.0.0.9", "swarm_node": null,
+        "facts": {"uptime_ms": 86_471_050}});
+    let worker = world.ca.node("worker", "red03");
+    let told = world.request_at("red01", &worker, Method::PUT, "/v1/nodes/red03").json(&report);
+    assert_eq!(told.send().await.unwrap().status(), 200);
     for manager in ["red00", "red01", "red02"] {
         eventually(async || {
             let request = world.request_at(manager, &world.ca.operator(), Method::GET, "/v1/swarm");
