@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Engine, NOT_A_MANAGER, refuse};
+use super::{Engine, NOT_A_MANAGER, STILL_MANAGES, refuse};
 
 pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
@@ -27,11 +27,7 @@ pub(super) async fn remove(
     let mut swarm = engine.swarm.lock().unwrap();
     let node = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
     if node.is_some_and(|node| node["Spec"]["Role"] == "manager") {
-        return refuse(
-            400,
-            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. \
-             It must be demoted to worker before removal",
-        );
+        return refuse(400, STILL_MANAGES);
     }
     if query.as_deref() != Some("force=true")
         && swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down")
@@ -42,10 +38,7 @@ pub(super) async fn remove(
         );
     }
     if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null()) {
-        return refuse(
-            400,
-            "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal",
-        );
+        return refuse(400, STILL_MANAGES);
     }
     swarm.nodes.retain(|node| node["ID"] != id.as_str());
     StatusCode::OK.into_response()
