@@ -301,6 +301,9 @@ fn watching_prints_again_only_what_changed() {
     let bench = Bench::new();
     let mut older = bench.board();
     older.nodes.iter_mut().for_each(|node| node.last_heard_ms = node.last_heard_ms.map(|ms| ms + 7000));
+    older.nodes.iter_mut().flat_map(|node| &mut node.report).for_each(|report| {
+        report.facts.uptime_ms = Some(7000);
+    });
     let address = bench.manager(&[bench.board(), older, bench.formed()]);
     let outcome = bench.run_at(address, "--watch --wait");
     assert_eq!(outcome.code(), 0, "{}", outcome.talk);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use axum::extract::{Path as UrlPath, RawQuery, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,8 @@ use firstboot::host::fake::{FakeHost, Node, Power};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
+#[path = "engine/nodes.rs"]
+mod nodes;
 #[path = "engine/work.rs"]
 mod work;
 
@@ -33,6 +35,8 @@ pub(crate) struct Swarm {
     /// What runs on it, as the engine tells it.
     pub(crate) services: Vec<Value>,
     pub(crate) tasks: Vec<Value>,
+    /// Too few managers can be reached, as far as services go.
+    pub(crate) leaderless: bool,
     /// Managers in the act of joining, and the most there were at once.
     entering: u32,
     pub(crate) most_entering: u32,
@@ -123,11 +127,11 @@ impl Engine {
             .route("/swarm/join", post(join))
             .route("/swarm/leave", post(leave))
             .route("/swarm/update", post(update_swarm))
-            .route("/nodes", get(nodes))
-            .route("/nodes/{id}", delete(remove))
+            .route("/nodes", get(nodes::list))
+            .route("/nodes/{id}", delete(nodes::remove))
             .route("/services", get(work::services))
             .route("/tasks", get(work::tasks))
-            .route("/nodes/{id}/update", post(update))
+            .route("/nodes/{id}/update", post(nodes::update))
             .layer(middleware::from_fn_with_state(Arc::clone(self), powered))
             .with_state(Arc::clone(self));
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -347,64 +351,4 @@ async fn leave(State(engine): State<Arc<Engine>>) -> Response {
         }
     }
     StatusCode::OK.into_response()
-}
-
-async fn nodes(State(engine): State<Arc<Engine>>) -> Response {
-    if !engine.is_manager() {
-        return refuse(503, NOT_A_MANAGER);
-    }
-    let mut swarm = engine.swarm.lock().unwrap();
-    engine.drop_expired(&mut swarm);
-    Json(swarm.nodes.clone()).into_response()
-}
-
-async fn remove(
-    State(engine): State<Arc<Engine>>,
-    UrlPath(id): UrlPath<String>,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let mut swarm = engine.swarm.lock().unwrap();
-    let node = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
-    if node.is_some_and(|node| node["Spec"]["Role"] == "manager") {
-        return refuse(400, STILL_MANAGES);
-    }
-    if query.as_deref() != Some("force=true")
-        && swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && node["Status"]["State"] != "down")
-    {
-        return refuse(
-            400,
-            "rpc error: code = FailedPrecondition desc = node is not down and can't be removed",
-        );
-    }
-    if swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null()) {
-        return refuse(400, STILL_MANAGES);
-    }
-    swarm.nodes.retain(|node| node["ID"] != id.as_str());
-    StatusCode::OK.into_response()
-}
-
-async fn update(
-    State(engine): State<Arc<Engine>>,
-    UrlPath(id): UrlPath<String>,
-    RawQuery(query): RawQuery,
-    Json(spec): Json<Value>,
-) -> Response {
-    if let Some((status, message)) = engine.node_refusals.lock().unwrap().pop_front() {
-        return refuse(status, message);
-    }
-    let version: u64 = query.unwrap().strip_prefix("version=").unwrap().parse().unwrap();
-    for node in &mut engine.swarm.lock().unwrap().nodes {
-        if node["ID"] == id.as_str() {
-            if node["Version"]["Index"] != version {
-                return refuse(500, "rpc error: code = Unknown desc = update out of sequence");
-            }
-            if spec["Role"] == "worker" {
-                node["ManagerStatus"] = Value::Null;
-            }
-            node["Spec"] = spec;
-            node["Version"]["Index"] = json!(version + 1);
-            return StatusCode::OK.into_response();
-        }
-    }
-    refuse(404, "node not found")
 }

@@ -125,11 +125,15 @@ async fn the_operator_sees_members_strangers_and_the_missing_with_what_runs_on_t
 async fn any_manager_knows_what_an_agent_told_another() {
     let mut world = World::new(&["red03"]);
     world.managers = vec!["red00", "red01", "red02"];
-    let mut files = world.files("red03", &world.ca.node("worker", "red03"), None);
-    files.insert(UPTIME.into(), uptime());
     let managers = ["red00", "red01", "red02"].map(|name| world.switch_on(name, None));
-    let worker = world.switch_on_files("red03", files);
-    managers.iter().chain([&worker]).for_each(|pi| pi.engine.start());
+    managers.iter().for_each(|pi| pi.engine.start());
+    eventually(async || world.swarm.lock().unwrap().nodes.len() == 3).await;
+    // It tells one of them, once.
+    let report = json!({"stage": "docker", "word": "", "error": null, "address": "10.0.0.9", "swarm_node": null,
+        "facts": {"uptime_ms": 86_471_050}});
+    let worker = world.ca.node("worker", "red03");
+    let told = world.request_at("red01", &worker, Method::PUT, "/v1/nodes/red03").json(&report);
+    assert_eq!(told.send().await.unwrap().status(), 200);
     for manager in ["red00", "red01", "red02"] {
         eventually(async || {
             let request = world.request_at(manager, &world.ca.operator(), Method::GET, "/v1/swarm");
@@ -236,6 +240,10 @@ async fn without_a_swarm_there_is_no_token_and_nothing_to_see_but_the_reason() {
     let (status, answer) = ask(&world, Method::GET, "/v1/swarm", None).await;
     assert_eq!((status.as_u16(), message(answer).as_str()), (503, "red00 is in no swarm yet"));
     world.swarm.lock().unwrap().nodes.extend(node);
+    world.swarm.lock().unwrap().leaderless = true;
+    let (status, answer) = ask(&world, Method::GET, "/v1/swarm", None).await;
+    assert_eq!(status, 503);
+    assert!(message(answer).starts_with("too few managers can be reached: "));
 }
 
 #[tokio::test]

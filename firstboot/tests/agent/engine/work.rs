@@ -9,9 +9,14 @@ use serde_json::Value;
 
 use super::{Engine, NOT_A_MANAGER, refuse};
 
+const LEADERLESS: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+
 pub(super) async fn services(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
+    }
+    if engine.swarm.lock().unwrap().leaderless {
+        return refuse(503, LEADERLESS);
     }
     let mut services = engine.swarm.lock().unwrap().services.clone();
     // Without being asked, Docker does not count.
