@@ -8,8 +8,9 @@ use cluster::card::{Card, CardSecrets};
 use cluster::history::Event;
 use cluster::identity::Identity;
 use cluster::name::{ClusterId, ClusterName, Hostname, KeyId, NameError, UserName};
+use cluster::orders::{Order, Orders};
 use cluster::range;
-use cluster::wire::{Board, History, JoinReply, Report, ReportReply, Revoke, Revoked};
+use cluster::wire::{Board, History, JoinReply, Removal, Report, ReportReply, Revoke, Revoked};
 use mutate::each_damaged;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,9 @@ fn no_message_on_the_wire_harms_manager_node_or_laptop() {
         read::<Board>(bytes);
         read::<Revoke>(bytes);
         read::<Revoked>(bytes);
+        read::<Order>(bytes);
+        read::<Orders>(bytes);
+        read::<Removal>(bytes);
         read::<History>(bytes);
     });
 }

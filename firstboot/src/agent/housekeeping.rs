@@ -89,8 +89,8 @@ async fn dissolve(pi: &Pi, lasted: Duration) {
                 info.swarm.local_node_state == LocalState::Inactive || manages
             }),
         };
-    if is_alone {
-        life::leave_for_good(pi).await;
+    if is_alone && let Err(error) = life::leave_for_good(pi).await {
+        tracing::warn!("{}", chain(&error));
     }
 }
 

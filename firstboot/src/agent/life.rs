@@ -82,11 +82,17 @@ pub(super) async fn follow(pi: &Pi) {
     let (mut backoff, since) = (Backoff::new(LOCAL), Instant::now());
     loop {
         if has_to_leave(pi) {
-            if !is_ending(pi) && may_go(pi, since).await {
-                leave_for_good(pi).await;
+            let mut pause = LOOK;
+            if !is_ending(pi)
+                && may_go(pi, since).await
+                && let Err(error) = leave_for_good(pi).await
+            {
+                pause = backoff.failed();
+                if backoff.is_loud() {
+                    tracing::warn!("{}", chain(&error));
+                }
             }
-            // Docker may take its time, and who waits for others has it.
-            sleep(backoff.failed().max(LOOK)).await;
+            sleep(pause).await;
         } else if has_left(pi) {
             stay_out(pi);
             backoff.succeeded();
@@ -118,22 +124,22 @@ pub(super) fn has_docker(pi: &Pi) -> bool {
 /// Leaves because the operator said so, and remembers it.
 ///
 /// Power lost here: the journal has the order; leaving twice is no error.
-pub(super) async fn leave_for_good(pi: &Pi) {
-    pi.status.say("leaving the swarm as told");
+pub(super) async fn leave_for_good(pi: &Pi) -> Result<(), StepError> {
+    // What keeps it from leaving stays on the board until it has left.
+    if pi.status.report().error.is_none() {
+        pi.status.say("leaving the swarm as told");
+    }
     let left = if has_docker(pi) { swarm::leave(pi).await } else { Ok(()) };
     let remember = || pi.journal.update(|journal| journal.leave(&pi.card.node)).map_err(StepError::Journal);
-    match left.and_then(|()| remember()) {
-        Ok(()) => {
-            pi.status.change(|report| {
-                report.swarm_node = None;
-                report.marks.retain(|mark| mark.stage < Stage::Swarm);
-            });
-            stay_out(pi);
-            pi.status.news.notify_one();
-        }
-        Err(error) => {
-            tracing::warn!("{}", chain(&error));
-            pi.status.fail(chain(&error), false);
-        }
+    if let Err(error) = left.and_then(|()| remember()) {
+        pi.status.fail(chain(&error), false);
+        return Err(error);
     }
+    pi.status.change(|report| {
+        report.swarm_node = None;
+        report.marks.retain(|mark| mark.stage < Stage::Swarm);
+    });
+    stay_out(pi);
+    pi.status.news.notify_one();
+    Ok(())
 }

@@ -10,12 +10,12 @@ use cluster::wire::Stage;
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
-use reqwest::Method;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::engine::{DOCKERD, Engine};
 use crate::installing::{files_of, with_apt};
+use crate::returning::give;
 use crate::world::{Life, NOW, World, eventually, has_left, journal};
 
 /// How many worlds are disturbed at a time.
@@ -66,7 +66,7 @@ fn unflushed(mut files: Files) -> Files {
 }
 
 /// What of a disk is the same in every world: each has its own certificates.
-fn comparable(mut files: Files) -> Files {
+pub(crate) fn comparable(mut files: Files) -> Files {
     files.retain(|path, _| path.extension().is_none_or(|extension| extension != "pem" && extension != "crt"));
     files
 }
@@ -218,31 +218,24 @@ async fn dissolve(dying: &'static str, fault: Option<Fault>) -> Vec<String> {
     let is_out = |machine: &Machine<'_>| {
         has_left(&journal(&machine.files), machine.name) && machine.engine.node.lock().unwrap().is_none()
     };
-    let ask = async {
-        world.wait_for_api().await;
-        world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
-    };
+    let ask = || give(&world, "/v1/leave");
     if dying == "red00" {
         let _worker = worker.power_on(None);
         let (effects, _) = tokio::join!(manager.live(fault, is_out), async {
-            tokio::time::timeout(Duration::from_secs(20), ask).await
+            tokio::time::timeout(Duration::from_secs(20), ask()).await
         });
         if fault.is_some() {
             // The operator who got no answer asks again; who got one need not.
             if journal(&manager.files).orders.is_dissolved() {
                 manager.live(None, is_out).await;
             } else {
-                let ask = async {
-                    world.wait_for_api().await;
-                    world.status(&world.ca.operator(), Method::POST, "/v1/leave").await
-                };
-                tokio::join!(manager.live(None, is_out), ask);
+                tokio::join!(manager.live(None, is_out), ask());
             }
         }
         return effects;
     }
     let _manager = manager.power_on(None);
-    let (effects, _) = tokio::join!(worker.live(fault, is_out), ask);
+    let (effects, _) = tokio::join!(worker.live(fault, is_out), ask());
     if fault.is_some() {
         worker.live(None, is_out).await;
     }
