@@ -8,6 +8,7 @@ use tests::product::Product;
 use tests::running::Running;
 
 use crate::bench::{builder, holds, members, says, swarm_state, text};
+use crate::upkeep::upkeep;
 
 const NODES: [&str; 5] = ["red00", "red01", "red02", "red03", "red04"];
 /// What runs, and since when: nothing of it may be another after a second run.
@@ -55,6 +56,7 @@ fn five_pis_live_through_the_lesson() {
     again(&pis);
     list(&pis);
     token(&pis);
+    upkeep(&pis, NODES[0], [NODES[1], NODES[2], NODES[3]]);
     one_less_and_one_more(&pis);
     kill_and_up(&pis);
     purge(&pis);

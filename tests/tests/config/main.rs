@@ -10,3 +10,4 @@
 mod bench;
 mod faults;
 mod life;
+mod upkeep;
