@@ -73,6 +73,14 @@ impl Failure {
         self
     }
 
+    /// Two that happened: the first decides, the other is told below it.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.hints.push(format!("besides: {}", one_line(other.source.as_ref())));
+        self.hints.extend(other.hints);
+        self
+    }
+
     /// The kind.
     pub const fn kind(&self) -> Kind {
         self.kind
@@ -121,5 +129,16 @@ mod tests {
             "error: cannot read red.img\ncaused by: it is a folder\nhint: give a file\n"
         );
         assert_eq!(failure.kind().code(), 1);
+    }
+
+    #[test]
+    fn of_two_failures_the_first_decides_and_both_are_told() {
+        let first = Failure::new(Kind::Unreachable, "red00 is off").hint("power it on");
+        let both = first.and(Failure::new(Kind::NotAsWanted, "red01 is not ready").hint("builder why red01"));
+        assert_eq!(
+            both.render(),
+            "error: red00 is off\nhint: power it on\nhint: besides: red01 is not ready\nhint: builder why red01\n"
+        );
+        assert_eq!(both.kind(), Kind::Unreachable);
     }
 }

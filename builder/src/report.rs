@@ -30,6 +30,11 @@ impl Progress {
         Self { style }
     }
 
+    /// Whether nobody wants to hear of it.
+    pub fn is_silent(&self) -> bool {
+        self.style == Style::Silent
+    }
+
     /// Starts a piece of work of so many bytes; `None` where nobody knows.
     pub fn task(&self, label: &str, total: Option<u64>) -> Task {
         match self.style {

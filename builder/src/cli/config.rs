@@ -5,7 +5,7 @@
 //! without us. Killed anywhere, the same command goes on: what is there already is not brought again.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,9 +18,12 @@ use thiserror::Error;
 use crate::cli::Globals;
 use crate::cli::status::{Screen, Style};
 use crate::error::{Failure, Kind};
-use crate::pki;
+use crate::interrupt::Interrupt;
+use crate::pki::{self, Identities, Running, RunningHost};
+use crate::project::Project;
 use crate::report::Progress;
 use crate::running::check::{self, Others, Verdict};
+use crate::running::deliver::Parcel;
 use crate::ssh::Ssh;
 use crate::ssh::trouble::Around;
 
@@ -32,7 +35,7 @@ mod wait;
 
 use bring::{Agents, Way};
 use field::Field;
-use state::Line;
+use state::{Line, Work};
 
 /// Make Pis that already run a swarm, over SSH
 ///
@@ -147,73 +150,132 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let way = Way { ssh: Arc::new(ssh), limits, interrupt: &interrupt, progress };
     let around = Around { ours: None, own: args.ssh_config.clone(), user: field.user.clone() };
 
-    let mut lines: Vec<_> = field.entries.iter().map(Line::new).collect();
-    let ours = field.project_before().map(|project| pki::existing(&project)).transpose()?;
-    let ours = ours.map(|identities| identities.cluster_id);
-    let others = if args.take_over { Others::TakeOver } else { Others::Keep };
-    let verdicts = way.ask(&field, &mut lines, ours.as_ref(), others).map_err(ConfigError::Run)?;
-    if interrupt.asked() {
-        return Err(ConfigError::Interrupted.into());
-    }
-    let mut plan = check::plan(&field.entries, &verdicts, field.earlier.as_ref());
-    plan.retain(|host| !field.has_card(host, &verdicts, ours.as_ref()));
-    let gone: Vec<_> = check::gone(field.earlier.as_ref(), &plan).into_iter().cloned().collect();
-    let record = field.record(plan);
-    let project = field.project(&record);
-    let candidates = verdicts.iter().filter_map(|verdict| match verdict {
-        Verdict::Fit(candidate) => Some(candidate.as_ref()),
-        _ => None,
-    });
-    let agents = Agents::find(candidates, args.firstboot.as_deref())?;
-    let has_manager = project.cluster.nodes.iter().any(|node| node.role == Role::Manager);
-    let preview = pki::open_or_preview(&project)?;
-    let meant = (&project, record.hosts.as_slice());
-    bring::pack(&verdicts, meant, (&preview, &agents), others, &mut lines)?;
+    let mut outlook = Outlook::new(&field, &way, args)?;
     if !globals.json {
-        print(&state::table(&lines, &gone))?;
+        print(&state::table(&outlook.lines, &outlook.gone))?;
     }
-    let end = |lines: &[Line], formed, failure: Option<Failure>| {
-        if globals.json {
-            print(&format!("{:#}\n", state::document(lines, &gone, formed)))?;
-        }
-        failure.map_or(Ok(()), Err)
-    };
-    if args.dry_run {
-        return end(&lines, None, state::judge(&lines, &around));
-    }
-    if !has_manager {
-        let failure = state::judge(&lines, &around);
+    let (formed, failure) = if args.dry_run {
+        (None, state::judge(&outlook.lines, &around))
+    } else if outlook.has_manager() {
+        let brought = outlook.bring(&field, &way, args)?;
+        let left = state::judge(&outlook.lines, &around);
+        let cleaned = outlook.clean(&field, own, progress).err();
+        let waited = match &brought {
+            Some(identities) if !args.no_wait => Some(outlook.wait(identities, globals, args, &interrupt)),
+            _ => None,
+        };
+        let formed = waited.as_ref().map(Result::is_ok);
+        let failures = [left, cleaned, waited.and_then(Result::err)].into_iter().flatten();
+        (formed, failures.reduce(Failure::and))
+    } else {
         let why = "without a manager there is no swarm: nothing was changed";
-        return end(&lines, None, failure.map(|failure| failure.hint(why)));
+        (None, state::judge(&outlook.lines, &around).map(|failure| failure.hint(why)))
+    };
+    if globals.json {
+        print(&format!("{:#}\n", state::document(&outlook.lines, &outlook.gone, formed)))?;
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// What was found, and what is to become of it.
+struct Outlook {
+    lines: Vec<Line>,
+    verdicts: Vec<Verdict>,
+    others: Others,
+    /// Nodes that the file has no more.
+    gone: Vec<RunningHost>,
+    /// The nodes from now on, as they are kept.
+    record: Running,
+    project: Project,
+    agents: Agents,
+}
+
+impl Outlook {
+    /// Asks every machine. Changes nothing.
+    fn new(field: &Field, way: &Way<'_>, args: &ConfigArgs) -> Result<Self, Failure> {
+        let mut lines: Vec<_> = field.entries.iter().map(Line::new).collect();
+        let ours = field.project_before().map(|project| pki::existing(&project)).transpose()?;
+        let ours = ours.map(|identities| identities.cluster_id);
+        let others = if args.take_over { Others::TakeOver } else { Others::Keep };
+        let verdicts = way.ask(field, &mut lines, ours.as_ref(), others).map_err(ConfigError::Run)?;
+        if way.interrupt.asked() {
+            return Err(ConfigError::Interrupted.into());
+        }
+        let mut plan = check::plan(&field.entries, &verdicts, field.earlier.as_ref());
+        plan.retain(|host| !field.has_card(host, &verdicts, ours.as_ref()));
+        let gone = check::gone(field.earlier.as_ref(), &plan).into_iter().cloned().collect();
+        let record = field.record(plan);
+        let project = field.project(&record);
+        let candidates = verdicts.iter().filter_map(Verdict::candidate);
+        let agents = Agents::find(candidates, args.firstboot.as_deref())?;
+        let mut outlook = Self { lines, verdicts, others, gone, record, project, agents };
+        let preview = pki::open_or_preview(&outlook.project)?;
+        outlook.pack(&preview)?;
+        Ok(outlook)
     }
 
-    if !gone.is_empty() {
+    fn has_manager(&self) -> bool {
+        self.project.cluster.nodes.iter().any(|node| node.role == Role::Manager)
+    }
+
+    fn pack(&mut self, identities: &Identities) -> Result<Vec<Parcel>, Failure> {
+        let meant = (&self.project, self.record.hosts.as_slice());
+        bring::pack(&self.verdicts, meant, (identities, &self.agents), self.others, &mut self.lines)
+    }
+
+    /// Asks what has to be asked, takes out who is gone, and brings the machines what they need. The identities, unless no
+    /// machine is in.
+    fn bring(
+        &mut self,
+        field: &Field,
+        way: &Way<'_>,
+        args: &ConfigArgs,
+    ) -> Result<Option<Identities>, Failure> {
         if !args.yes {
-            gone::confirm(&gone)?;
+            gone::confirm(&self.gone, &self.taken_over())?;
         }
-        gone::take_out(&field, &gone, globals.quiet)?;
+        gone::take_out(field, &self.gone, way.progress)?;
+        let identities = pki::open(&self.project)?;
+        pki::remember_running(&self.project, &self.record)?;
+        let parcels = self.pack(&identities)?;
+        way.deliver(&parcels, &self.agents, &mut self.lines).map_err(ConfigError::Run)?;
+        Ok(self.lines.iter().any(|line| line.state.is_ok()).then_some(identities))
     }
-    let identities = pki::open(&project)?;
-    pki::remember_running(&project, &record)?;
-    let parcels = bring::pack(&verdicts, meant, (&identities, &agents), others, &mut lines)?;
-    way.deliver(&parcels, &agents, &mut lines).map_err(ConfigError::Run)?;
-    let mut failure = state::judge(&lines, &around);
-    if !gone.is_empty() {
-        failure = failure.or(gone::clean(&field, &gone, own, progress).err());
+
+    /// Machines that leave another swarm for this one.
+    fn taken_over(&self) -> Vec<String> {
+        let mut taken = Vec::new();
+        for (line, verdict) in self.lines.iter().zip(&self.verdicts) {
+            let is_ours = matches!(line.state, Ok(Work::Nothing | Work::Update | Work::Card) | Err(_));
+            if verdict.candidate().is_some_and(|candidate| candidate.found.swarm) && !is_ours {
+                taken.push(line.host.to_string());
+            }
+        }
+        taken
     }
-    let brought: Vec<Hostname> =
-        lines.iter().filter(|line| line.state.is_ok()).filter_map(|line| line.name.clone()).collect();
-    if args.no_wait || brought.is_empty() {
-        return end(&lines, None, failure);
+
+    fn clean(&self, field: &Field, own: Option<&Path>, progress: Progress) -> Result<(), Failure> {
+        if self.gone.is_empty() { Ok(()) } else { gone::clean(field, &self.gone, own, progress) }
     }
-    let (mut out, mut talk) = (io::stdout(), io::stderr());
-    let terminal = out.is_terminal() && !globals.json;
-    let style = Style { json: false, quiet: globals.quiet, terminal };
-    let mut sink = io::sink();
-    let shown: &mut dyn Write = if globals.json { &mut sink } else { &mut out };
-    let mut screen = Screen::new(style, true, shown, &mut talk);
-    let waited = wait::until_ready((&project, &identities), &brought, args.timeout, &interrupt, &mut screen);
-    end(&lines, Some(waited.is_ok()), failure.or(waited.err()))
+
+    /// Shows the board until the machines that are in are ready.
+    fn wait(
+        &self,
+        identities: &Identities,
+        globals: &Globals,
+        args: &ConfigArgs,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
+        let lines = self.lines.iter().filter(|line| line.state.is_ok());
+        let names: Vec<Hostname> = lines.filter_map(|line| line.name.clone()).collect();
+        let (mut out, mut talk, mut nowhere) = (io::stdout(), io::stderr(), io::sink());
+        let terminal = out.is_terminal() && !globals.json;
+        let style = Style { json: false, quiet: globals.quiet, terminal };
+        let shown: &mut dyn Write = if globals.json { &mut nowhere } else { &mut out };
+        let mut screen = Screen::new(style, true, shown, &mut talk);
+        let of = (&self.project, identities);
+        wait::until_ready(of, &names, args.timeout, interrupt, &mut screen)
+    }
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -43,6 +43,16 @@ pub enum Verdict {
     Unasked,
 }
 
+impl Verdict {
+    /// The machine, if it can be a node.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        match self {
+            Self::Fit(candidate) => Some(candidate),
+            Self::Unfit(_) | Self::Unasked => None,
+        }
+    }
+}
+
 /// A machine that can be a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {

@@ -109,12 +109,9 @@ impl Field {
             let card = candidate.found.card.as_ref();
             candidate.name == host.name && card.map(|card| &card.cluster_id) == ours && ours.is_some()
         };
-        let mut fit = verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Fit(candidate) => Some(candidate),
-            Verdict::Unfit(_) | Verdict::Unasked => None,
-        });
+        let mut fit = verdicts.iter().filter_map(Verdict::candidate);
         let before = self.earlier.as_ref().is_some_and(|earlier| earlier.host(&host.name).is_some());
-        self.cluster.is_some() && !before && fit.any(|candidate| carries(candidate))
+        self.cluster.is_some() && !before && fit.any(carries)
     }
 
     /// The record of these nodes.

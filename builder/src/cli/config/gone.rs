@@ -29,30 +29,43 @@ enum GoneError {
     Remaining(Vec<String>),
 }
 
-/// Asks whether they are to go.
+/// Asks whether they are to go, and whether other machines are to leave another swarm.
 ///
 /// # Errors
 /// [`Kind::Usage`] when there is nobody to ask, [`Kind::Failed`] without a yes.
-pub(super) fn confirm(gone: &[RunningHost]) -> Result<(), Failure> {
-    let names: Vec<_> = gone.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
-    let what = format!(
-        "{}: not in the file any more. What runs there is started elsewhere, the node leaves the swarm, and our agent is \
-         removed.",
-        names.join(", ")
-    );
-    ask::at_desk(|desk| Ok(ask::confirm(desk, &what, "builder config --yes")?))
+pub(super) fn confirm(gone: &[RunningHost], taken_over: &[String]) -> Result<(), Failure> {
+    let mut what = Vec::new();
+    if !gone.is_empty() {
+        let names: Vec<_> = gone.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
+        what.push(format!(
+            "{}: not in the file any more. What runs there is started elsewhere, the node leaves the swarm, and our agent is \
+             removed.",
+            names.join(", ")
+        ));
+    }
+    if !taken_over.is_empty() {
+        let names = taken_over.join(", ");
+        what.push(format!("{names}: in another swarm, to be left. Services that only run there are lost."));
+    }
+    if what.is_empty() {
+        return Ok(());
+    }
+    ask::at_desk(|desk| Ok(ask::confirm(desk, &what.join("\n"), "builder config --yes")?))
 }
 
 /// Takes them out of the swarm, as the managers of before see it.
 ///
 /// # Errors
 /// When no manager answers, one refuses, or somebody is not gone in time: then they all are still planned.
-pub(super) fn take_out(field: &Field, gone: &[RunningHost], quiet: bool) -> Result<(), Failure> {
+pub(super) fn take_out(field: &Field, gone: &[RunningHost], progress: Progress) -> Result<(), Failure> {
+    if gone.is_empty() {
+        return Ok(());
+    }
     let Some(project) = field.project_before() else { return Ok(()) };
     let identities = pki::existing(&project)?;
     let mut manager = Manager::new(&project, &identities, None)?;
     let names = gone.iter().map(|host| host.name.to_string()).collect();
-    let style = Style { json: false, quiet, terminal: false };
+    let style = Style { json: false, quiet: progress.is_silent(), terminal: false };
     let (mut out, mut talk) = (io::sink(), io::stderr());
     let mut screen = Screen::new(style, false, &mut out, &mut talk);
     let fates = rm::take_out(&project, &mut manager, names, PATIENCE, &mut screen)?;
