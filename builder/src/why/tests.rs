@@ -64,6 +64,7 @@ fn the_known_words_are_in_the_agents_messages() {
     let sources = [
         include_str!("../../../firstboot/src/serve.rs"),
         include_str!("../../../firstboot/src/serve/join.rs"),
+        include_str!("../../../firstboot/src/agent/life.rs"),
         include_str!("../../../firstboot/src/agent/link.rs"),
         include_str!("../../../firstboot/src/engine/error.rs"),
         include_str!("../../../firstboot/src/steps/swarm/table.rs"),
