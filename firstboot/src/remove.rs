@@ -11,7 +11,6 @@ use thiserror::Error;
 use crate::adopt::{self, AdoptError, UNIT};
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
-use crate::journal::{self, Progress, Stored};
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
@@ -46,7 +45,8 @@ pub async fn remove(host: &dyn Host, engine: &Engine, docker: bool) -> Result<()
     if card.is_some() && engine.version().await.is_ok() {
         adopt::leave(engine).await?;
     }
-    if docker && card.is_some() && was_installed_by_us(host) {
+    // It was written with the packages, and stays as long as they do, whatever became of the agent meanwhile.
+    if docker && host.read(Path::new(DROP_IN))?.is_some() {
         remove_docker(host)?;
     }
     host.remove(&unit)?;
@@ -55,13 +55,6 @@ pub async fn remove(host: &dyn Host, engine: &Engine, docker: bool) -> Result<()
     let words = ["-r", "-f", "--", &folder.to_string_lossy(), STATE];
     host.run(&Program::new("rm", words))?;
     Ok(())
-}
-
-fn was_installed_by_us(host: &dyn Host) -> bool {
-    match journal::read(host, &Path::new(STATE).join(journal::FILE)) {
-        Stored::Valid(journal) => journal.install != Progress::Never,
-        Stored::Absent | Stored::Damaged(_) => false,
-    }
 }
 
 fn remove_docker(host: &dyn Host) -> Result<(), HostError> {

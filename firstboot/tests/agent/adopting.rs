@@ -11,6 +11,7 @@ use firstboot::engine::Engine as Client;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::host::{Host as _, Program};
 use firstboot::journal::Journal;
+use firstboot::steps::docker::settings::{DROP_IN, DROP_IN_TEXT};
 use firstboot::{remove, seed};
 use serde_json::json;
 
@@ -230,9 +231,10 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     let (_engine, client) = engine(&world, "red01");
     let host = machine(&Arc::default(), Files::new());
     adopt(&host, &client, &delivery(&world, "red01")).await.unwrap();
-    let journal = json!({"version": 1, "install": "completed"}).to_string();
-    host.write(&state("journal.json"), journal.as_bytes(), 0o600, None).unwrap();
-    host.make_folder(Path::new("/etc/docker"), 0o755, None).unwrap();
+    for folder in ["/etc/docker", "/etc/systemd/system/docker.service.d"] {
+        host.make_folder(Path::new(folder), 0o755, None).unwrap();
+    }
+    host.write(Path::new(DROP_IN), DROP_IN_TEXT.as_bytes(), 0o644, None).unwrap();
     host.write(Path::new("/etc/docker/daemon.json"), b"{\"dns\": []}", 0o644, None).unwrap();
     let power = Arc::<Power>::default();
     let with_dpkg = |program: &Program, files: &mut Files| match program.line().as_str() {
@@ -246,6 +248,7 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     let purged = power.log().iter().filter(|effect| effect.contains("apt-get purge")).count();
     assert_eq!(purged, 1, "{:?}", power.log());
     assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");
+    assert!(!host.files().contains_key(Path::new(DROP_IN)));
 }
 
 fn file(text: &str) -> Node {
