@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use cluster::host::Host;
 use cluster::identity::{Holder, Identity, Role};
 use cluster::name::{ClusterId, ClusterName, Hostname, KeyId};
 use cluster::secret::Secret;
@@ -302,7 +303,12 @@ fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> R
             let address = fixed.or_else(|| known.get(&node.name).copied());
             let own = running.as_ref().and_then(|running| running.host(&node.name));
             let way = match own {
-                Some(host) => ssh::Way::Own(host),
+                Some(host) if project.runs_already => ssh::Way::Own(host),
+                // What the cluster file says of where it is counts for its own ssh, too.
+                Some(host) => ssh::Way::Own(match fixed {
+                    Some(fixed) => Host { name: fixed.to_string(), ..host },
+                    None => host,
+                }),
                 None => ssh::Way::Card { address, key: &identities.nodes.get(&node.name)?.host_key_public },
             };
             Some(ssh::Host { name: &node.name, way })

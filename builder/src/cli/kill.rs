@@ -91,15 +91,20 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
 }
 
 fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Failure> {
-    let nodes = project.cluster.nodes.iter();
-    let list = nodes.map(|node| Host { user: None, name: node.name.to_string() }).collect();
-    let hosts = Hosts { list, project: Some(project.clone()) };
     let own = args.ssh_config.as_deref();
-    let ours = project.secrets_folder().join("ssh_config");
-    let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
     let progress = Progress::new(globals.quiet, globals.json);
     progress.say("removing our software from the nodes");
-    let reach = Reach { ssh, own, user: args.user.clone(), ours: Some(&ours) };
+    let running = pki::running(&project.secrets_folder())?.filter(|_| project.runs_already);
+    // Machines that ran before us are reached as the user's own ssh does.
+    let list = project.cluster.nodes.iter().map(|node| {
+        let own = running.as_ref().and_then(|running| running.host(&node.name));
+        own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() })
+    });
+    let hosts = Hosts { list: list.collect(), project: running.is_none().then(|| project.clone()) };
+    let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
+    let ours = project.secrets_folder().join("ssh_config");
+    let ours = running.is_none().then_some(ours.as_path());
+    let reach = Reach { ssh, own, user: args.user.clone(), ours };
     let told = removal::remove(reach, true, progress)?;
     progress.say(&told);
     Ok(())

@@ -102,7 +102,11 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> Stri
             Way::Card { address, .. } => address,
             Way::Own(host) => {
                 let user = host.user.as_deref().unwrap_or(user);
-                text.push_str(&format!("Host {name}\n    HostName {}\n    User {user}\n", host.name));
+                text.push_str(&format!("Host {name}\n    User {user}\n"));
+                // Where a node's own name leads, the user's configuration may say.
+                if host.name != name.as_str() {
+                    text.push_str(&format!("    HostName {}\n", host.name));
+                }
                 continue;
             }
         };
@@ -156,8 +160,9 @@ mod tests {
             |text: &str| [Host { name: &name, way: Way::Own(cluster::host::Host::try_from(text).unwrap()) }];
         assert_eq!(known_hosts(&own("10.1.1.1")), "");
         let text = config(&own("ada@10.1.1.1"), "pi", Path::new("/known_hosts"));
-        assert_eq!(text, "Host red00\n    HostName 10.1.1.1\n    User ada\n");
-        assert!(config(&own("10.1.1.1"), "pi", Path::new("/known_hosts")).ends_with("    User pi\n"));
+        assert_eq!(text, "Host red00\n    User ada\n    HostName 10.1.1.1\n");
+        let text = config(&own("red00"), "pi", Path::new("/known_hosts"));
+        assert_eq!(text, "Host red00\n    User pi\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod cluster_file;
 mod faults;
 mod life;
 mod upkeep;

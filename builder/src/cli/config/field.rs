@@ -75,18 +75,18 @@ impl Field {
         let file = std::path::absolute(project.secrets_folder().join("known_hosts")).unwrap_or_default();
         let mut text = String::new();
         for entry in &self.entries {
-            let before = self.before(entry).and_then(|host| Host::try_from(host.host.as_str()).ok());
-            let last = entry.name.as_ref().and_then(|name| known.get(name)).copied();
-            let address = entry.address.or(last).map(|address| address.to_string());
-            let address = before.map(|host| host.name).or(address);
+            let is_new = self.before(entry).is_none();
+            let last = entry.name.as_ref().filter(|_| is_new).and_then(|name| known.get(name)).copied();
+            let address = entry.address.or(last);
             text.push_str(&format!("Host {}\n", entry.host.name));
             if let Some(address) = address {
                 text.push_str(&format!("    HostName {address}\n"));
             }
-            if file.is_file() {
+            // Beside the user's own: a machine may have a card of ours, or not.
+            if is_new && file.is_file() {
                 let file = file.display().to_string().replace('%', "%%");
                 text.push_str(&format!(
-                    "    UserKnownHostsFile \"{file}\" ~/.ssh/known_hosts ~/.ssh/known_hosts2\n"
+                    "    GlobalKnownHostsFile \"{file}\" /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n"
                 ));
             }
         }

@@ -1,0 +1,53 @@
+//! A cluster file instead of the lesson's, for Pis that already run: its names, labels and user, and the user's own ssh.
+
+use std::fs;
+use std::process::Output;
+
+use tests::product::Product;
+use tests::running::Running;
+
+use crate::bench::{members, says, text};
+
+const NODES: [&str; 2] = ["teal00", "teal01"];
+
+fn builder(pis: &Running, words: &[&str]) -> Output {
+    let output = pis.builder(words).unwrap();
+    assert!(
+        output.status.success(),
+        "{words:?}\n{}\n{}\n{}",
+        text(&output.stdout),
+        text(&output.stderr),
+        pis.consoles()
+    );
+    output
+}
+
+#[test]
+fn a_cluster_files_nodes_that_already_run_are_brought_in_under_their_names() {
+    let pis = Running::start(&Product::from_env().unwrap(), &NODES).unwrap();
+    let file = "version: 1\ncluster: teal\nimage: pios-like.img.xz\nnodes: teal[00-01]\n\
+                user: {name: pi, authorized_keys: [.ssh/id_ed25519.pub]}\ndocker: {source: debian}\n\
+                per_node:\n  teal01: {labels: {disk: ssd}}\n";
+    fs::write(pis.folder().join("cluster.yaml"), file).unwrap();
+    // Where the names lead, only the user's own ssh knows.
+    let hosts: String = NODES
+        .iter()
+        .map(|node| format!("Host {node}\n    HostName {}\n", pis.address(node).unwrap()))
+        .collect();
+    let own = fs::read_to_string(pis.ssh_config()).unwrap();
+    fs::write(pis.ssh_config(), hosts + &own).unwrap();
+
+    builder(&pis, &["config", "-F", "ssh_config"]);
+    let formed = members(&pis, NODES[0]);
+    assert_eq!(formed.keys().collect::<Vec<_>>(), NODES);
+    let labels = "docker node inspect --format '{{json .Spec.Labels}}' teal01";
+    assert_eq!(says(&pis, NODES[0], labels), r#"{"disk":"ssd"}"#);
+
+    let again = text(&builder(&pis, &["config", "-F", "ssh_config"]).stdout);
+    assert_eq!(again.matches("nothing: it is as wanted").count(), NODES.len(), "{again}");
+    assert_eq!(members(&pis, NODES[0]), formed);
+    // Their host keys are their own: those that a card would have are not asked for.
+    let ran = text(&builder(&pis, &["exec", "-F", "ssh_config", "--group", "--", "uname", "-n"]).stdout);
+    assert!(NODES.iter().all(|node| ran.contains(&format!("{node}\n"))), "{ran}");
+    builder(&pis, &["status", "--wait"]);
+}
