@@ -56,7 +56,7 @@ fn five_pis_live_through_the_lesson() {
     again(&pis);
     list(&pis);
     token(&pis);
-    upkeep(&pis, NODES[0], [NODES[1], NODES[2], NODES[3]]);
+    upkeep(&pis, NODES[0], [NODES[1], NODES[2]]);
     one_less_and_one_more(&pis);
     kill_and_up(&pis);
     purge(&pis);

@@ -7,6 +7,7 @@ use cluster::name::Hostname;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::cli::columns;
 use crate::cli::exec::summary::{gather, names, reason};
 use crate::error::{Failure, Kind};
 use crate::pki::RunningHost;
@@ -123,30 +124,16 @@ pub(super) fn table(lines: &[Line], gone: &[RunningHost]) -> String {
     let row = |line: &Line| {
         let name = line.name.as_ref().map_or("-".to_owned(), ToString::to_string);
         let system = if line.system.is_empty() { "-" } else { &line.system };
-        [line.host.to_string(), name, line.role.to_owned(), system.to_owned(), line.will()]
+        let cells = [line.host.to_string(), name, line.role.to_owned(), system.to_owned(), line.will()];
+        (cells, line.notes.clone())
     };
     let leaving = |host: &RunningHost| {
         let to_do = "take it out of the swarm: it is not in the file any more".to_owned();
-        [host.host.clone(), host.name.to_string(), host.role.as_str().to_owned(), "-".to_owned(), to_do]
+        let cells =
+            [host.host.clone(), host.name.to_string(), host.role.as_str().to_owned(), "-".to_owned(), to_do];
+        (cells, Vec::new())
     };
-    let rows = std::iter::once(TITLES.map(str::to_owned)).chain(lines.iter().map(row));
-    let rows: Vec<_> = rows.chain(gone.iter().map(leaving)).collect();
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths = std::array::from_fn::<usize, 5, _>(width);
-    let notes = std::iter::once(&[][..]).chain(lines.iter().map(|line| line.notes.as_slice()));
-    let notes = notes.chain(std::iter::repeat(&[][..]));
-    let mut text = String::new();
-    for (row, notes) in rows.iter().zip(notes) {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-        for note in notes {
-            text.push_str(&format!("  {note}\n"));
-        }
-    }
-    text
+    columns::table(TITLES, lines.iter().map(row).chain(gone.iter().map(leaving)).collect())
 }
 
 /// The end for programs; its keys stay. `formed` is not said where nobody looked.
@@ -210,5 +197,59 @@ fn advise_on(trouble: &Trouble, host: &Host, around: &Around) -> Option<String> 
         Trouble::Unfit(obstacle) => Some(obstacle.advice(&around.ssh("", host))),
         Trouble::Failed(_) => Some(format!("see what is wrong there: {}", around.ssh("", host))),
         Trouble::Ssh(_) | Trouble::Skipped => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::identity::Role;
+
+    use super::*;
+    use crate::ssh::trouble;
+
+    fn line(host: &str, name: Option<&str>, state: Result<Work, Trouble>) -> Line {
+        let host = Host::try_from(host).unwrap();
+        let entry = Entry { host, role: Role::Worker, name: None, address: None };
+        let name = name.map(|name| Hostname::try_from(name).unwrap());
+        Line { name, state, ..Line::new(&entry) }
+    }
+
+    fn ssh(kind: trouble::Kind) -> Trouble {
+        let said = "ssh: some words".to_owned();
+        Trouble::Ssh(End::Trouble(trouble::Trouble { kind, said, known_in: None }))
+    }
+
+    #[test]
+    fn what_is_wrong_with_which_is_told_with_what_to_type() {
+        let full = Obstacle::Full { free: 12, needed: 1024 };
+        let late = End::TimedOut { after: std::time::Duration::from_secs(60), got_in: true };
+        let mut lines = [
+            line("10.1.1.1", Some("red00"), Ok(Work::Install { docker: true })),
+            line("10.1.1.2", None, Err(ssh(trouble::Kind::Silent))),
+            line("10.1.1.3", None, Err(ssh(trouble::Kind::Silent))),
+            line("10.1.1.4", Some("red04"), Err(Trouble::Unfit(full))),
+            line("10.1.1.5", None, Err(Trouble::Ssh(late))),
+            line("10.1.1.6", Some("red06"), Err(Trouble::Failed("cat: No space left on device".to_owned()))),
+            line("10.1.1.7", Some("red07"), Ok(Work::Nothing)),
+        ];
+        lines[0].notes = vec!["its clock is 2h behind this computer's".to_owned()];
+        let gone = [RunningHost {
+            host: "10.1.1.9".to_owned(),
+            name: Hostname::try_from("red09").unwrap(),
+            role: Role::Worker,
+            address: None,
+        }];
+        let failure = judge(&lines, &Around::default()).unwrap();
+        assert_eq!(failure.kind(), Kind::NotAsWanted);
+        insta::assert_snapshot!(format!("{}\n{}", table(&lines, &gone), failure.render()));
+    }
+
+    #[test]
+    fn the_exit_code_tells_how_bad_it_is() {
+        let off = || line("a", None, Err(ssh(trouble::Kind::Silent)));
+        let kind = |lines: &[Line]| judge(lines, &Around::default()).map(|failure| failure.kind());
+        assert_eq!(kind(&[line("a", None, Ok(Work::Update))]), None);
+        assert_eq!(kind(&[off(), off()]), Some(Kind::Unreachable));
+        assert_eq!(kind(&[off(), line("b", None, Ok(Work::Nothing))]), Some(Kind::NotAsWanted));
     }
 }
