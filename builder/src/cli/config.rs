@@ -237,6 +237,10 @@ impl Outlook {
         gone::take_out(field, &self.gone, way.progress)?;
         let identities = pki::open(&self.project)?;
         pki::remember_running(&self.project, &self.record)?;
+        // Where only the user's ssh knew the way, the managers have to be found all the same.
+        let candidates = self.verdicts.iter().filter_map(Verdict::candidate);
+        let heard = candidates.filter_map(|one| Some((one.name.clone(), one.found.address?)));
+        pki::remember_addresses(&self.project, &heard.collect())?;
         let parcels = self.pack(&identities)?;
         way.deliver(&parcels, &self.agents, &mut self.lines).map_err(ConfigError::Run)?;
         Ok(self.lines.iter().any(|line| line.state.is_ok()).then_some(identities))
