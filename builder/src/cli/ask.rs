@@ -1,11 +1,17 @@
 //! The question before something is done that cannot be taken back.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 use thiserror::Error;
 
 use crate::cli::revoke::Desk;
 use crate::error::{Failure, Kind};
+use crate::interrupt::Interrupt;
+
+/// How often it is asked whether Ctrl-C was pressed meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Why nothing was done, or nothing could be said.
 #[derive(Debug, Error)]
@@ -46,6 +52,41 @@ pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: &'static str) ->
     let mut answer = String::new();
     input.read_line(&mut answer).map_err(AskError::Talk)?;
     if answer.trim() == "yes" { Ok(()) } else { Err(AskError::Declined) }
+}
+
+/// A line from the terminal; `None` after Ctrl-C. Reading goes on over signals, so it is a thread's, which nobody waits for then.
+pub(super) fn read_line(interrupt: &Interrupt) -> io::Result<Option<String>> {
+    let (told, answer) = channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        // Nobody wants it any more.
+        let _unheard = told.send(io::stdin().lock().read_line(&mut line).map(|_| line));
+    });
+    loop {
+        match answer.recv_timeout(LOOK) {
+            Ok(line) => return line.map(Some),
+            Err(RecvTimeoutError::Timeout) if interrupt.asked() => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// As [`confirm`], where Ctrl-C does not end the process by itself.
+pub(super) fn confirm_or_interrupt(
+    what: &str,
+    command: &'static str,
+    interrupt: &Interrupt,
+) -> Result<(), AskError> {
+    if !io::stdin().is_terminal() {
+        return Err(AskError::NobodyToAsk(command));
+    }
+    let mut talk = io::stderr().lock();
+    write!(talk, "{what}\nType yes to go on: ").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
+    match read_line(interrupt).map_err(AskError::Talk)? {
+        Some(answer) if answer.trim() == "yes" => Ok(()),
+        _ => Err(AskError::Declined),
+    }
 }
 
 /// Results, for people or for programs.

@@ -232,9 +232,9 @@ impl Outlook {
         args: &ConfigArgs,
     ) -> Result<Option<Identities>, Failure> {
         if !args.yes {
-            gone::confirm(&self.gone, &self.taken_over())?;
+            gone::confirm(&self.gone, &self.taken_over(), way.interrupt)?;
         }
-        gone::take_out(field, &self.gone, way.progress)?;
+        gone::take_out(field, &self.gone, way)?;
         let identities = pki::open(&self.project)?;
         pki::remember_running(&self.project, &self.record)?;
         // Where only the user's ssh knew the way, the managers have to be found all the same.

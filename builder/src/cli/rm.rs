@@ -71,7 +71,7 @@ pub fn run(globals: &Globals, args: &RmArgs) -> Result<(), Failure> {
     ask::at_desk(|desk| rm(&project, args, style, desk))
 }
 
-/// Tells the managers to have nodes gone, and waits until they are.
+/// Tells the managers to have nodes gone, and waits until they are, or nobody wants to wait any more.
 ///
 /// # Errors
 /// When no manager answers.
@@ -81,6 +81,7 @@ pub(super) fn take_out(
     names: Vec<String>,
     timeout: Duration,
     screen: &mut Screen<'_>,
+    stop: &dyn Fn() -> bool,
 ) -> Result<BTreeMap<String, Fate>, RemoteError> {
     let mut fates = BTreeMap::new();
     for name in names {
@@ -91,7 +92,7 @@ pub(super) fn take_out(
         };
         fates.insert(name, fate);
     }
-    wait(project, manager, &mut fates, timeout, screen);
+    wait(project, manager, &mut fates, timeout, screen, stop);
     Ok(fates)
 }
 
@@ -124,7 +125,7 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let screen = &mut Screen::new(style, false, desk.out, desk.talk);
-    let fates = take_out(project, &mut manager, names, args.timeout, screen)?;
+    let fates = take_out(project, &mut manager, names, args.timeout, screen, &|| false)?;
     let text = if style.json { to_json(&fates)? } else { to_text(&fates) };
     ask::print(desk, &text)?;
     verdict(&fates)
@@ -158,6 +159,7 @@ fn wait(
     fates: &mut BTreeMap<String, Fate>,
     timeout: Duration,
     screen: &mut Screen<'_>,
+    stop: &dyn Fn() -> bool,
 ) {
     let started = Instant::now();
     loop {
@@ -175,7 +177,7 @@ fn wait(
             }
         }
         let going = with(fates, |fate| *fate == Fate::Going);
-        if going.is_empty() || started.elapsed() >= timeout {
+        if going.is_empty() || started.elapsed() >= timeout || stop() {
             return;
         }
         screen.say(&format!("waiting for {} to go", going.join(", ")));

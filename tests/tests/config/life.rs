@@ -1,6 +1,7 @@
 //! A swarm's life on five Pis, in the lesson's order, and what the lesson leaves out: again, one more, one less, the end.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -97,6 +98,12 @@ fn token(pis: &Running) {
 fn one_less_and_one_more(pis: &Running) {
     let before = members(pis, NODES[0]);
     pis.write_hostnames(NODES[0], &NODES[1..4]).unwrap();
+    // Not without a yes, and here is nobody to give it.
+    let mut unasked = pis.command(["config", "-F", "ssh_config"]);
+    let unasked = unasked.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(2), "{}", text(&unasked.stderr));
+    assert!(text(&unasked.stderr).contains("builder config --yes"), "{}", text(&unasked.stderr));
+    assert_eq!(members(pis, NODES[0]), before);
     builder(pis, &["config"], 0);
     assert_formed(pis, &NODES[..4]);
     assert_eq!(swarm_state(pis, NODES[4]), "inactive");

@@ -6,12 +6,14 @@ use std::time::Duration;
 use cluster::host::Host;
 use thiserror::Error;
 
+use super::bring::Way;
 use super::field::Field;
 use crate::cli::ask;
 use crate::cli::removal::{self, Reach};
 use crate::cli::rm::{self, Fate};
 use crate::cli::status::{Screen, Style};
 use crate::error::{Failure, Kind};
+use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
 use crate::report::Progress;
@@ -33,7 +35,11 @@ enum GoneError {
 ///
 /// # Errors
 /// [`Kind::Usage`] when there is nobody to ask, [`Kind::Failed`] without a yes.
-pub(super) fn confirm(gone: &[RunningHost], taken_over: &[String]) -> Result<(), Failure> {
+pub(super) fn confirm(
+    gone: &[RunningHost],
+    taken_over: &[String],
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     let mut what = Vec::new();
     if !gone.is_empty() {
         let names: Vec<_> = gone.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
@@ -50,14 +56,14 @@ pub(super) fn confirm(gone: &[RunningHost], taken_over: &[String]) -> Result<(),
     if what.is_empty() {
         return Ok(());
     }
-    ask::at_desk(|desk| Ok(ask::confirm(desk, &what.join("\n"), "builder config --yes")?))
+    Ok(ask::confirm_or_interrupt(&what.join("\n"), "builder config --yes", interrupt)?)
 }
 
 /// Takes them out of the swarm, as the managers of before see it.
 ///
 /// # Errors
 /// When no manager answers, one refuses, or somebody is not gone in time: then they all are still planned.
-pub(super) fn take_out(field: &Field, gone: &[RunningHost], progress: Progress) -> Result<(), Failure> {
+pub(super) fn take_out(field: &Field, gone: &[RunningHost], way: &Way<'_>) -> Result<(), Failure> {
     if gone.is_empty() {
         return Ok(());
     }
@@ -65,10 +71,11 @@ pub(super) fn take_out(field: &Field, gone: &[RunningHost], progress: Progress) 
     let identities = pki::existing(&project)?;
     let mut manager = Manager::new(&project, &identities, None)?;
     let names = gone.iter().map(|host| host.name.to_string()).collect();
-    let style = Style { json: false, quiet: progress.is_silent(), terminal: false };
+    let style = Style { json: false, quiet: way.progress.is_silent(), terminal: false };
     let (mut out, mut talk) = (io::sink(), io::stderr());
     let mut screen = Screen::new(style, false, &mut out, &mut talk);
-    let fates = rm::take_out(&project, &mut manager, names, PATIENCE, &mut screen)?;
+    let stop = || way.interrupt.asked();
+    let fates = rm::take_out(&project, &mut manager, names, PATIENCE, &mut screen, &stop)?;
     let mut remaining = Vec::new();
     for (name, fate) in fates {
         match fate {

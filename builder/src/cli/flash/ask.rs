@@ -1,20 +1,16 @@
 //! The question before cards are erased.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::io::{self, IsTerminal, Write};
 
 use cluster::name::Hostname;
 
 use super::outcome::FlashError;
 use super::slots::Slot;
+use crate::cli::ask::read_line;
 use crate::device::contents::{self, Contents};
 use crate::error::Failure;
 use crate::flash::journal::Journal;
 use crate::interrupt::Interrupt;
-
-/// How often it is asked whether Ctrl-C was pressed meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Asks, unless it was answered on the command line.
 #[derive(Debug)]
@@ -50,28 +46,8 @@ impl Question {
         }
         text.push_str("type yes to go on: ");
         talk.write_all(text.as_bytes()).and_then(|()| talk.flush()).map_err(FlashError::Ask)?;
-        let answer = read_line(interrupt)?;
+        let answer = read_line(interrupt).map_err(FlashError::Ask)?.ok_or(FlashError::Declined)?;
         Ok(answer.trim() == "yes")
-    }
-}
-
-/// A line from the terminal. Reading goes on over signals, so it is a thread's, which nobody waits for after Ctrl-C.
-fn read_line(interrupt: &Interrupt) -> Result<String, FlashError> {
-    let (told, answer) = channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        // Nobody wants it any more.
-        let _unheard = told.send(io::stdin().lock().read_line(&mut line).map(|_| line));
-    });
-    loop {
-        match answer.recv_timeout(LOOK) {
-            Ok(line) => return line.map_err(FlashError::Ask),
-            Err(RecvTimeoutError::Timeout) if interrupt.asked() => return Err(FlashError::Declined),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(FlashError::Ask(io::ErrorKind::BrokenPipe.into()));
-            }
-        }
     }
 }
 
