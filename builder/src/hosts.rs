@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use cluster::host::{self, Host, HostError};
 use cluster::range;
-use cluster::spec::hostnames::{self, Hostnames};
+use cluster::spec::hostnames::Hostnames;
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
 use crate::plan;
-use crate::project::{self, Project, ProjectError};
+use crate::project::{self, Project};
 
 /// The machines, and whose they are.
 #[derive(Debug)]
@@ -66,12 +66,8 @@ pub fn find(file: &Path, given: &[String], words: &[String]) -> Result<Hosts, Fa
     if !given.is_empty() {
         return Ok(Hosts { list: named(given)?, project: None });
     }
-    if let Some(text) = project::text(file).ok().flatten()
-        && hostnames::is_meant(&text)
-    {
-        let read = hostnames::read(&text, &file.display().to_string());
-        let found = read.map_err(|problems| Failure::from(ProjectError::Wrong(problems)))?;
-        return Ok(Hosts { list: choose(&found, file, words)?, project: None });
+    if let Some(found) = project::hosts(file) {
+        return Ok(Hosts { list: choose(&found?, file, words)?, project: None });
     }
     let project = project::load(file).map_err(|failure| match file.exists() {
         true => failure,

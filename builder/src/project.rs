@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use cluster::card::StaticAddress;
 use cluster::name::{ClusterName, UserName};
-use cluster::spec::{self, Cluster, Node, Problems, hostnames};
+use cluster::spec::hostnames::{self, Hostnames};
+use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
@@ -105,22 +106,28 @@ impl From<ProjectError> for Failure {
 /// Reads and checks a cluster file, reporting every problem at once (exit code 2). Of a `hostnames.yaml` the nodes that
 /// were brought in last.
 pub fn load(file: &Path) -> Result<Project, Failure> {
-    match text(file) {
-        Ok(Some(text)) if hostnames::is_meant(&text) => {
+    match hosts(file) {
+        Some(_) => {
             let running = pki::running(&secrets_folder(file))?;
             let running = running.ok_or_else(|| ProjectError::NotConfigured(file.to_owned()))?;
             Ok(of_running(file, &running))
         }
-        _ => Ok(read(file)?),
+        None => Ok(read(file)?),
     }
 }
 
 /// As [`load`], for commands that need an image.
 pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
-    match text(file) {
-        Ok(Some(text)) if hostnames::is_meant(&text) => Err(ProjectError::NoImage(file.to_owned()).into()),
-        _ => Ok(read(file)?),
+    match hosts(file) {
+        Some(_) => Err(ProjectError::NoImage(file.to_owned()).into()),
+        None => Ok(read(file)?),
     }
+}
+
+/// The machines of a `hostnames.yaml`; `None` where a file is none, or cannot be read.
+pub fn hosts(file: &Path) -> Option<Result<Hostnames, ProjectError>> {
+    let text = text(file).ok().flatten().filter(|text| hostnames::is_meant(text))?;
+    Some(hostnames::read(&text, &file.display().to_string()).map_err(ProjectError::Wrong))
 }
 
 /// The secrets folder of a `hostnames.yaml`, which names no cluster: it has the file's own name.
@@ -176,7 +183,7 @@ fn folder_of(file: &Path) -> PathBuf {
 }
 
 /// A file's text, unless it is none or too long for one.
-pub(crate) fn text(file: &Path) -> std::io::Result<Option<String>> {
+fn text(file: &Path) -> std::io::Result<Option<String>> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_LIMIT) {

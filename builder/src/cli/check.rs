@@ -3,14 +3,17 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use cluster::spec::{Cluster, Problem};
+use cluster::host::Host;
+use cluster::identity::Role;
+use cluster::spec::hostnames::Hostnames;
+use cluster::spec::{Cluster, Node, Problem};
 use serde::Serialize;
 
-use crate::cli::Globals;
+use crate::cli::{Globals, columns};
 use crate::error::{Failure, Kind};
 use crate::project::{self, ProjectError};
 
-/// Check the cluster file and show what it plans
+/// Check the cluster file, or a hostnames.yaml, and show what it plans
 #[derive(Debug, Args)]
 pub struct CheckArgs {}
 
@@ -57,27 +60,62 @@ impl<'c> Checked<'c> {
 
 /// Runs the command.
 pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
-    let project = match project::read(&globals.file) {
-        Ok(project) => project,
-        Err(error) => {
-            if let (true, ProjectError::Wrong(problems)) = (globals.json, &error) {
-                print(&json(&Checked::bad(problems.iter()))?)?;
-            }
-            return Err(error.into());
+    match project::hosts(&globals.file) {
+        Some(found) => {
+            let found = told(globals, found)?;
+            let shown = if globals.json { json(&CheckedHosts::good(&found))? } else { hosts(&found) };
+            tell(globals, &shown, "a good list of hosts: builder config makes them a swarm")
         }
-    };
-    if globals.json {
-        return print(&json(&Checked::good(&project.cluster))?);
+        None => {
+            let project = told(globals, project::read(&globals.file))?;
+            let cluster = &project.cluster;
+            let shown = if globals.json { json(&Checked::good(cluster))? } else { table(cluster) };
+            tell(globals, &shown, "a good cluster file")
+        }
     }
-    print(&table(&project.cluster))?;
-    if !globals.quiet {
+}
+
+/// What was read; what is wrong with it is told to programs, too.
+fn told<T>(globals: &Globals, read: Result<T, ProjectError>) -> Result<T, Failure> {
+    if let (true, Err(ProjectError::Wrong(problems))) = (globals.json, &read) {
+        print(&json(&Checked::bad(problems.iter()))?)?;
+    }
+    Ok(read?)
+}
+
+fn tell(globals: &Globals, shown: &str, verdict: &str) -> Result<(), Failure> {
+    print(shown)?;
+    if !globals.json && !globals.quiet {
         // Nobody reads a closed standard error.
-        let _unread = writeln!(io::stderr(), "{} is a good cluster file", project.file.display());
+        let _unread = writeln!(io::stderr(), "{} is {verdict}", globals.file.display());
     }
     Ok(())
 }
 
-fn json(checked: &Checked<'_>) -> Result<String, Failure> {
+/// What programs get of a `hostnames.yaml`.
+#[derive(Debug, Serialize)]
+struct CheckedHosts {
+    valid: bool,
+    managers: Vec<String>,
+    workers: Vec<String>,
+}
+
+impl CheckedHosts {
+    fn good(found: &Hostnames) -> Self {
+        let names = |hosts: &[Host]| hosts.iter().map(ToString::to_string).collect();
+        Self { valid: true, managers: names(&found.managers), workers: names(&found.workers) }
+    }
+}
+
+/// One line per host: as the file has it, role.
+fn hosts(found: &Hostnames) -> String {
+    let row = |role: &'static str| move |host: &Host| ([host.to_string(), role.to_owned()], Vec::new());
+    let managers = found.managers.iter().map(row(Role::Manager.as_str()));
+    let rows = managers.chain(found.workers.iter().map(row(Role::Worker.as_str())));
+    columns::table(["HOST", "ROLE"], rows.collect())
+}
+
+fn json(checked: &impl Serialize) -> Result<String, Failure> {
     let text = serde_json::to_string_pretty(checked).map_err(|error| Failure::new(Kind::Failed, error))?;
     Ok(text + "\n")
 }
@@ -88,13 +126,10 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// One line per node: name, role, address.
 fn table(cluster: &Cluster) -> String {
-    let width =
-        cluster.nodes.iter().map(|node| node.name.as_str().len()).max().unwrap_or_default().max("NODE".len());
-    let mut text = format!("{:width$}  {:7}  ADDRESS\n", "NODE", "ROLE");
-    for node in &cluster.nodes {
-        let address =
-            node.address.as_ref().map_or_else(|| "DHCP".to_owned(), |a| format!("{}/{}", a.ip, a.prefix));
-        text.push_str(&format!("{:width$}  {:7}  {address}\n", node.name.as_str(), node.role.as_str()));
-    }
-    text
+    let row = |node: &Node| {
+        let address = node.address.as_ref();
+        let address = address.map_or_else(|| "DHCP".to_owned(), |a| format!("{}/{}", a.ip, a.prefix));
+        ([node.name.to_string(), node.role.as_str().to_owned(), address], Vec::new())
+    };
+    columns::table(["NODE", "ROLE", "ADDRESS"], cluster.nodes.iter().map(row).collect())
 }

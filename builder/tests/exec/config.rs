@@ -83,6 +83,23 @@ fn if_nobody_can_be_reached_it_says_so() {
 }
 
 #[test]
+fn the_file_is_checked_without_asking_anybody() {
+    let bench = Bench::without_server();
+    fs::write(bench.path("hostnames.yaml"), "manager: red00\nworker: red[01-02]\n").unwrap();
+    let run = Run::new(&bench, &bench.builder(&["check"]).output().unwrap());
+    assert_eq!((run.code, run.out.len()), (Some(0), 4), "{}", run.talk);
+    assert_eq!(run.talk, "hostnames.yaml is a good list of hosts: builder config makes them a swarm\n");
+    let json = bench.builder(&["check", "--json"]).output().unwrap().stdout;
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["workers"], serde_json::json!(["red01", "red02"]));
+    fs::write(bench.path("hostnames.yaml"), "manager: <IP>\n").unwrap();
+    let json = bench.builder(&["check", "--json"]).output().unwrap();
+    assert_eq!(json.status.code(), Some(2));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["valid"], json["problems"].as_array().map(Vec::len)), (&Value::Bool(false), Some(1)));
+}
+
+#[test]
 fn a_wrong_file_is_told_before_anybody_is_asked() {
     let bench = Bench::without_server();
     fs::write(bench.path("hostnames.yaml"), "manager: <IP>\nworker:\n- <ip01>\n").unwrap();

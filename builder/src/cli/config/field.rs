@@ -6,11 +6,11 @@ use cluster::card::DockerSource;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::ClusterId;
-use cluster::spec::hostnames::{self, Hostnames};
+use cluster::spec::hostnames::Hostnames;
 
 use crate::error::Failure;
 use crate::pki::{self, Running, RunningHost};
-use crate::project::{self, Project, ProjectError};
+use crate::project::{self, Project};
 use crate::running::check::{Candidate, Entry, Verdict};
 
 /// See the module.
@@ -37,10 +37,8 @@ impl Field {
         user: Option<&String>,
         docker: Option<DockerSource>,
     ) -> Result<Self, Failure> {
-        let text = project::text(file).ok().flatten();
-        if let Some(text) = text.filter(|text| hostnames::is_meant(text)) {
-            let read = hostnames::read(&text, &file.display().to_string());
-            let found = read.map_err(|problems| Failure::from(ProjectError::Wrong(problems)))?;
+        if let Some(found) = project::hosts(file) {
+            let found = found?;
             let earlier = pki::running(&project::secrets_folder(file))?;
             return Ok(Self {
                 file: file.to_owned(),
