@@ -9,9 +9,17 @@ pub mod pages;
 pub mod reference;
 
 /// The files that commands read and write, and what they are for.
-pub const FILES: [(&str, &str); 7] = [
+pub const FILES: [(&str, &str); 8] = [
     ("cluster.yaml", "The cluster file, where no other is named with --file."),
-    (lock::NAME, "Beside it: the release that an image's name meant on the first day. Belongs into git."),
+    (
+        "hostnames.yaml",
+        "Instead of it, for Pis that already run: their addresses. Taken where no file is named and there is no \
+         cluster.yaml. Its secrets folder is hostnames.secrets/.",
+    ),
+    (
+        lock::NAME,
+        "Beside the cluster file: the release that an image's name meant on the first day. Belongs into git.",
+    ),
     (
         "CLUSTER.secrets/",
         "Beside it, and yours alone: the cluster's keys, each node's identity, known_hosts and ssh_config. Must not get \
