@@ -145,7 +145,10 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
         writeln!(desk.out, "{text}").map_err(RevokeError::Talk)?;
     } else {
         let names: Vec<_> = done.iter().map(|(name, _)| name.as_str()).collect();
-        let next = format!("next, for a new card: builder build {}", names.join(" "));
+        let next = match project.runs_already {
+            true => format!("next, for new certificates: builder config {}", project.file.display()),
+            false => format!("next, for a new card: builder build {}", names.join(" ")),
+        };
         writeln!(desk.talk, "{next}").map_err(RevokeError::Talk)?;
     }
     Ok(())
@@ -161,7 +164,7 @@ fn ask(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), RevokeE
     let names = names.join(", ");
     let question = format!(
         "{names}: the card's certificate is refused from now on, what runs there is started elsewhere, and the node \
-         comes back only with a new card.\nType yes to go on: "
+         comes back only with a new certificate.\nType yes to go on: "
     );
     desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(RevokeError::Talk)?;
     let mut answer = String::new();
