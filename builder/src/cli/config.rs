@@ -156,7 +156,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     }
     let (formed, failure) = if args.dry_run {
         (None, state::judge(&outlook.lines, &around))
-    } else if outlook.has_manager() {
+    } else if outlook.can_be() {
         let brought = outlook.bring(&field, &way, args)?;
         let left = state::judge(&outlook.lines, &around);
         let cleaned = outlook.clean(&field, own, progress).err();
@@ -168,7 +168,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
         let failures = [left, cleaned, waited.and_then(Result::err)].into_iter().flatten();
         (formed, failures.reduce(Failure::and))
     } else {
-        let why = "without a manager there is no swarm: nothing was changed";
+        let why = "without a manager, and a machine to bring in, nothing was changed";
         (None, state::judge(&outlook.lines, &around).map(|failure| failure.hint(why)))
     };
     if globals.json {
@@ -214,8 +214,10 @@ impl Outlook {
         Ok(outlook)
     }
 
-    fn has_manager(&self) -> bool {
+    /// Whether there is a manager, and anything to do.
+    fn can_be(&self) -> bool {
         self.project.cluster.nodes.iter().any(|node| node.role == Role::Manager)
+            && self.lines.iter().any(|line| line.state.is_ok())
     }
 
     fn pack(&mut self, identities: &Identities) -> Result<Vec<Parcel>, Failure> {

@@ -58,7 +58,7 @@ fn without_a_manager_nothing_is_made() {
     let run = Run::new(&bench, &config(&bench, &[]).output().unwrap());
     assert_eq!(run.code, Some(6), "{}", run.talk);
     assert!(
-        run.error().contains("hint: without a manager there is no swarm: nothing was changed"),
+        run.error().contains("hint: without a manager, and a machine to bring in, nothing was changed"),
         "{}",
         run.talk
     );

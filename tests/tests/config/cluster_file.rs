@@ -1,7 +1,7 @@
 //! A cluster file instead of the lesson's, for Pis that already run: its names, labels and user, and the user's own ssh.
 
 use std::fs;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use tests::product::Product;
 use tests::running::Running;
@@ -50,4 +50,28 @@ fn a_cluster_files_nodes_that_already_run_are_brought_in_under_their_names() {
     let ran = text(&builder(&pis, &["exec", "-F", "ssh_config", "--group", "--", "uname", "-n"]).stdout);
     assert!(NODES.iter().all(|node| ran.contains(&format!("{node}\n"))), "{ran}");
     builder(&pis, &["status", "--wait"]);
+    another_cluster(&pis, file);
+}
+
+/// Somebody else with a key of the Pis: they are left alone until told to come over, and then it is another swarm.
+fn another_cluster(pis: &Running, file: &str) {
+    let before = members(pis, NODES[0]);
+    fs::write(pis.folder().join("other.yaml"), file.replace("cluster: teal", "cluster: other")).unwrap();
+    let config = ["-f", "other.yaml", "config", "-F", "ssh_config"];
+    let refused = pis.builder(config).unwrap();
+    let talk = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(6), "{talk}");
+    assert!(talk.contains("teal[00-01]: it belongs to the cluster teal\n"), "{talk}");
+    assert!(talk.contains("--take-over"), "{talk}");
+    assert_eq!(members(pis, NODES[0]), before);
+    assert!(!pis.folder().join("other.secrets").exists());
+
+    let mut unasked = pis.command([&config[..], &["--take-over"]].concat());
+    let unasked = unasked.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(2), "{}", text(&unasked.stderr));
+    assert_eq!(members(pis, NODES[0]), before);
+
+    builder(pis, &[&config[..], &["--take-over", "--yes"]].concat());
+    let after = members(pis, NODES[0]);
+    assert!(after.keys().eq(before.keys()) && after.values().all(|id| before.values().all(|old| old != id)));
 }
