@@ -16,6 +16,8 @@ use crate::cli::Globals;
 use crate::error::{Failure, Kind};
 use crate::hosts;
 use crate::interrupt::Interrupt;
+use crate::pki;
+use crate::project::Project;
 use crate::ssh::Ssh;
 use crate::ssh::batch::{self, End, Event, Job, Limits};
 use crate::ssh::trouble::Around;
@@ -105,7 +107,13 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
     let ssh = Arc::new(Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?);
     let jobs = Job::everywhere(&ssh, &args.command);
-    let ours = hosts.project.as_ref().map(|project| project.secrets_folder().join("ssh_config"));
+    // Host keys of machines that ran before us are the affair of the user's own ssh.
+    let with_cards = hosts
+        .project
+        .as_ref()
+        .map(Project::secrets_folder)
+        .filter(|folder| matches!(pki::running(folder), Ok(None)));
+    let ours = with_cards.map(|folder| folder.join("ssh_config"));
     let around = Around { ours, own: args.ssh_config.clone(), user: args.user.clone() };
     let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
     let manner = match (globals.json, args.group) {
