@@ -1,10 +1,11 @@
 //! `builder token`: the command that joins a machine by hand. It is printed and nothing else: not kept, not run.
 
 use std::io::{self, Write};
+use std::net::SocketAddrV4;
 
 use clap::{Args, ValueEnum};
 use cluster::identity::Role;
-use cluster::wire::JoinReply;
+use cluster::secret::Secret;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -51,8 +52,8 @@ struct NoAddress;
 #[derive(Serialize)]
 struct Json<'a> {
     role: Role,
-    #[serde(flatten)]
-    reply: &'a JoinReply,
+    token: &'a Secret<String>,
+    managers: &'a [SocketAddrV4],
 }
 
 /// Runs the command.
@@ -88,7 +89,8 @@ pub fn print(
         return Err(Failure::new(Kind::NotAsWanted, NoAddress).hint("builder status shows what it waits for"));
     };
     let line = if json {
-        serde_json::to_string(&Json { role, reply: &reply }).map_err(MemberError::Json)?
+        serde_json::to_string(&Json { role, token: &reply.token, managers: &reply.managers })
+            .map_err(MemberError::Json)?
     } else {
         format!("docker swarm join --token {} {address}", reply.token.expose())
     };
