@@ -3,9 +3,11 @@
 //! Names are all it takes: a rack's folder is `rack-NUMBER-NAME`, and from the number follow bridge, subnet, rules,
 //! network namespaces and control groups. So a rack whose process was killed is removed by the same code.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -29,6 +31,10 @@ pub(super) fn lock() -> Result<File> {
     file.lock().with_context(|| format!("cannot lock {LOCK}"))?;
     Ok(file)
 }
+
+/// Numbers that this process has had. They are taken again last: whoever looks what a rack has left behind is not to find
+/// the next one's.
+static USED: Mutex<BTreeSet<u8>> = Mutex::new(BTreeSet::new());
 
 /// Racks there are: number and folder.
 fn racks() -> Result<Vec<(u8, PathBuf)>> {
@@ -62,8 +68,11 @@ pub(super) fn sweep() -> Result<()> {
 /// Takes a free number and makes its folder. The caller holds the lock.
 pub(super) fn claim(name: &str) -> Result<(u8, PathBuf)> {
     let racks = racks()?;
-    let number =
-        (1..=250).find(|number| racks.iter().all(|(taken, _)| taken != number)).context("250 racks run")?;
+    let mut used = USED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut free = (1..=250).filter(|number| racks.iter().all(|(taken, _)| taken != number)).peekable();
+    let first = free.peek().copied().context("250 racks run")?;
+    let number = free.find(|number| !used.contains(number)).unwrap_or(first);
+    used.insert(number);
     let folder = Path::new(BASE).join(format!("rack-{number}-{name}"));
     fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let owner = process_identity(std::process::id()).context("cannot read this process's start time")?;
