@@ -149,9 +149,12 @@ impl Running {
     /// # Errors
     /// When it shows none.
     pub fn accept(&self, node: &str) -> Result<()> {
-        let address = self.address(node)?.to_string();
-        let shown = images::capture("ssh-keyscan", ["-T", "60", &address])?;
-        ensure!(!shown.is_empty(), "{node} shows no host key");
+        // A Pi that has just booted may yet change its address, and lose what was on its way to the old one.
+        let shown = wait::until(&format!("{node} shows its host keys"), BOOT, || {
+            let Some(address) = self.rack.address(node) else { return Ok(None) };
+            let shown = images::capture("ssh-keyscan", ["-T", "10", &address.to_string()]);
+            Ok(shown.ok().filter(|shown| !shown.is_empty()))
+        })?;
         let mut known = fs::read_to_string(self.known_hosts())?;
         known.push_str(&String::from_utf8(shown)?);
         Ok(fs::write(self.known_hosts(), known)?)
