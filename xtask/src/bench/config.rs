@@ -77,6 +77,7 @@ fn table(report: &Report) -> String {
     let mut promises = Vec::new();
     if let Some(exec) = &report.exec {
         row(&format!("20 × builder exec, {}", exec.ssh), exec.exec20_s);
+        row("the same again, right after", exec.exec20_again_s);
         row("20 × plain ssh, the same", exec.exec20_plain_ssh_s);
         row(&format!("20 × builder exec, {}", exec.own_ssh), exec.exec20_own_ssh_s);
         row("20 × plain ssh, the same", exec.exec20_own_plain_ssh_s);
