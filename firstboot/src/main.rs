@@ -11,9 +11,11 @@ use std::{env, io};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use cluster::delivery;
+use cluster::name::{ClusterId, Hostname, NameError};
 use firstboot::agent::{self, Options};
 use firstboot::engine::Engine;
 use firstboot::host::real::RealHost;
+use firstboot::remove::Meant;
 use firstboot::{adopt, remove, seed};
 use tracing_subscriber::EnvFilter;
 
@@ -45,6 +47,12 @@ enum Command {
         /// Remove Docker, too, if the agent installed it
         #[arg(long)]
         docker: bool,
+        /// Only if it is a node of the cluster with this id
+        #[arg(long, value_name = "ID", requires = "node", value_parser = cluster_id)]
+        cluster: Option<ClusterId>,
+        /// Only if it is this node
+        #[arg(long, value_name = "NAME", requires = "cluster", value_parser = hostname)]
+        node: Option<Hostname>,
         #[command(flatten)]
         engine: EngineArgs,
     },
@@ -74,8 +82,9 @@ fn main() -> ExitCode {
     let (root, payload) = match Cli::parse().command {
         Some(Command::Agent(args)) => return run_agent(args),
         Some(Command::Adopt(args)) => return run_once(async |host| adopt(host, &args).await),
-        Some(Command::Remove { docker, engine }) => {
-            return run_once(async |host| remove(host, docker, &engine).await);
+        Some(Command::Remove { docker, cluster, node, engine }) => {
+            let meant = cluster.zip(node).map(|(cluster, node)| Meant { cluster, node });
+            return run_once(async |host| remove(host, docker, meant.as_ref(), &engine).await);
         }
         Some(Command::Seed { root, payload }) => (root, payload),
         None => ("/".into(), None),
@@ -141,8 +150,21 @@ async fn adopt(host: Arc<RealHost>, args: &EngineArgs) -> Result<(), Box<dyn Err
     Ok(())
 }
 
-async fn remove(host: Arc<RealHost>, docker: bool, args: &EngineArgs) -> Result<(), Box<dyn Error>> {
-    Ok(remove::remove(host.as_ref(), &Engine::new(&args.docker_socket)?, docker).await?)
+async fn remove(
+    host: Arc<RealHost>,
+    docker: bool,
+    meant: Option<&Meant>,
+    args: &EngineArgs,
+) -> Result<(), Box<dyn Error>> {
+    Ok(remove::remove(host.as_ref(), &Engine::new(&args.docker_socket)?, docker, meant).await?)
+}
+
+fn cluster_id(text: &str) -> Result<ClusterId, NameError> {
+    ClusterId::try_from(text)
+}
+
+fn hostname(text: &str) -> Result<Hostname, NameError> {
+    Hostname::try_from(text)
 }
 
 /// Runs the agent on one thread; what blocks runs beside it.

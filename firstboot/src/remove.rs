@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use cluster::card::{CARD, Card};
+use cluster::name::{ClusterId, ClusterName, Hostname};
 use thiserror::Error;
 
 use crate::adopt::{self, AdoptError, UNIT};
@@ -25,22 +26,45 @@ pub enum RemoveError {
     /// The machine.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// It is another node.
+    #[error("this machine is {0} of the cluster {1}: nothing was removed")]
+    Another(Hostname, ClusterName),
     /// The swarm.
     #[error(transparent)]
     Swarm(#[from] AdoptError),
 }
 
-/// Removes what we installed. With `docker`, Docker too, unless it was there before us.
+/// Which node is meant; a machine may have another's address by now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meant {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: Hostname,
+}
+
+/// Removes what we installed, if this is the node that is meant. With `docker`, Docker too, unless it was there before us.
 ///
 /// # Errors
 /// See [`RemoveError`]; may be repeated.
-pub async fn remove(host: &dyn Host, engine: &Engine, docker: bool) -> Result<(), RemoveError> {
+pub async fn remove(
+    host: &dyn Host,
+    engine: &Engine,
+    docker: bool,
+    meant: Option<&Meant>,
+) -> Result<(), RemoveError> {
     let state = Path::new(STATE);
     let unit = Path::new("/etc/systemd/system").join(UNIT);
+    let card = host.read(&state.join(CARD))?.and_then(|json| Card::from_json(&json).ok());
+    // Without a payload there is nobody that this machine could be.
+    if let (Some(card), Some(meant)) = (&card, meant)
+        && (card.cluster_id != meant.cluster || card.node != meant.node)
+    {
+        return Err(RemoveError::Another(card.node.clone(), card.cluster.clone()));
+    }
     if host.read(&unit)?.is_some() {
         host.run(&Program::new("systemctl", ["disable", "--now", UNIT]))?;
     }
-    let card = host.read(&state.join(CARD))?.and_then(|json| Card::from_json(&json).ok());
     // Without our payload the swarm is not ours to leave.
     if card.is_some() && engine.version().await.is_ok() {
         adopt::leave(engine).await?;

@@ -5,7 +5,7 @@
 //! without us. Killed anywhere, the same command goes on: what is there already is not brought again.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -159,7 +159,10 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     } else if outlook.can_be() {
         let brought = outlook.bring(&field, &way, args)?;
         let left = state::judge(&outlook.lines, &around);
-        let cleaned = outlook.clean(&field, own, progress).err();
+        let gone = |identities: &Identities| {
+            gone::clean(&field, (&outlook.gone, &identities.cluster_id), own, progress)
+        };
+        let cleaned = brought.as_ref().and_then(|identities| gone(identities).err());
         let waited = match &brought {
             Some(identities) if !args.no_wait => Some(outlook.wait(identities, globals, args, &interrupt)),
             _ => None,
@@ -258,10 +261,6 @@ impl Outlook {
             }
         }
         taken
-    }
-
-    fn clean(&self, field: &Field, own: Option<&Path>, progress: Progress) -> Result<(), Failure> {
-        if self.gone.is_empty() { Ok(()) } else { gone::clean(field, &self.gone, own, progress) }
     }
 
     /// Shows the board until the machines that are in are ready.

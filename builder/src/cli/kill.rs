@@ -85,9 +85,8 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
         _ if !args.purge => return killed,
         _ => {}
     }
-    let purged = purge(globals, &project, args);
     // Who has no agent any more has left, whatever was seen before.
-    if purged.is_ok() { Ok(()) } else { purged }
+    purge(globals, &project, args)
 }
 
 fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Failure> {
@@ -104,7 +103,9 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
     let ours = project.secrets_folder().join("ssh_config");
     let ours = running.is_none().then_some(ours.as_path());
-    let reach = Reach { ssh, own, user: args.user.clone(), ours };
+    let cluster = pki::existing(project)?.cluster_id;
+    let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let reach = Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes };
     let told = removal::remove(reach, true, progress)?;
     progress.say(&told);
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::host::Host;
+use cluster::name::{ClusterId, Hostname};
 use thiserror::Error;
 
 use super::exec::summary::Summary;
@@ -43,6 +44,10 @@ pub(super) struct Reach<'a> {
     pub(super) user: Option<String>,
     /// The cluster's own configuration.
     pub(super) ours: Option<&'a Path>,
+    /// Whose nodes they are.
+    pub(super) cluster: ClusterId,
+    /// Which, in the order of the machines.
+    pub(super) nodes: Vec<Hostname>,
 }
 
 /// Removes the agent, and with `docker` the Docker that it installed. The sentence is for when all went well.
@@ -55,7 +60,8 @@ pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Resu
     let hosts: Vec<Host> = reach.ssh.hosts().to_vec();
     let around =
         Around { ours: reach.ours.map(Path::to_owned), own: reach.own.map(Path::to_owned), user: reach.user };
-    let jobs = (0..hosts.len()).map(|index| removal(index, docker)).collect();
+    let nodes = reach.nodes.iter().enumerate();
+    let jobs = nodes.map(|(index, node)| removal(index, (&reach.cluster, node), docker)).collect();
     let limits = Limits { jobs: JOBS, timeout: Some(PATIENCE) };
     let mut summary = Summary::new(&hosts, around);
     let ran = collect(&Arc::new(reach.ssh), jobs, limits, &interrupt, |index, answer| {

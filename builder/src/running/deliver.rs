@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cluster::card::{Card, Start};
 use cluster::delivery::Delivery;
+use cluster::name::{ClusterId, Hostname};
 use cluster::secret::Secret;
 use cluster::spec::{Cluster, Node};
 
@@ -92,13 +93,14 @@ impl Parcel {
     }
 }
 
-/// Takes our software off a machine; `docker`, if that came with it, too. Nothing is asked first, so who logs in may be root or
-/// not, and there may be nothing.
-pub fn removal(index: usize, docker: bool) -> Job {
+/// Takes our software off a machine if it is this node of this cluster: another may have its address by now. `docker`, if that
+/// came with it, too. Nothing is asked first, so who logs in may be root or not, and there may be nothing.
+pub fn removal(index: usize, (cluster, node): (&ClusterId, &Hostname), docker: bool) -> Job {
     let program = format!("{FOLDER}/firstboot");
     let option = if docker { " --docker" } else { "" };
     let line = format!(
-        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {program} ] || exit 0; exec $s {program} remove{option}'"
+        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {program} ] || exit 0; \
+         exec $s {program} remove --cluster {cluster} --node {node}{option}'"
     );
     Job { index, words: Arc::new(vec![line]), input: None }
 }

@@ -215,7 +215,17 @@ async fn what_was_brought_is_taken_away_and_the_swarm_left() {
     client.init(&init()).await.unwrap();
     let power = Arc::<Power>::default();
     let host = machine(&power, host.files());
-    remove::remove(host.as_ref(), &client, true).await.unwrap();
+    let meant = |name: &str| remove::Meant {
+        cluster: world.card("red01").cluster_id,
+        node: name.to_owned().try_into().unwrap(),
+    };
+    // Another has its address by now.
+    let before = host.files();
+    let refused = remove::remove(host.as_ref(), &client, true, Some(&meant("red02"))).await.unwrap_err();
+    assert_eq!(refused.to_string(), "this machine is red01 of the cluster red: nothing was removed");
+    assert_eq!((host.files(), power.log().len()), (before, 0));
+    assert!(client.swarm().await.is_ok());
+    remove::remove(host.as_ref(), &client, true, Some(&meant("red01"))).await.unwrap();
     assert!(client.swarm().await.is_err(), "it has left");
     assert!(!host.files().contains_key(Path::new(UNIT)));
     let log = power.log();
@@ -244,7 +254,7 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     };
     let clock = UNIX_EPOCH + Duration::from_secs(NOW);
     let host = FakeHost::new(Arc::clone(&power), host.files(), clock).with_programs(with_dpkg);
-    remove::remove(&host, &client, true).await.unwrap();
+    remove::remove(&host, &client, true, None).await.unwrap();
     let purged = power.log().iter().filter(|effect| effect.contains("apt-get purge")).count();
     assert_eq!(purged, 1, "{:?}", power.log());
     assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use cluster::host::Host;
+use cluster::name::ClusterId;
 use thiserror::Error;
 
 use super::bring::Way;
@@ -94,16 +95,23 @@ pub(super) fn take_out(field: &Field, gone: &[RunningHost], way: &Way<'_>) -> Re
         .hint("the managers go on with it: run the same command again in a while"))
 }
 
-/// Takes our software off the machines. They are no nodes any more, so whoever cannot be reached only keeps it.
+/// Takes our software off the machines, but for those that are brought in again under another name. They are no nodes any
+/// more, so whoever cannot be reached only keeps it.
 pub(super) fn clean(
     field: &Field,
-    gone: &[RunningHost],
+    (gone, cluster): (&[RunningHost], &ClusterId),
     own: Option<&std::path::Path>,
     progress: Progress,
 ) -> Result<(), Failure> {
-    let hosts: Vec<_> = gone.iter().filter_map(|host| Host::try_from(host.host.as_str()).ok()).collect();
+    let is_free = |host: &Host| field.entries.iter().all(|entry| entry.host.name != host.name);
+    let gone =
+        gone.iter().filter_map(|gone| Some((Host::try_from(gone.host.as_str()).ok()?, gone.name.clone())));
+    let (hosts, nodes): (Vec<_>, Vec<_>) = gone.filter(|(host, _)| is_free(host)).unzip();
+    if hosts.is_empty() {
+        return Ok(());
+    }
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
-    let reach = Reach { ssh, own, user: field.user.clone(), ours: None };
+    let reach = Reach { ssh, own, user: field.user.clone(), ours: None, cluster: cluster.clone(), nodes };
     removal::remove(reach, false, progress).map(drop).map_err(|failure| {
         failure
             .hint("they are out of the swarm; there, later: sudo /usr/local/lib/firstboot/firstboot remove")
