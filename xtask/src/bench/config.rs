@@ -77,12 +77,13 @@ fn table(report: &Report) -> String {
     let mut promises = Vec::new();
     if let Some(exec) = &report.exec {
         row(&format!("20 × builder exec, {}", exec.ssh), exec.exec20_s);
-        row("the same again, right after", exec.exec20_again_s);
-        row("20 × plain ssh, the same", exec.exec20_plain_ssh_s);
-        row(&format!("20 × builder exec, {}", exec.own_ssh), exec.exec20_own_ssh_s);
-        row("20 × plain ssh, the same", exec.exec20_own_plain_ssh_s);
+        row("the first, with nobody logged in", exec.exec20_first_s);
+        row("20 × plain ssh, the same", exec.exec20_first_plain_ssh_s);
+        row(&format!("20 × builder exec, {}", exec.own_ssh), exec.own_exec20_s);
+        row("the first, with nobody logged in", exec.own_exec20_first_s);
+        row("20 × plain ssh, the same", exec.own_exec20_first_plain_ssh_s);
         promises.push(("exec20_s", exec.exec20_s, 3.0));
-        promises.push(("exec20_vs_plain_ratio", exec.exec20_vs_plain_ratio, 1.2));
+        promises.push(("exec20_first_vs_plain_ratio", exec.exec20_first_vs_plain_ratio, 1.2));
     }
     if let Some(config) = &report.config {
         row("builder config on one", config.config_one_s);
