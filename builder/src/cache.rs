@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::error::{Failure, Kind};
 use crate::fetch::Verified;
 use crate::fetch::digest::{self, Digest};
+use crate::home;
 use crate::owner;
 use crate::scratch::{self, Existing, Scratch, ScratchError};
 
@@ -78,10 +79,7 @@ impl Cache {
     pub fn open(folder: Option<&Path>) -> Result<Self, CacheError> {
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => directories::ProjectDirs::from("", "", "builder")
-                .ok_or(CacheError::NoHome)?
-                .cache_dir()
-                .to_owned(),
+            None => home::cache().ok_or(CacheError::NoHome)?,
         };
         let cache = Self { folder };
         for folder in [cache.images(), cache.sources(), cache.downloads()] {
@@ -172,7 +170,7 @@ impl Cache {
     fn lock(&self) -> Result<File, CacheError> {
         let path = self.folder.join("lock");
         let lock = || {
-            let file = File::options().create(true).append(true).open(&path)?;
+            let file = owner::open_or_make(File::options().append(true), &path)?;
             file.lock()?;
             Ok(file)
         };

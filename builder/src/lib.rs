@@ -12,6 +12,7 @@ pub mod elf;
 pub mod error;
 pub mod fetch;
 pub mod flash;
+mod home;
 pub mod hosts;
 pub mod image;
 pub mod interrupt;

@@ -11,6 +11,7 @@ use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
+use crate::home;
 use crate::pki::{self, Running, RunningHost};
 
 mod keys;
@@ -194,15 +195,10 @@ fn text(file: &Path) -> std::io::Result<Option<String>> {
 
 /// See [`Project::path`].
 fn resolve(folder: &Path, written: &str) -> PathBuf {
-    match (written.strip_prefix("~/"), home()) {
+    match (written.strip_prefix("~/"), home::home()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => folder.join(written),
     }
-}
-
-/// The operator's home folder.
-pub(crate) fn home() -> Option<PathBuf> {
-    directories::BaseDirs::new().map(|folders| folders.home_dir().to_owned())
 }
 
 #[cfg(test)]
@@ -214,7 +210,7 @@ mod tests {
         let folder = Path::new("lab");
         assert_eq!(resolve(folder, "os.img"), Path::new("lab/os.img"));
         assert_eq!(resolve(folder, "/srv/os.img"), Path::new("/srv/os.img"));
-        assert_eq!(resolve(folder, "~/os.img"), home().unwrap().join("os.img"));
+        assert_eq!(resolve(folder, "~/os.img"), home::home().unwrap().join("os.img"));
         assert_eq!(resolve(folder, "~anna/os.img"), Path::new("lab/~anna/os.img"));
     }
 

@@ -243,9 +243,8 @@ impl<'a> Manager<'a> {
         if let Some((line, address)) = reached.and_then(|line| Some((line, usable(line.address.ip())?))) {
             heard.insert(line.name.clone(), address);
         }
-        if let Err(failure) = pki::remember_addresses(self.project, &heard) {
-            tracing::warn!("cannot remember addresses: {}", failure.render().trim_end());
-        }
+        // Without this memory the next command looks for the manager a little longer.
+        let _forgotten = pki::remember_addresses(self.project, &heard);
     }
 
     /// A damaged memory of addresses must not hide the manager: `builder build` will complain of it.

@@ -279,7 +279,7 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
 
 fn image(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ImageSource> {
     let sha256 = settings::checked(root, "image_sha256", checks::sha256, problems);
-    let location = settings::needed(root, "image", "raspios-lite-arm64.img.xz", checks::image, problems)?;
+    let location = settings::needed(root, "image", "raspios-lite-arm64", checks::image, problems)?;
     if checks::is_url(&location) && !root.has("image_sha256") {
         let advice = "write `image_sha256:` and the 64 hexadecimal digits published with the image";
         problems.add(root.key_place("image"), "an image from a URL needs its SHA-256", advice);

@@ -214,7 +214,7 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
     cluster.yaml:2:1: `image` has no value
       | image:
       | ^^^^^
-      = write `image: raspios-lite-arm64.img.xz`
+      = write `image: raspios-lite-arm64`
 
     cluster.yaml:3:7: a text stands where keys are wanted
       | user: pi

@@ -11,7 +11,7 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 36] = [
+const PACKAGES: [(&str, &str); 40] = [
     ("apt-ftparchive", "apt-utils"),
     ("blkid", "util-linux"),
     ("bmaptool", "bmap-tools"),
@@ -19,12 +19,15 @@ const PACKAGES: [(&str, &str); 36] = [
     ("dnsmasq", "dnsmasq-base"),
     ("dpkg-deb", "dpkg"),
     ("findmnt", "util-linux"),
+    ("fish", "fish"),
     ("fsck.fat", "dosfstools"),
     ("gpg", "gpg"),
+    ("groff", "groff-base"),
     ("ip", "iproute2"),
     ("iptables", "iptables"),
     ("losetup", "mount"),
     ("lsblk", "util-linux"),
+    ("mandoc", "mandoc"),
     ("mattrib", "mtools"),
     ("mcopy", "mtools"),
     ("mdel", "mtools"),
@@ -48,6 +51,7 @@ const PACKAGES: [(&str, &str); 36] = [
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
     ("xz", "xz-utils"),
+    ("zsh", "zsh"),
 ];
 
 /// Where programs are: root's own folders too, which a plain user's search path may lack.

@@ -72,12 +72,12 @@ impl Names {
 /// Builds one architecture and copies the binary beside `builder` in `target/debug` and `target/release`.
 pub(crate) fn build(arch: &str, debian: bool) -> Result<PathBuf> {
     let Names { musl, gnu, tools } = Names::of(arch);
-    let built = if !debian && rustup_targets().contains(&musl) {
-        setup::say(&format!("building firstboot for {arch} with the rustup target {musl}"));
-        with_rustup(arch, &musl, tools)?
-    } else if arch == std::env::consts::ARCH {
+    let built = if arch == std::env::consts::ARCH {
         setup::say(&format!("building firstboot for {arch} with a static glibc"));
         with_rustup(arch, &gnu, tools)?
+    } else if !debian && rustup_targets().contains(&musl) {
+        setup::say(&format!("building firstboot for {arch} with the rustup target {musl}"));
+        with_rustup(arch, &musl, tools)?
     } else {
         setup::say(&format!(
             "building firstboot for {arch} in a Debian 13 tree: no rustup target {musl} is installed"

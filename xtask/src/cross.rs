@@ -24,6 +24,7 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
         "armv7" => "armhf",
         _ => bail!("no cross set is known for {arch}; type: rustup target add {musl}"),
     };
+    demand_root(images::require_root("the other way, to build in a Debian 13 tree,"), &musl, tools)?;
     // Two programs cannot be in one tree; the other run may even be making it.
     let lock = setup::cache()?.join(format!("cross-{debian}.lock"));
     let lock = File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
@@ -55,6 +56,15 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
         bail!("building for {arch} in {} ended with {status}", tree.display());
     }
     Ok(folder.join(target).join("pi/firstboot"))
+}
+
+/// Whoever is not root needs no tree: a rustup target does.
+fn demand_root(root: Result<()>, musl: &str, tools: &str) -> Result<()> {
+    root.with_context(|| {
+        format!(
+            "there is no rustup target {musl}. Type: rustup target add {musl} && sudo apt-get install --yes gcc-{tools}"
+        )
+    })
 }
 
 /// The tree, made on first use. A half-made one is never taken for whole: it gets its name at the end.
@@ -102,4 +112,22 @@ fn cargo_home() -> Result<PathBuf> {
         return Ok(PathBuf::from(folder));
     }
     Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_root_both_ways_are_told() {
+        let names = Names::of("aarch64");
+        let told =
+            demand_root(Err(anyhow::anyhow!("root. Type: sudo")), &names.musl, names.tools).unwrap_err();
+        assert_eq!(
+            format!("{told:#}"),
+            "there is no rustup target aarch64-unknown-linux-musl. Type: rustup target add aarch64-unknown-linux-musl \
+             && sudo apt-get install --yes gcc-aarch64-linux-gnu: root. Type: sudo"
+        );
+        assert!(demand_root(Ok(()), &names.musl, names.tools).is_ok());
+    }
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::error::{Failure, Kind};
-use crate::project;
+use crate::{owner, project};
 
 /// Write a commented starter cluster file
 #[derive(Debug, Args)]
@@ -55,7 +55,9 @@ fn starter(key: Option<&str>) -> String {
 
 /// Writes a file that was not there. Pass phrases and hashes will be written into it, so it is the user's alone.
 fn create(file: &Path, text: &str) -> io::Result<()> {
-    File::options().write(true).create_new(true).mode(0o600).open(file)?.write_all(text.as_bytes())
+    let mut made = File::options().write(true).create_new(true).mode(0o600).open(file)?;
+    owner::hand_over(&made, file.parent().unwrap_or(Path::new(".")))?;
+    made.write_all(text.as_bytes())
 }
 
 /// Says on standard error what was done and what comes next.

@@ -11,6 +11,7 @@ use super::digest::{Digest, DigestError};
 use super::pin::Pin;
 use crate::catalog::{Catalog, Release, Series};
 use crate::error::{Failure, Kind};
+use crate::home;
 
 /// What a cluster file means by its image.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,13 +84,12 @@ impl From<LocateError> for Failure {
                     "in the cluster file, `image` takes a path, an https: URL with its sha256, or a name: {known}"
                 )
             }
-            LocateError::NotPinned(_) => {
-                "add `sha256:` with the digest that is published beside the image".to_owned()
-            }
             LocateError::Url(_) => "write a URL like https://example.org/os.img.xz, or a path".to_owned(),
             LocateError::Digest(_) => "run `sha256sum` on the image".to_owned(),
             LocateError::NoHome(_) => "write the whole path".to_owned(),
             LocateError::Catalog(_) => return Self::new(Kind::Failed, error),
+            // A cluster file with such an image is refused before; the command that was given a URL says what is missing.
+            LocateError::NotPinned(_) => return Self::new(Kind::Usage, error),
         };
         Self::new(Kind::Usage, error).hint(hint)
     }
@@ -128,10 +128,7 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
         return Ok(Located::Place { place, pin, release: None });
     }
     let path = match location.strip_prefix("~/") {
-        Some(rest) => directories::BaseDirs::new()
-            .ok_or_else(|| LocateError::NoHome(location.to_owned()))?
-            .home_dir()
-            .join(rest),
+        Some(rest) => home::home().ok_or_else(|| LocateError::NoHome(location.to_owned()))?.join(rest),
         None => folder.join(location),
     };
     Ok(Located::Place { place: Place::Local(existing(path, &catalog)?), pin, release: None })
@@ -187,7 +184,6 @@ mod tests {
         let refused = |location, sum| Failure::from(locate_in(Path::new("/"), location, sum).unwrap_err());
         for (location, sum, reason) in [
             ("raspios-light", None, "there is no image /raspios-light"),
-            ("https://example.org/os.img.xz", None, "has no sha256"),
             ("ftp://example.org/os.img.xz", Some(SUM), "is not an https:, http: or file: URL"),
             ("https://", Some(SUM), "is not an https:, http: or file: URL"),
             ("os.img", Some("abc"), "sha256 is wrong"),

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::digest::{self, Digest, Hasher};
+use crate::owner;
 use crate::scratch::{Existing, Scratch};
 
 /// The format of the note.
@@ -159,8 +160,8 @@ fn take(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
     loop {
         // Readable by its owner only, as everything else we make.
         let mut options = File::options();
-        options.create(true).truncate(false).read(true).write(true).mode(0o600);
-        let file = options.open(path)?;
+        options.truncate(false).read(true).write(true).mode(0o600);
+        let file = owner::open_or_make(&options, path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -6,6 +6,8 @@ use std::path::Path;
 use cluster::spec::{Outside, Refusal};
 use ssh_key::{Algorithm, PublicKey};
 
+use crate::home;
+
 /// Largest key file, in bytes. An `authorized_keys` of a hundred RSA keys has 80 KB.
 const FILE_LIMIT: u64 = 256 * 1024;
 
@@ -112,7 +114,7 @@ fn missing_public_key(written: &str) -> String {
 pub(crate) fn own_public_keys() -> Vec<String> {
     // In the order in which ssh(1) prefers them.
     const NAMES: [&str; 5] = ["id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa"];
-    let Some(folder) = super::home().map(|home| home.join(".ssh")) else {
+    let Some(folder) = home::home().map(|home| home.join(".ssh")) else {
         return Vec::new();
     };
     let there = NAMES.iter().map(|name| format!("{name}.pub")).filter(|name| folder.join(name).is_file());

@@ -113,30 +113,6 @@ fn with_one_reader_the_next_card_is_waited_for_and_one_that_is_done_is_not_taken
     assert_is(&bench, &first, "red01");
 }
 
-#[test]
-fn what_is_made_under_sudo_belongs_to_the_user_afterwards() {
-    use std::os::unix::fs::MetadataExt;
-    let bench = Bench::new(0);
-    let reader = bench.reader("card", bench.image_mib() + 8);
-    let folder = bench.path(".");
-    // Where this one lies, the user may not get to.
-    fs::copy(env!("CARGO_BIN_EXE_builder"), bench.path("builder")).unwrap();
-    crate::fixture::run(Command::new("chown").args(["--recursive", "1234:1235"]).arg(&folder));
-    succeeded(&bench.flash(&["red00", "--device", &reader.named()]));
-    assert!(bench.path("red.secrets/nodes").is_dir() && bench.path("cache/cards").is_dir());
-    let listed = crate::fixture::run(Command::new("find").arg(&folder));
-    for path in String::from_utf8(listed).unwrap().lines() {
-        let made = fs::symlink_metadata(path).unwrap();
-        assert_eq!((made.uid(), made.gid()), (1234, 1235), "{path}");
-    }
-    // And so the next command does without.
-    let mut plan = Command::new("setpriv");
-    plan.args(["--reuid=1234", "--regid=1235", "--clear-groups", "./builder"]);
-    plan.args(["--cache", "cache", "plan", "--firstboot", "firstboot-aarch64", "red00"]);
-    let output = plan.current_dir(&folder).env_clear().env("HOME", &folder).output().unwrap();
-    succeeded(&output);
-}
-
 /// Ends with the test, whatever becomes of it.
 struct Running(Child);
 

@@ -1,7 +1,6 @@
 //! The commands as they are defined, and the real program.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -59,16 +58,11 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// Runs a program that this machine may not have; `None` then.
-#[expect(clippy::print_stderr, reason = "a test says what it did not look at")]
-pub(crate) fn run_if_there(command: &mut Command) -> Option<Output> {
-    match command.output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            eprintln!("not looked at: there is no {}", command.get_program().display());
-            None
-        }
-        output => Some(output.unwrap()),
-    }
+/// Runs a program of the system.
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| {
+        panic!("{}: {error}; apt-get install zsh fish groff-base mandoc", command.get_program().display())
+    })
 }
 
 /// A file of this project.

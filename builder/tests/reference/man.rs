@@ -9,7 +9,7 @@ use std::process::Command;
 use builder::error::EXIT_CODES;
 use tempfile::TempDir;
 
-use crate::bench::{builder, commands, run_if_there, text};
+use crate::bench::{builder, commands, run, text};
 
 /// A folder, and the pages that were written into a folder in it that was not there.
 fn pages() -> (TempDir, BTreeMap<String, String>) {
@@ -87,10 +87,9 @@ fn programs_that_show_man_pages_do_not_complain() {
             ("groff", ["-man", "-ww", "-z", "-Tutf8"].as_slice()),
             ("mandoc", ["-T", "lint", "-W", "error"].as_slice()),
         ] {
-            if let Some(output) = run_if_there(Command::new(program).args(words).arg(&path)) {
-                let said = [text(&output.stdout), text(&output.stderr)].concat();
-                assert!(output.status.success() && said.is_empty(), "{program} {name}: {said}");
-            }
+            let output = run(Command::new(program).args(words).arg(&path));
+            let said = [text(&output.stdout), text(&output.stderr)].concat();
+            assert!(output.status.success() && said.is_empty(), "{program} {name}: {said}");
         }
     }
 }
@@ -102,7 +101,7 @@ fn the_synopsis_and_the_examples_can_be_typed_as_they_stand() {
     let mut groff = Command::new("groff");
     // Without the sequences that make letters bold.
     let groff = groff.env("GROFF_NO_SGR", "1").args(["-man", "-Tascii", "-P-cbou"]).arg(page);
-    let Some(output) = run_if_there(groff) else { return };
+    let output = run(groff);
     let shown = text(&output.stdout);
     for line in [
         "builder exec [OPTIONS] [HOST]... -- <COMMAND>...",
