@@ -10,3 +10,4 @@ mod faults;
 mod fixture;
 mod guards;
 mod medium;
+mod verify;
