@@ -2,7 +2,7 @@
 //!
 //! `O_EXCL` on a block device is the kernel's own guard: it fails while the disk or a partition of it is mounted, swapped
 //! to, or part of something, and as long as we hold it nobody can begin to. So what was looked at before cannot
-//! become untrue afterwards. The card itself can be taken out all the same: [`super::presence`] looks before every block.
+//! become untrue afterwards. The card itself can be taken out all the same: that is looked at before every block.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
