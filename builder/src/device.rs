@@ -9,6 +9,7 @@ pub mod contents;
 pub mod guard;
 pub mod list;
 pub mod medium;
+pub(crate) mod presence;
 mod refusal;
 mod signature;
 

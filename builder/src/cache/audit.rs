@@ -2,11 +2,15 @@
 //!
 //! An image that fails loses its record before its file: whatever happens in between, it is not taken for whole again.
 
-use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use super::record::{self, Record, Stamp};
 use super::{Cache, CacheError, CachedImage};
-use crate::fetch::digest::{self, Digest};
+use crate::aligned::Aligned;
+use crate::device::Medium;
+use crate::device::claim::ReadOnly;
+use crate::fetch::digest::{Digest, Hasher};
 
 /// An image in the cache, whether or not it is still what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +78,8 @@ impl Cache {
     ) -> Result<Finding, CacheError> {
         let path = &kept.image.path;
         let access = |source| CacheError::Access { path: path.clone(), source };
-        let file = File::open(path).map_err(access)?;
-        let stamp = Stamp::of(&file.metadata().map_err(access)?);
-        let found = digest::of_file(&file, seen).map_err(access)?;
+        let stamp = Stamp::of(&std::fs::metadata(path).map_err(access)?);
+        let found = digest_on_disk(path, seen).map_err(access)?;
         let wanted = kept.image.content.or(promised);
         if wanted.map_or(!kept.as_it_was, |wanted| wanted != found) {
             return Ok(Finding::Damaged { wanted, found });
@@ -109,13 +112,33 @@ impl Cache {
     }
 }
 
+/// Past the cache of the system: from there would come what was written a moment ago, whatever the disk has.
+fn digest_on_disk(path: &Path, seen: impl Fn(u64)) -> io::Result<Digest> {
+    let disk = ReadOnly::open(path)?;
+    let (mut hasher, mut buffer, mut at) = (Hasher::default(), Aligned::new(1 << 20), 0);
+    while at < disk.size() {
+        match disk.read_at(&mut buffer, at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                hasher.update(buffer.get(..count).unwrap_or_default());
+                at += count as u64;
+                seen(count as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(hasher.finish())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
     use std::os::unix::fs::{FileExt, PermissionsExt};
 
     use super::*;
-    use crate::fetch::Pin;
+    use crate::fetch::{Pin, digest};
 
     fn kept(cache: &Cache) -> Kept {
         let image = cache.new_image().unwrap();

@@ -220,7 +220,7 @@ impl Flashing<'_> {
         for (draft, result) in drafts.iter().zip(results) {
             if let Ok(done) = &result {
                 let names = (self.cluster_id.clone(), draft.node.to_string());
-                self.journal.finish(draft.claimed.disk(), names, done.verified, done.digest)?;
+                self.journal.finish(names, done.verified, done.digest)?;
             }
             outcomes.push(CardOutcome { node: draft.node.clone(), device: draft.given.clone(), result });
         }

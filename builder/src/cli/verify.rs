@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -12,11 +13,13 @@ use crate::cache::Cache;
 use crate::cli::Globals;
 use crate::cli::flash::Show;
 use crate::device::claim::ReadOnly;
+use crate::device::{Kernel, Refusal};
 use crate::error::{Failure, Kind};
 use crate::fetch;
 use crate::flash::card::{CardError, Done};
 use crate::flash::content::Patches;
 use crate::flash::{self, Manner, Order, Source};
+use crate::image::partitions;
 use crate::interrupt::Interrupt;
 use crate::pki;
 use crate::plan::{self, PlanOptions, Planner};
@@ -77,17 +80,33 @@ impl From<VerifyError> for Failure {
             VerifyError::Open { .. } => {
                 Self::new(Kind::Failed, error).hint("builder devices lists the card readers")
             }
-            VerifyError::Differs { path, node, .. } => {
-                let hint = hint(path, node);
-                Self::new(Kind::VerificationFailed, error).hint(hint)
-            }
             _ => Self::new(Kind::Failed, error),
         }
     }
 }
 
-/// What to do with a card that differs: that depends on what it is.
-fn hint(path: &std::path::Path, node: &str) -> String {
+/// What a card that was not found to be as planned makes of the command.
+fn not_as_planned(path: &Path, node: &str, base: &File, source: CardError) -> Failure {
+    match source {
+        CardError::Interrupted => Failure::new(Kind::Failed, source),
+        CardError::Gone(_) => {
+            Failure::new(Kind::Failed, source).hint("put it in again, and give the same command")
+        }
+        // The card may be as planned, or not.
+        CardError::Base(_) => Failure::new(Kind::Failed, source).hint(
+            "it is this computer's: builder images verify shows which of the cache's images is damaged",
+        ),
+        source => {
+            let hint = hint(path, node, base);
+            let (path, node) = (path.to_owned(), node.to_owned());
+            Failure::new(Kind::VerificationFailed, VerifyError::Differs { path, node, source }).hint(hint)
+        }
+    }
+}
+
+/// What to do with a card that differs: that depends on what it is, and what was done with it.
+fn hint(path: &Path, node: &str, base: &File) -> String {
+    let again = format!("write it again: builder flash {node}");
     match marks::read(path) {
         Ok(evidence) if evidence.card.node.as_str() != node => {
             format!("it is the card of {}", evidence.card.node)
@@ -98,8 +117,41 @@ fn hint(path: &std::path::Path, node: &str) -> String {
                 path.display()
             )
         }
-        _ => format!("write it again: builder flash {node}"),
+        _ => match mounted_at(path) {
+            Some(at) => format!(
+                "it is mounted at {}, and what is mounted is written to; to be sure, umount '{0}', then {again}",
+                at.display()
+            ),
+            None if was_mounted(path, base) == Some(true) => format!(
+                "its root file system was mounted since it was written, which changes it; to be sure, {again}"
+            ),
+            None => again,
+        },
     }
+}
+
+/// Where a disk, or a partition of it, is mounted.
+fn mounted_at(path: &Path) -> Option<PathBuf> {
+    let kernel = Kernel::default();
+    let disk = kernel.disk_at(path).ok()?;
+    kernel.uses(&disk).into_iter().find_map(|reason| match reason {
+        Refusal::Mounted { at, .. } => Some(at),
+        _ => None,
+    })
+}
+
+/// Whether the base's root file system was mounted to be written since it is on the card, as far as that can be read.
+fn was_mounted(path: &Path, base: &File) -> Option<bool> {
+    let card = File::open(path).ok()?;
+    let root = partitions::find(base, base.metadata().ok()?.len()).ok()?.root;
+    let superblock = |file: &File| {
+        let mut bytes = [0; 1024];
+        file.read_exact_at(&mut bytes, root.start + 1024).ok().map(|()| bytes)
+    };
+    let (now, then) = (superblock(&card)?, superblock(base)?);
+    // Documentation/filesystems/ext4/super.rst: s_uuid; s_mtime, s_wtime and s_mnt_count.
+    let (name, mounts) = (0x68..0x78, 0x2c..0x36);
+    Some(now.get(name.clone()) == then.get(name) && now.get(mounts.clone()) != then.get(mounts))
 }
 
 /// Runs the command.
@@ -134,11 +186,7 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let result = results.pop().unwrap_or(Err(CardError::Interrupted));
     let Done { digest, .. } = match result {
         Ok(done) => done,
-        Err(error @ CardError::Interrupted) => return Err(Failure::new(Kind::Failed, error)),
-        Err(source) => {
-            let (path, node) = (args.device.clone(), node.to_string());
-            return Err(VerifyError::Differs { path, node, source }.into());
-        }
+        Err(source) => return Err(not_as_planned(&args.device, node.as_str(), &file, source)),
     };
     let device = args.device.display();
     let text = match globals.json {
@@ -150,4 +198,32 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     };
     io::stdout().lock().write_all(text.as_bytes()).map_err(VerifyError::Print)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_compared_differs() {
+        let base = tempfile::tempfile().unwrap();
+        let told = |source| {
+            let failure = not_as_planned(Path::new("/dev/absent"), "red03", &base, source);
+            (failure.kind(), failure.render())
+        };
+        let broken = || io::Error::from_raw_os_error(5);
+        let (kind, text) = told(CardError::Gone(broken()));
+        assert!(
+            kind == Kind::Failed && text.contains("was taken out") && text.contains("put it in"),
+            "{text}"
+        );
+        let (kind, text) = told(CardError::Base(broken()));
+        assert!(kind == Kind::Failed && text.contains("the image cannot be read"), "{text}");
+        assert!(!text.contains("write it again"), "{text}");
+        assert_eq!(told(CardError::Interrupted).0, Kind::Failed);
+        let (kind, text) = told(CardError::Differs { offset: 512 });
+        assert_eq!(kind, Kind::VerificationFailed);
+        assert!(text.contains("is not the card of red03 as planned"), "{text}");
+        assert!(text.contains("hint: write it again: builder flash red03"), "{text}");
+    }
 }

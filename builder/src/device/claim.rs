@@ -2,7 +2,7 @@
 //!
 //! `O_EXCL` on a block device is the kernel's own guard: it fails while the disk or a partition of it is mounted, swapped
 //! to, or part of something, and as long as we hold it nobody can begin to. So what was looked at before cannot
-//! become untrue afterwards.
+//! become untrue afterwards. The card itself can be taken out all the same: that is looked at before every block.
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
@@ -14,6 +14,7 @@ use rustix::fs::{FallocateFlags, Mode, OFlags};
 use super::guard::Demand;
 use super::list::{Disk, Kernel, Number};
 use super::medium::Medium;
+use super::presence::Presence;
 use super::refusal::Refusal;
 
 /// A disk that may be erased, and that nobody else can begin to use.
@@ -21,6 +22,7 @@ use super::refusal::Refusal;
 pub struct Claimed {
     file: File,
     disk: Disk,
+    presence: Presence,
 }
 
 impl Claimed {
@@ -59,9 +61,10 @@ pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -
     if !(is_it(Number::of(opened.rdev())) && is_it(Number::of(named.rdev())) && same && size == now.size) {
         return Err(changed());
     }
+    let presence = Presence::of(kernel, &now).map_err(|_| changed())?;
     match kernel.refusals(&now, demand).into_iter().next() {
         Some(refusal) => Err(refusal),
-        None => Ok(Claimed { file, disk: now }),
+        None => Ok(Claimed { file, disk: now, presence }),
     }
 }
 
@@ -70,6 +73,8 @@ pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -
 pub struct ReadOnly {
     file: File,
     size: u64,
+    /// Of a whole disk.
+    presence: Option<Presence>,
 }
 
 impl ReadOnly {
@@ -78,10 +83,19 @@ impl ReadOnly {
     /// # Errors
     /// When it cannot be opened or has no size.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Past the cache, so that what is read is what the card has; a tmpfs cannot do that.
-        let file = open(path, OFlags::RDONLY).or_else(|_| File::open(path))?;
+        let kernel = Kernel::default();
+        // The names under /dev/disk are links.
+        let path = path.canonicalize()?;
+        // Past the cache, so that what is read is what the card has.
+        let file = match open(&path, OFlags::RDONLY) {
+            // There are file systems that cannot do that: open(2), "O_DIRECT". Disks can.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput && path.is_file() => File::open(&path)?,
+            opened => opened?,
+        };
         let size = (&file).seek(SeekFrom::End(0))?;
-        Ok(Self { file, size })
+        let disk = kernel.disk_at(&path).ok();
+        let presence = disk.map(|disk| Presence::of(&kernel, &disk)).transpose()?;
+        Ok(Self { file, size, presence })
     }
 }
 
@@ -96,14 +110,17 @@ impl Medium for Claimed {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.presence.check()?;
         self.file.write_at(bytes, offset)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.presence.check()?;
         self.file.read_at(buffer, offset)
     }
 
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.presence.check()?;
         // On a block device this is a command to the drive; without such a command the kernel refuses (block/fops.c).
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(&self.file, flags, offset, length).map_err(|error| match error {
@@ -117,6 +134,10 @@ impl Medium for Claimed {
     fn flush(&self) -> io::Result<()> {
         self.file.sync_all()
     }
+
+    fn is_there(&self) -> bool {
+        self.presence.is_there()
+    }
 }
 
 impl Medium for ReadOnly {
@@ -129,6 +150,7 @@ impl Medium for ReadOnly {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.presence.as_ref().map_or(Ok(()), Presence::check)?;
         self.file.read_at(buffer, offset)
     }
 
@@ -138,5 +160,9 @@ impl Medium for ReadOnly {
 
     fn flush(&self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn is_there(&self) -> bool {
+        self.presence.as_ref().is_none_or(Presence::is_there)
     }
 }

@@ -62,7 +62,7 @@ impl Kernel {
     }
 
     /// Who uses a disk at this moment: mounts, swap, and what the kernel or a loop device has put on top.
-    pub(super) fn uses(&self, disk: &Disk) -> Vec<Refusal> {
+    pub fn uses(&self, disk: &Disk) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         let is_ours =
             |number: Option<Number>| number.is_some_and(|number| disk.numbers().any(|n| n == number));
@@ -177,6 +177,7 @@ fn flatten(result: Result<Refusal, Refusal>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::list;
     use super::super::list::tests::kernel;
     use super::*;
 
@@ -195,6 +196,27 @@ mod tests {
     fn a_card_in_a_reader_may_be_erased() {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(told(&kernel(root.path()), &demand()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_built_in_disk_is_named_by_its_serial_whatever_the_kernel_says_of_taking_it_out() {
+        for (at, name, serial) in [
+            (
+                "0000:00:17.0/ata3/host2/target2:0:0/2:0:0:0",
+                "sda",
+                ("device/vpd_pg80", "\0\u{7f}\0\u{8}  S2R6 1"),
+            ),
+            ("0000:01:00.0/nvme/nvme0", "nvme0n1", ("device/serial", "S2R6 1  \n")),
+            ("0000:00:05.0/virtio2", "vda", ("serial", "S2R6 1\n")),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let kernel = kernel(root.path());
+            std::fs::remove_file(kernel.sys.join("block/sdb")).unwrap();
+            list::tests::add_fixed(&kernel, at, name, serial);
+            assert_eq!(told(&kernel, &demand()), [format!("/dev/{name} is not made to be taken out")]);
+            let named = Demand { serial: Some("S2R6 1".into()), ..demand() };
+            assert_eq!(told(&kernel, &named), Vec::<String>::new());
+        }
     }
 
     #[test]

@@ -183,13 +183,16 @@ impl Kernel {
         let soldered = bus == Bus::Mmc && text("device/type").as_deref() != Some("SD");
         let removable = match bus {
             Bus::Mmc => !soldered,
+            // Here the kernel's bit need not mean the medium: at ports that may be unplugged it was set for the whole
+            // disk by many releases (drivers/ata/libata-scsi.c).
+            Bus::Ata | Bus::Nvme | Bus::Virtio => false,
             _ => text("removable").as_deref() == Some("1"),
         };
         let usb = folder.ancestors().find(|ancestor| ancestor.join("idVendor").exists());
         let serial = match bus {
             Bus::Loop => text("loop/backing_file"),
             Bus::Usb => usb.and_then(|usb| read(&usb.join("serial"))),
-            _ => text("device/serial").or_else(|| text("serial")),
+            _ => text("device/serial").or_else(|| text("serial")).or_else(|| unit_serial(&folder)),
         };
         let words = [text("device/vendor"), text("device/model").or_else(|| text("device/name"))];
         let model = words.into_iter().flatten().collect::<Vec<_>>().join(" ");
@@ -240,7 +243,16 @@ impl Disk {
 
 /// A line of sysfs, without the spaces that pad it; `None` if it is absent or empty.
 fn read(path: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(path).ok()?;
+    printable(&std::fs::read_to_string(path).ok()?)
+}
+
+/// The serial number of a SATA or SCSI disk, which is behind four bytes of header (SPC, "Unit Serial Number VPD page").
+fn unit_serial(folder: &Path) -> Option<String> {
+    let page = std::fs::read(folder.join("device/vpd_pg80")).ok()?;
+    printable(&String::from_utf8_lossy(page.get(4..)?))
+}
+
+fn printable(text: &str) -> Option<String> {
     // It comes from the device, and goes to a terminal.
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     let text = text.trim();
@@ -304,6 +316,17 @@ pub(crate) mod tests {
         for (number, part) in [(0, String::new()), (1, format!("{name}1")), (2, format!("{name}2"))] {
             link(&disk.join(part), kernel.sys.join("dev/block").join(format!("8:{}", minor + number)));
         }
+    }
+
+    /// A disk that is built in, with the bit the kernel sets for some of them.
+    pub(crate) fn add_fixed(kernel: &Kernel, at: &str, name: &str, (file, serial): (&str, &str)) {
+        let disk = kernel.sys.join("devices/pci0000:00").join(at).join("block").join(name);
+        for (file, text) in
+            [("size", "468862128\n"), ("removable", "1\n"), ("ro", "0\n"), ("dev", "8:0\n"), (file, serial)]
+        {
+            put(&disk.join(file), text);
+        }
+        std::os::unix::fs::symlink(&disk, kernel.sys.join("block").join(name)).unwrap();
     }
 
     fn put(path: &Path, text: &str) {

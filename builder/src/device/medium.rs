@@ -32,6 +32,9 @@ pub trait Medium: Send + Sync {
     /// # Errors
     /// What the system says; what was written before may be lost then.
     fn flush(&self) -> io::Result<()>;
+
+    /// Whether the card is still in its reader, for who has got an error and wants to know whom to blame. May take a moment.
+    fn is_there(&self) -> bool;
 }
 
 /// Writes all of `bytes`.

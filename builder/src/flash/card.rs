@@ -23,7 +23,6 @@ use crate::fetch::digest::Digest;
 mod error;
 
 pub use error::CardError;
-use error::is_gone;
 
 /// After so many blocks the card is flushed and the journal knows: 64 MiB, some three seconds of a card.
 const FLUSH_EVERY: usize = 16;
@@ -68,7 +67,7 @@ pub(super) struct Job<'a> {
     pub(super) verify: bool,
     /// Blocks an interrupted run had flushed.
     pub(super) resume: usize,
-    /// Tells how many blocks are safe; none when the card is begun anew.
+    /// Tells how many blocks are safe; none when the card is begun anew, or done.
     pub(super) note: &'a (dyn Fn(usize) + Sync),
     pub(super) watch: Watch<'a>,
 }
@@ -100,6 +99,8 @@ pub(super) fn flash(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
         }
     }
     card.complete()?;
+    // Nothing is left to go on with.
+    (job.note)(0);
     Ok(Done {
         digest: card_digest(&card.expected),
         zeros: card.zeros,
@@ -184,9 +185,17 @@ impl Card<'_> {
 
     /// Whether the card is in a state in which an earlier run was cut off. Everything is compared again at the end.
     fn is_left_by_us(&mut self) -> Result<bool, CardError> {
+        match self.has_our_blocks() {
+            // A page whose writing was cut off may be unreadable until it is written again, and so it is.
+            Err(error) if error.is_bad_card() => Ok(false),
+            answer => answer,
+        }
+    }
+
+    fn has_our_blocks(&mut self) -> Result<bool, CardError> {
         let (job, blocks) = (self.job, self.job.blocks);
         let head = self.buffer.get_mut(..PAGE).unwrap_or_default();
-        read_exact(job.medium, head, 0).map_err(|source| CardError::while_reading(0, source))?;
+        read_exact(job.medium, head, 0).map_err(|source| CardError::while_reading(job.medium, 0, source))?;
         if !is_zero(head) {
             return Ok(false);
         }
@@ -240,8 +249,7 @@ impl Card<'_> {
                     self.zeros = Zeros::Drive;
                     return Ok(());
                 }
-                Err(error) if is_gone(&error) => return Err(CardError::Gone(error)),
-                // Whatever else it says, zeros can be written.
+                // Whatever it says, zeros can be written, or that fails, too.
                 Err(_) => self.drive_zeroes = false,
             }
         }
@@ -271,7 +279,8 @@ impl Card<'_> {
         }
         for (place, part) in bytes.chunks(PAGE).enumerate() {
             let at = offset + (place * PAGE) as u64;
-            write_all(self.job.medium, part, at).map_err(|source| CardError::while_writing(at, source))?;
+            let medium = self.job.medium;
+            write_all(medium, part, at).map_err(|source| CardError::while_writing(medium, at, source))?;
         }
         Ok(())
     }
@@ -303,10 +312,8 @@ impl Card<'_> {
     }
 
     fn flush(&self) -> Result<(), CardError> {
-        self.job.medium.flush().map_err(|source| match is_gone(&source) {
-            true => CardError::Gone(source),
-            false => CardError::Flush(source),
-        })
+        let medium = self.job.medium;
+        medium.flush().map_err(|source| CardError::while_flushing(medium, source))
     }
 }
 

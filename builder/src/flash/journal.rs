@@ -67,16 +67,22 @@ impl Journal {
 
     /// How many blocks of that content an interrupted run had made safe on the card in that device.
     pub fn safe_blocks(&self, disk: &Disk, content: Digest) -> usize {
-        let record = record::read::<Unfinished>(&self.unfinished(disk));
+        let record = record::read::<Unfinished>(&self.unfinished(disk, content));
         record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
     }
 
-    /// Remembers how many are safe.
+    /// Remembers how many are safe; forgets the card where there are none.
     ///
     /// # Errors
     /// When the record cannot be written.
     pub fn note(&self, disk: &Disk, content: Digest, blocks: usize) -> Result<(), CacheError> {
-        record::write(&self.unfinished(disk), &Unfinished { version: VERSION, content, blocks })
+        let path = self.unfinished(disk, content);
+        if blocks == 0 {
+            // Most often there is none, and one that stays is compared with the card before it is believed.
+            let _absent = std::fs::remove_file(path);
+            return Ok(());
+        }
+        record::write(&path, &Unfinished { version: VERSION, content, blocks })
     }
 
     /// Remembers a finished card.
@@ -85,13 +91,10 @@ impl Journal {
     /// When the record cannot be written.
     pub fn finish(
         &self,
-        disk: &Disk,
         (cluster, node): (String, String),
         verified: bool,
         digest: Digest,
     ) -> Result<(), CacheError> {
-        // It has done its duty, and without it nothing is wrong.
-        let _absent = std::fs::remove_file(self.unfinished(disk));
         let unix_s =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let path = self.finished(&cluster, &node);
@@ -103,10 +106,11 @@ impl Journal {
         record::read::<Finished>(&self.finished(cluster, node)).filter(|record| record.version == VERSION)
     }
 
-    /// Readers are told apart by their serials; two without one, by where they are.
-    fn unfinished(&self, disk: &Disk) -> PathBuf {
+    /// Readers are told apart by their serials; two without one, by where they are. The slots of one reader have one serial,
+    /// and cheap readers all the same, so what is being written belongs to it.
+    fn unfinished(&self, disk: &Disk, content: Digest) -> PathBuf {
         let serial = disk.serial.clone().unwrap_or_else(|| disk.path.display().to_string());
-        self.named(&format!("device {} {serial} {}", disk.bus, disk.size))
+        self.named(&format!("device {} {serial} {} {content}", disk.bus, disk.size))
     }
 
     fn finished(&self, cluster: &str, node: &str) -> PathBuf {
@@ -150,8 +154,12 @@ mod tests {
         assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
         assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
         assert_eq!(journal.safe_blocks(&disk("B"), content(1)), 0);
-        journal.finish(&disk("A"), ("c1".into(), "red00".into()), true, content(1)).unwrap();
-        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 0);
+        // The other slot of the same reader: neither takes the other's record away.
+        journal.note(&disk("A"), content(2), 16).unwrap();
+        journal.note(&disk("A"), content(2), 0).unwrap();
+        assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
+        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
+        journal.finish(("c1".into(), "red00".into()), true, content(1)).unwrap();
         let finished = journal.finished_card("c1", "red00").unwrap();
         assert!(finished.verified && finished.unix_s > 1_700_000_000);
         assert_eq!(journal.finished_card("c2", "red00"), None);

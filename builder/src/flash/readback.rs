@@ -113,7 +113,7 @@ fn read_all(job: &Job<'_>, empty: &Receiver<Aligned>, pieces: &SyncSender<Piece>
             let length = (job.blocks.length(block) - start).min(PIECE);
             let at = job.blocks.offset(block) + start as u64;
             let read = read_exact(job.medium, memory.get_mut(..length).unwrap_or_default(), at);
-            let piece = match read.map_err(|source| CardError::while_reading(at, source)) {
+            let piece = match read.map_err(|source| CardError::while_reading(job.medium, at, source)) {
                 Ok(()) => Piece::Read { block, memory, length },
                 Err(error @ CardError::Gone(_)) => return Err(error),
                 Err(_) => Piece::Unreadable { block, memory },
@@ -144,7 +144,8 @@ pub(super) fn differs(
         let length = (job.blocks.length(index) - start).min(PIECE);
         let part = buffer.get_mut(..length).unwrap_or_default();
         let at = offset + start as u64;
-        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
+        read_exact(job.medium, part, at)
+            .map_err(|source| CardError::while_reading(job.medium, at, source))?;
         check.update(part);
     }
     Ok((!check.verdict()).then_some(offset))
@@ -162,7 +163,8 @@ pub(super) fn first_difference(
         let at = job.blocks.offset(index) + start as u64;
         let (wanted, part) = (wanted.get(..length), buffer.get_mut(..length));
         let (wanted, part) = (wanted.unwrap_or_default(), part.unwrap_or_default());
-        read_exact(job.medium, part, at).map_err(|source| CardError::while_reading(at, source))?;
+        read_exact(job.medium, part, at)
+            .map_err(|source| CardError::while_reading(job.medium, at, source))?;
         let mut sectors = wanted.chunks(512).zip(part.chunks(512));
         if let Some(sector) = sectors.position(|(wanted, found)| wanted != found) {
             return Ok(Some(at + sector as u64 * 512));

@@ -129,12 +129,19 @@ struct Throttle(PathBuf);
 
 impl Throttle {
     fn new(name: &str, reader: &Loop, bytes: u64) -> Self {
-        let group = Path::new("/sys/fs/cgroup/blkio").join(format!("{name}-{}", std::process::id()));
-        fs::create_dir(&group).unwrap();
-        let throttle = Self(group);
         let number = crate::fixture::run(Command::new("lsblk").args(["-dno", "MAJ:MIN"]).arg(&reader.device));
-        let rule = format!("{} {bytes}", String::from_utf8(number).unwrap().trim());
-        fs::write(throttle.0.join("blkio.throttle.write_bps_device"), rule).unwrap();
+        let number = String::from_utf8(number).unwrap().trim().to_owned();
+        let base = Path::new("/sys/fs/cgroup");
+        // The second version of control groups (cgroup-v2.rst, "io.max"), or the first (blkio-controller.rst).
+        let (hierarchy, file, rule) = if base.join("cgroup.controllers").exists() {
+            fs::write(base.join("cgroup.subtree_control"), "+io").unwrap();
+            (base.to_owned(), "io.max", format!("{number} wbps={bytes}"))
+        } else {
+            (base.join("blkio"), "blkio.throttle.write_bps_device", format!("{number} {bytes}"))
+        };
+        let throttle = Self(hierarchy.join(format!("{name}-{}", std::process::id())));
+        fs::create_dir(&throttle.0).unwrap();
+        fs::write(throttle.0.join(file), rule).unwrap();
         throttle
     }
 

@@ -197,11 +197,16 @@ fn a_write_that_was_lost_once_is_made_good_and_told() {
 #[test]
 fn an_unplugged_card_is_gone_on_with_and_ends_as_if_nothing_had_been() {
     let bench = Bench::new();
-    // Not every place is worth a run: before, at and after a note of what is safe, and within the first block at the end.
-    for blocks in [0u64, 1, 15, 17, 21, 25] {
-        let card = Faulty::new(CARD, Fault::GoneAfter(blocks * BLOCK as u64));
+    // Not every place is worth a run: before, at and after a note of what is safe, while it is read back, and within the
+    // first block at the end.
+    let (card, reader) = (Fault::GoneAfter as fn(u64) -> Fault, Fault::ReaderGoneAfter as fn(u64) -> Fault);
+    let both = [0u64, 1, 15, 17, 30, 48].map(|blocks| [(blocks, card), (blocks, reader)]);
+    for (blocks, fault) in both.into_iter().flatten() {
+        let card = Faulty::new(CARD, fault(blocks * BLOCK as u64));
         let (result, safe) = bench.flash_one(&card, 0);
-        assert!(matches!(result, Err(CardError::Gone(_))), "{blocks}: {result:?}");
+        let error = result.unwrap_err();
+        assert!(matches!(error, CardError::Gone(_)), "{blocks}: {error:?}");
+        assert!(!error.is_bad_card(), "nobody throws it away");
         let card = card.mended();
         assert!(is_unbootable(&card) || blocks == 0);
         let before = card.written();
@@ -227,6 +232,19 @@ fn another_card_in_the_same_reader_is_written_from_its_beginning() {
     builder::device::Medium::zero(&blank, 0, CARD as u64).unwrap();
     assert_eq!(bench.flash_one(&blank, 16).0.unwrap().resumed, 0, "its other blocks are not ours");
     assert_whole(&bench, &blank);
+}
+
+#[test]
+fn what_cannot_be_read_since_its_writing_was_cut_off_is_written_again() {
+    let bench = Bench::new();
+    let card = Faulty::new(CARD, Fault::GoneAfter(22 * BLOCK as u64));
+    let (_, safe) = bench.flash_one(&card, 0);
+    // One of the places that are looked at before a card is gone on with.
+    let card = card.with(Fault::NoReadBeforeWrite(5 * BLOCK as u64));
+    let (done, safe) = bench.flash_one(&card, safe);
+    assert_eq!(done.unwrap().resumed, 0, "begun anew");
+    assert_eq!(safe, 0, "nothing is left to go on with");
+    assert_whole(&bench, &card);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bench;
 mod cards;
+mod exchanged;
 mod faults;
 #[expect(dead_code, reason = "the fixture is shared; these tests need one release of it")]
 #[path = "../fixture/image.rs"]
@@ -10,3 +11,4 @@ mod fixture;
 mod guards;
 mod medium;
 mod sudo;
+mod verify;

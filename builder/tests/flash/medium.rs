@@ -25,8 +25,12 @@ pub(crate) enum Fault {
     Corrupts(u64),
     /// Everything past here is out of room, whatever the size says.
     EndsAt(u64),
-    /// It is pulled out after so many bytes.
+    /// It is pulled out of its reader after so many bytes, written or read: nothing but EIO from then on (sd.c).
     GoneAfter(u64),
+    /// It goes with its reader after so many bytes: a disk of no size takes nothing and has nothing (block/fops.c).
+    ReaderGoneAfter(u64),
+    /// A sector cannot be read until it is written again.
+    NoReadBeforeWrite(u64),
     /// What is behind here is silently written from the beginning again, as false cards do.
     WrapsAt(u64),
 }
@@ -37,14 +41,14 @@ pub(crate) struct Faulty {
     bytes: Mutex<Vec<u8>>,
     fault: Fault,
     written: AtomicU64,
-    lost: Mutex<bool>,
+    read: AtomicU64,
+    /// Whether the sector that is at fault was written.
+    touched: Mutex<bool>,
     zeroes: bool,
 }
 
 const SECTOR: u64 = 512;
-/// ENODEV of Linux.
-const GONE: i32 = 19;
-/// EIO.
+/// EIO of Linux.
 const BROKEN: i32 = 5;
 /// ENOSPC.
 const FULL: i32 = 28;
@@ -53,7 +57,14 @@ impl Faulty {
     /// A card full of old data.
     pub(crate) fn new(size: usize, fault: Fault) -> Self {
         let bytes = Mutex::new(vec![0xa5; size]);
-        Self { bytes, fault, written: AtomicU64::new(0), lost: Mutex::new(false), zeroes: false }
+        Self {
+            bytes,
+            fault,
+            written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            touched: Mutex::new(false),
+            zeroes: false,
+        }
     }
 
     /// One whose drive makes zeros by itself.
@@ -63,7 +74,21 @@ impl Faulty {
 
     /// The same card, put in again and whole.
     pub(crate) fn mended(self) -> Self {
-        Self { fault: Fault::None, ..self }
+        self.with(Fault::None)
+    }
+
+    /// The same card, put in again, with another fault.
+    pub(crate) fn with(self, fault: Fault) -> Self {
+        Self { fault, ..self }
+    }
+
+    /// What the kernel says of a card that is not there any more, if it is not.
+    fn gone(&self) -> Option<Fault> {
+        let moved = self.written() + self.read.load(Ordering::Relaxed);
+        match self.fault {
+            Fault::GoneAfter(limit) | Fault::ReaderGoneAfter(limit) => (moved >= limit).then_some(self.fault),
+            _ => None,
+        }
     }
 
     pub(crate) fn content(&self) -> Vec<u8> {
@@ -95,12 +120,19 @@ impl Medium for Faulty {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         let mut bytes = bytes;
+        match self.gone() {
+            Some(Fault::ReaderGoneAfter(_)) => return Err(os(FULL)),
+            Some(_) => return Err(os(BROKEN)),
+            None => {}
+        }
         match self.fault {
             Fault::Short => bytes = &bytes[..bytes.len().min(3 * 512)],
             Fault::NoWrite(at) if covers(at, offset, bytes.len()) => return Err(os(BROKEN)),
             Fault::EndsAt(end) if offset >= end => return Err(os(FULL)),
             Fault::EndsAt(end) => bytes = &bytes[..bytes.len().min(usize::try_from(end - offset).unwrap())],
-            Fault::GoneAfter(limit) if self.written() >= limit => return Err(os(GONE)),
+            Fault::NoReadBeforeWrite(at) if covers(at, offset, bytes.len()) => {
+                *self.touched.lock().unwrap() = true
+            }
             _ => {}
         }
         self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -116,11 +148,11 @@ impl Medium for Faulty {
                 }
             }
             Fault::LosesOnce(at) if covers(at, offset, bytes.len()) => {
-                let mut lost = self.lost.lock().unwrap();
-                if *lost {
+                let mut touched = self.touched.lock().unwrap();
+                if *touched {
                     put(offset, bytes);
                 }
-                *lost = true;
+                *touched = true;
             }
             Fault::Corrupts(at) if covers(at, offset, bytes.len()) => {
                 put(offset, bytes);
@@ -132,10 +164,19 @@ impl Medium for Faulty {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.gone() {
+            Some(Fault::ReaderGoneAfter(_)) => return Ok(0),
+            Some(_) => return Err(os(BROKEN)),
+            None => {}
+        }
         match self.fault {
             Fault::NoRead(at) if covers(at, offset, buffer.len()) => return Err(os(BROKEN)),
             Fault::NoReadFrom(at) if offset >= at => return Err(os(BROKEN)),
-            Fault::GoneAfter(limit) if self.written() >= limit => return Err(os(GONE)),
+            Fault::NoReadBeforeWrite(at)
+                if covers(at, offset, buffer.len()) && !*self.touched.lock().unwrap() =>
+            {
+                return Err(os(BROKEN));
+            }
             _ => {}
         }
         let content = self.bytes.lock().unwrap();
@@ -144,6 +185,7 @@ impl Medium for Faulty {
         if self.fault == Fault::Short {
             count = count.min(5 * 512);
         }
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
         buffer[..count].copy_from_slice(&content[at..at + count]);
         Ok(count)
     }
@@ -158,9 +200,13 @@ impl Medium for Faulty {
     }
 
     fn flush(&self) -> io::Result<()> {
-        match self.fault {
-            Fault::GoneAfter(limit) if self.written() >= limit => Err(os(GONE)),
-            _ => Ok(()),
+        match self.gone() {
+            Some(_) => Err(os(BROKEN)),
+            None => Ok(()),
         }
+    }
+
+    fn is_there(&self) -> bool {
+        self.gone().is_none()
     }
 }

@@ -4,6 +4,9 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::device::Medium;
+use crate::device::presence::is_absent;
+
 /// Why a card is not as wanted.
 #[derive(Debug, Error)]
 pub enum CardError {
@@ -63,25 +66,31 @@ impl CardError {
         matches!(self, Self::Write { .. } | Self::Read { .. } | Self::Bad { .. } | Self::Ends { .. })
     }
 
-    pub(super) fn while_writing(offset: u64, source: io::Error) -> Self {
+    pub(super) fn while_writing(medium: &dyn Medium, offset: u64, source: io::Error) -> Self {
         match source.kind() {
+            _ if is_gone(medium, &source) => Self::Gone(source),
             io::ErrorKind::StorageFull | io::ErrorKind::WriteZero => Self::Ends { offset },
-            _ if is_gone(&source) => Self::Gone(source),
             _ => Self::Write { offset, source },
         }
     }
 
-    pub(in crate::flash) fn while_reading(offset: u64, source: io::Error) -> Self {
+    pub(in crate::flash) fn while_reading(medium: &dyn Medium, offset: u64, source: io::Error) -> Self {
         match source.kind() {
+            _ if is_gone(medium, &source) => Self::Gone(source),
             io::ErrorKind::UnexpectedEof => Self::Ends { offset },
-            _ if is_gone(&source) => Self::Gone(source),
             _ => Self::Read { offset, source },
+        }
+    }
+
+    pub(super) fn while_flushing(medium: &dyn Medium, source: io::Error) -> Self {
+        match is_gone(medium, &source) {
+            true => Self::Gone(source),
+            false => Self::Flush(source),
         }
     }
 }
 
-pub(super) fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let gone = [Errno::NODEV, Errno::NXIO, Errno::NOMEDIUM];
-    error.raw_os_error().is_some_and(|code| gone.iter().any(|errno| errno.raw_os_error() == code))
+/// The error alone does not tell: of a card that is not there, drivers say what they say of a broken one.
+fn is_gone(medium: &dyn Medium, error: &io::Error) -> bool {
+    is_absent(error) || !medium.is_there()
 }

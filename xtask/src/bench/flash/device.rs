@@ -55,19 +55,29 @@ impl Drop for Device {
     }
 }
 
-/// A group of processes that write and read each of some devices only so fast (blkio of cgroups version 1).
+/// A group of processes that write and read each of some devices only so fast.
 #[derive(Debug)]
 pub(super) struct Slow(PathBuf);
 
 impl Slow {
     /// So many bytes a second are written, four times as many read.
     pub(super) fn make(devices: &[&Device], bytes: u64) -> Result<Self> {
-        let group = Path::new("/sys/fs/cgroup/blkio").join(format!("bench-flash-{}", std::process::id()));
-        fs::create_dir(&group).context("this needs the blkio controller of cgroups version 1")?;
-        let slow = Self(group);
+        let base = Path::new("/sys/fs/cgroup");
+        let is_second = base.join("cgroup.controllers").exists();
+        let hierarchy = if is_second { base.to_owned() } else { base.join("blkio") };
+        if is_second {
+            fs::write(base.join("cgroup.subtree_control"), "+io").context("cannot ration what devices do")?;
+        }
+        let slow = Self(hierarchy.join(format!("bench-flash-{}", std::process::id())));
+        fs::create_dir(&slow.0).with_context(|| format!("cannot create {}", slow.0.display()))?;
         for device in devices {
             let output = Command::new("lsblk").args(["-dno", "MAJ:MIN"]).arg(&device.path).output()?;
             let number = String::from_utf8(output.stdout)?.trim().to_owned();
+            // The second version (cgroup-v2.rst, "io.max"), and the first (blkio-controller.rst).
+            if is_second {
+                fs::write(slow.0.join("io.max"), format!("{number} wbps={bytes} rbps={}", 4 * bytes))?;
+                continue;
+            }
             for (what, speed) in [("write", bytes), ("read", 4 * bytes)] {
                 let rule = slow.0.join(format!("blkio.throttle.{what}_bps_device"));
                 fs::write(rule, format!("{number} {speed}"))?;
