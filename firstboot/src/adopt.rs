@@ -2,11 +2,12 @@
 //! of it than the agent needs. Name, user, network and SSH of the machine stay as they are.
 //!
 //! Power or connection lost here: every file is old or new, the agent is started last, and the next delivery finds what
-//! differs. What is left for the new swarm (`take_over`) is left first: until then the machine is what it was.
+//! differs. What is left for the new swarm (`take_over`) is left first: until then the machine is what it was. On an error the
+//! agent that was stopped for it goes on.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{self, Card};
 use cluster::delivery::{Delivery, DeliveryError};
@@ -14,7 +15,9 @@ use cluster::identity::{Holder, Identity, Role};
 use cluster::name::Hostname;
 use cluster::wire::{Mark, Stage};
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
+use crate::agent::status::chain;
 use crate::engine::{Engine, EngineError, LocalState, Refusal};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{self, JournalError, JournalFile};
@@ -29,6 +32,15 @@ pub const UNIT_TEXT: &str = include_str!("units/firstboot.service");
 const UNITS: &str = "/etc/systemd/system";
 /// What has it started at boot.
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
+
+/// Docker's unit.
+const DOCKER: &str = "docker.service";
+/// There while Docker is in a swarm (moby, daemon/cluster/utils.go).
+const SWARM: &str = "/var/lib/docker/swarm/docker-state.json";
+/// How long a Docker that was started may take to answer.
+const ENGINE: Duration = Duration::from_secs(60);
+/// Between two questions to it.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// What became of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,11 @@ pub enum AdoptError {
     /// It is in a swarm that no cluster of ours has made.
     #[error("this machine is in a swarm already")]
     InSwarm,
+    /// Nobody can say whether it could be left.
+    #[error(
+        "this machine is in a swarm, and Docker does not answer: nothing was changed; see: sudo systemctl status docker"
+    )]
+    Silent(#[source] EngineError),
     /// Docker did not let it go.
     #[error("cannot leave the swarm that this machine is in")]
     Leave(#[source] EngineError),
@@ -86,7 +103,7 @@ pub async fn adopt(host: Arc<dyn Host>, engine: &Engine, json: &[u8]) -> Result<
     let before = machine.card()?;
     let is_ours = before.as_ref().is_some_and(|card| card.cluster_id == delivery.card.cluster_id);
     // What belongs to nobody's agent may be in a swarm by hand; what was ours is brought in by the agent.
-    let in_swarm = !is_ours && is_in_swarm(engine).await;
+    let in_swarm = !is_ours && machine.is_in_swarm(engine).await?;
     match &before {
         _ if delivery.take_over => {}
         Some(card) if !is_ours => return Err(AdoptError::OtherCluster(card.cluster.to_string())),
@@ -96,7 +113,24 @@ pub async fn adopt(host: Arc<dyn Host>, engine: &Engine, json: &[u8]) -> Result<
     if is_ours && machine.is_as_wanted()? {
         return Ok(Outcome::Unchanged);
     }
-    machine.stop()?;
+    let had_agent = machine.stop()?;
+    let changed = change(&host, engine, &machine, before, in_swarm).await;
+    if changed.is_err() && had_agent {
+        machine.start_again();
+    }
+    changed.map(|()| Outcome::Adopted)
+}
+
+/// What is done while no agent runs.
+async fn change(
+    host: &Arc<dyn Host>,
+    engine: &Engine,
+    machine: &Machine<'_>,
+    before: Option<Card>,
+    in_swarm: bool,
+) -> Result<(), AdoptError> {
+    let now = &machine.delivery.card;
+    let is_ours = before.as_ref().is_some_and(|card| card.cluster_id == now.cluster_id);
     if in_swarm {
         leave(engine).await?;
     }
@@ -105,11 +139,10 @@ pub async fn adopt(host: Arc<dyn Host>, engine: &Engine, json: &[u8]) -> Result<
         machine.host.remove(&Path::new(STATE).join(journal::FILE))?;
     }
     if let Some(before) = before.filter(|_| is_ours) {
-        reopen(&host, &before, &delivery.card)?;
+        reopen(host, &before, now)?;
     }
     machine.place()?;
-    machine.start()?;
-    Ok(Outcome::Adopted)
+    machine.start()
 }
 
 /// Whether certificate and card say the same, before anything is changed.
@@ -121,11 +154,6 @@ fn check(delivery: &Delivery) -> Result<(), AdoptError> {
         Some(found) if found == wanted => Ok(()),
         _ => Err(AdoptError::NotOurs(card.node.to_string())),
     }
-}
-
-/// Without an engine there is no swarm; neither while it does not answer, and then the agent finds out.
-async fn is_in_swarm(engine: &Engine) -> bool {
-    engine.info().await.is_ok_and(|info| info.swarm.local_node_state != LocalState::Inactive)
 }
 
 pub(crate) async fn leave(engine: &Engine) -> Result<(), AdoptError> {
@@ -196,12 +224,44 @@ impl Machine<'_> {
         self.host.run(&exe).is_ok_and(|path| String::from_utf8_lossy(&path).trim() == BINARY)
     }
 
-    /// The agent must not write its journal while that is changed.
-    fn stop(&self) -> Result<(), AdoptError> {
-        if self.host.read(&Path::new(UNITS).join(UNIT))?.is_some() {
+    /// Whether Docker is in a swarm. Where it does not answer, what it keeps on the disk says so, and what is to be left has to
+    /// run first.
+    async fn is_in_swarm(&self, engine: &Engine) -> Result<bool, AdoptError> {
+        let mut answer = engine.info().await;
+        if answer.is_err() {
+            if self.host.read(Path::new(SWARM))?.is_none() {
+                return Ok(false);
+            }
+            if !self.delivery.take_over {
+                return Ok(true);
+            }
+            // Its unit would wait for it without end.
+            self.host.run(&Program::new("systemctl", ["start", "--no-block", DOCKER]))?;
+            let deadline = Instant::now() + ENGINE;
+            answer = engine.info().await;
+            while answer.is_err() && Instant::now() < deadline {
+                sleep(LOOK).await;
+                answer = engine.info().await;
+            }
+        }
+        let info = answer.map_err(AdoptError::Silent)?;
+        Ok(info.swarm.local_node_state != LocalState::Inactive)
+    }
+
+    /// The agent must not write its journal while that is changed. Says whether there is one.
+    fn stop(&self) -> Result<bool, AdoptError> {
+        let is_there = self.host.read(&Path::new(UNITS).join(UNIT))?.is_some();
+        if is_there {
             self.host.run(&Program::new("systemctl", ["stop", UNIT]))?;
         }
-        Ok(())
+        Ok(is_there)
+    }
+
+    /// What it was stopped for went wrong, and that is what there is to say.
+    fn start_again(&self) {
+        if let Err(error) = self.host.run(&Program::new("systemctl", ["start", UNIT])) {
+            tracing::warn!("cannot start the agent again: {}", chain(&error));
+        }
     }
 
     fn place(&self) -> Result<(), AdoptError> {

@@ -1,7 +1,7 @@
 //! Taking our software off a machine again: the agent, its state and its keys, and Docker if the agent installed it.
 //!
 //! Power or connection lost here: done again. The state goes last, because it says what there is to do. Images and volumes
-//! of Docker stay: they are the user's.
+//! of Docker stay: they are the user's. Debian's package would take them along, see [`NUKES`].
 
 use std::path::Path;
 
@@ -19,6 +19,12 @@ use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
 const PACKAGES: [&str; 7] =
     ["docker-ce", "docker-ce-cli", "containerd.io", "docker.io", "docker-cli", "containerd", "runc"];
+
+/// Purging Debian's docker.io runs a script that empties `/var/lib/docker`: the second, which removing the package copies from
+/// the first if that is there (its `prerm` and `postrm`, 20.10.24 and 26.1.5). A copy may also be left of a docker.io that
+/// was removed long ago.
+const NUKES: [&str; 2] =
+    ["/usr/share/docker.io/contrib/nuke-graph-directory.sh", "/var/lib/docker/nuke-graph-directory.sh"];
 
 /// Why something is left.
 #[derive(Debug, Error)]
@@ -81,11 +87,19 @@ pub async fn remove(
     Ok(())
 }
 
+/// Not what was removed before and left its settings; and a purge of names that apt does not know is an error.
+fn is_installed(host: &dyn Host, package: &str) -> bool {
+    let query = Program::new("dpkg-query", ["--show", "--showformat=${Status}", package]);
+    host.run(&query).is_ok_and(|status| status == b"install ok installed")
+}
+
 fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
-    // A purge of what is not installed is an error for names that apt does not know.
-    let is_there = |package: &&str| host.run(&Program::new("dpkg", ["--status", package])).is_ok();
-    let packages: Vec<_> = PACKAGES.into_iter().filter(is_there).map(str::to_owned).collect();
+    let packages: Vec<_> =
+        PACKAGES.into_iter().filter(|package| is_installed(host, package)).map(str::to_owned).collect();
     if !packages.is_empty() {
+        for script in NUKES {
+            host.remove(Path::new(script))?;
+        }
         let mut purge = Program::new("apt-get", ["purge", "--yes", "-q"]);
         purge.args.extend(packages);
         purge.env.push(("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()));

@@ -2,12 +2,13 @@
 //!
 //! Real systemd, apt, Docker Engine and network, in the rack. Needs root and what `cargo xtask test` makes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::wire::{Board, BoardNode};
 use tests::desk::Desk;
 use tests::product::Product;
 use tests::shelf::Shelf;
+use tests::wait;
 
 /// Several installations of Docker share two cores and one network.
 const PATIENCE: Duration = Duration::from_secs(12 * 60);
@@ -26,6 +27,52 @@ fn managers(board: &Board) -> Vec<&str> {
         node.swarm.as_ref().is_some_and(|entry| entry.reachability.as_deref() == Some("reachable"))
     };
     board.nodes.iter().filter(manages).map(|node| node.name.as_str()).collect()
+}
+
+/// What a node's own Docker says of the swarm: its state and the node's id.
+fn own(shelf: &Shelf, node: &str) -> Option<(String, String)> {
+    let words = ["docker", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.NodeID}}"];
+    // While the node or its Docker starts there is nobody to ask.
+    let said = shelf.rack.exec(node, &words).ok().filter(|said| said.status.success())?;
+    let said = String::from_utf8(said.stdout).unwrap();
+    said.trim_end_matches('\n').split_once(' ').map(|(state, id)| (state.to_owned(), id.to_owned()))
+}
+
+/// All of them lose their power and get it back one after the other: who is alone waits, and everybody is who it was.
+fn power_cut(shelf: &Shelf, before: &Board) {
+    let id = |board: &Board, node: usize| board.nodes[node].swarm.as_ref().unwrap().id.clone();
+    let nodes = ["fig00", "fig01", "fig02", "fig03"];
+    for node in nodes {
+        shelf.rack.pull_plug(node).unwrap();
+    }
+    // The worker, too, is there before anybody leads.
+    for node in ["fig03", "fig00"] {
+        shelf.rack.power_on(node).unwrap();
+    }
+    let alone = |node: &str, at: usize| {
+        let is_pending = || Ok(own(shelf, node).filter(|(state, _)| state == "pending"));
+        let (_, own_id) = wait::until("Docker runs, without a leader", PATIENCE, is_pending).unwrap();
+        assert_eq!(own_id, id(before, at), "{node}");
+    };
+    alone("fig00", 0);
+    alone("fig03", 3);
+    // Longer than a node gives a Docker that tries to join.
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(100) {
+        for (node, at) in [("fig00", 0), ("fig03", 3)] {
+            let said = own(shelf, node);
+            let stays = said.as_ref().is_some_and(|(_, own)| *own == id(before, at));
+            assert!(stays, "{node} after {:?}: {said:?}", since.elapsed());
+        }
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    for node in ["fig01", "fig02"] {
+        shelf.rack.power_on(node).unwrap();
+    }
+    let back = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    for at in 0..nodes.len() {
+        assert_eq!(id(&back, at), id(before, at), "{}", nodes[at]);
+    }
 }
 
 #[test]
@@ -76,6 +123,8 @@ fn three_managers_do_without_one_of_them_at_first_and_later() {
     let back = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
     assert_eq!(managers(&back), ["fig00", "fig01", "fig02"]);
     assert_eq!(worker(&back), worker(&formed));
+
+    power_cut(&shelf, &back);
 
     // A worker's certificate is revoked at one of them by address, and at the others wherever they are.
     let at = shelf.rack.address("fig01").unwrap().to_string();

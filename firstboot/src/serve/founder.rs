@@ -31,7 +31,7 @@ pub(super) async fn post(
         return problem(StatusCode::BAD_REQUEST, "the founder has to be a planned manager");
     }
     let member = match api.pi.engine.info().await {
-        Ok(info) => info.swarm.local_node_state == LocalState::Active,
+        Ok(info) => info.swarm.local_node_state != LocalState::Inactive,
         // Not installed yet, or starting with the swarm it was in.
         Err(_) => {
             let journal = api.pi.journal.get();

@@ -5,6 +5,8 @@
 //!
 //! Power lost here: the journal says that an installation was begun; the next run lets dpkg finish what it had begun
 //! and installs the packages again over whatever was not flushed.
+//!
+//! A Docker that was there before us is started if it does not answer, and never replaced.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -5,11 +5,11 @@
 //! state decides, and a journal that cannot be read forbids a second init. Joining twice is refused by the engine.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster::identity::Role;
 use cluster::wire::{JoinReply, Stage, SwarmEntry};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::docker::settings::overlay_pool;
 use super::network::Local;
@@ -66,6 +66,7 @@ impl Member {
         let info = engine("reading Docker's state", self.pi.engine.info().await)?.swarm;
         let entry = self.entry(&info).await;
         let told = self.pi.link.heard().filter(|heard| heard.at.elapsed() < RECENT);
+        let list_read = told.as_ref().is_some_and(|heard| heard.reply.reads_list);
         let told = told.and_then(|heard| heard.reply.swarm);
         let out_of_date = !self.is_renewing() && self.pi.blocking(certificate::is_out_of_date).await?;
         let outlook = Outlook {
@@ -75,23 +76,46 @@ impl Member {
             info: &info,
             entry: entry.as_ref(),
             told: told.as_ref(),
+            list_read,
             init: self.pi.journal.get().init,
             out_of_date,
             address: self.local.ip,
             manager: self.pi.link.heard().map(|heard| heard.address),
         };
         let condition = condition(&outlook);
-        let lasted = {
+        let (before, lasted) = {
             let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
-            if since.0 != condition {
+            let before = since.0;
+            if before != condition {
                 *since = (condition, Instant::now());
             }
-            since.1.elapsed()
+            (before, since.1.elapsed())
         };
         self.pi.status.change(|report| {
             report.swarm_node = (!info.node_id.is_empty()).then(|| info.node_id.clone());
         });
+        self.tell_of_promotion(before, condition, &info);
         Ok(decide(&outlook, condition, lasted))
+    }
+
+    /// The managers' number is the plan's affair, but only a human should undo what a human did.
+    fn tell_of_promotion(&self, before: Condition, now: Condition, info: &SwarmInfo) {
+        let word = match (before, now) {
+            // What keeps it from going on comes first.
+            (_, Condition::Promoted) if self.pi.status.report().error.is_some() => return,
+            (_, Condition::Promoted) => format!(
+                "member, but a manager although it is planned as a worker; on a manager, type: docker node demote {}",
+                self.pi.card.node
+            ),
+            (_, Condition::Ready) if before != now && self.pi.status.stage() == Stage::Ready => {
+                format!("member {}", info.node_id)
+            }
+            _ => return,
+        };
+        self.pi.status.say(&word);
+        if before != now {
+            self.pi.status.news.notify_one();
+        }
     }
 
     /// Who starts the swarm. Asked only while this node is in none.

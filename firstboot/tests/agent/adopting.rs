@@ -246,12 +246,13 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     }
     host.write(Path::new(DROP_IN), DROP_IN_TEXT.as_bytes(), 0o644, None).unwrap();
     host.write(Path::new("/etc/docker/daemon.json"), b"{\"dns\": []}", 0o644, None).unwrap();
+    for folder in NUKES.map(|script| Path::new(script).parent().unwrap()) {
+        host.make_folder(folder, 0o755, None).unwrap();
+    }
+    for script in NUKES {
+        host.write(Path::new(script), b"#!/bin/sh\n", 0o755, None).unwrap();
+    }
     let power = Arc::<Power>::default();
-    let with_dpkg = |program: &Program, files: &mut Files| match program.line().as_str() {
-        "dpkg --status docker.io" | "dpkg --status docker-cli" | "dpkg --status iptables" => Ok(Vec::new()),
-        "apt-get purge --yes -q docker.io docker-cli" => Ok(Vec::new()),
-        _ => play(program, files),
-    };
     let clock = UNIX_EPOCH + Duration::from_secs(NOW);
     let host = FakeHost::new(Arc::clone(&power), host.files(), clock).with_programs(with_dpkg);
     remove::remove(&host, &client, true, None).await.unwrap();
@@ -259,6 +260,97 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     assert_eq!(purged, 1, "{:?}", power.log());
     assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");
     assert!(!host.files().contains_key(Path::new(DROP_IN)));
+}
+
+/// What Debian's docker.io brings, and copies when it is removed, to have `/var/lib/docker` emptied when it is purged.
+const NUKES: [&str; 2] =
+    ["/usr/share/docker.io/contrib/nuke-graph-directory.sh", "/var/lib/docker/nuke-graph-directory.sh"];
+
+/// dpkg with Debian's Docker, and what is left of another that was there before.
+fn with_dpkg(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
+    let query = "dpkg-query --show --showformat=${Status} ";
+    let line = program.line();
+    match line.strip_prefix(query) {
+        Some("docker.io" | "docker-cli" | "iptables") => Ok(b"install ok installed".to_vec()),
+        Some("docker-ce" | "containerd.io") => Ok(b"deinstall ok config-files".to_vec()),
+        Some(other) => Err(format!("dpkg-query: no packages found matching {other}")),
+        None if line == "apt-get purge --yes -q docker.io docker-cli" => {
+            match NUKES.iter().find(|script| files.contains_key(Path::new(script))) {
+                Some(script) => Err(format!("Nuking /var/lib/docker ... ({script})")),
+                None => Ok(Vec::new()),
+            }
+        }
+        None => play(program, files),
+    }
+}
+
+#[tokio::test]
+async fn a_swarm_whose_docker_does_not_run_is_left_all_the_same() {
+    let world = World::new(&["red01"]);
+    let (engine, client) = engine(&world, "red01");
+    engine.start();
+    client.init(&init()).await.unwrap();
+    engine.stop();
+    let starting = Arc::clone(&engine);
+    let started = move |program: &Program, files: &mut Files| {
+        if program.line() == "systemctl start --no-block docker.service" {
+            starting.start_again();
+        }
+        play(program, files)
+    };
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let files = machine(&Arc::default(), in_swarm()).files();
+    let host = Arc::new(FakeHost::new(Arc::default(), files, clock).with_programs(started));
+    let mut delivery = delivery(&world, "red01");
+    assert!(matches!(adopt(&host, &client, &delivery).await, Err(AdoptError::InSwarm)));
+    assert!(engine.node.lock().unwrap().is_some());
+    delivery.take_over = true;
+    assert_eq!(adopt(&host, &client, &delivery).await.unwrap(), Outcome::Adopted);
+    assert!(engine.node.lock().unwrap().is_none(), "it has left");
+    assert_is_node(&host.files(), &delivery);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_swarm_that_cannot_be_left_because_docker_stays_silent_is_left_alone() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let power = Arc::<Power>::default();
+    let host = machine(&power, in_swarm());
+    let before = host.files();
+    let delivery = Delivery { take_over: true, ..delivery(&world, "red01") };
+    assert!(matches!(adopt(&host, &client, &delivery).await, Err(AdoptError::Silent(_))));
+    assert_eq!(host.files(), before);
+    assert_eq!(power.log(), ["run systemctl start --no-block docker.service"]);
+}
+
+/// What Docker keeps on the disk while it is in a swarm.
+fn in_swarm() -> Files {
+    Files::from([("/var/lib/docker/swarm/docker-state.json".into(), file("{}"))])
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_the_agent_that_was_stopped_for_it_goes_on() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let delivery = delivery(&world, "red01");
+    let host = machine(&Arc::default(), Files::new());
+    adopt(&host, &client, &delivery).await.unwrap();
+    let mut labelled = delivery.clone();
+    labelled.card.swarm.managers_run_tasks = true;
+    for at in 0.. {
+        let power = Power::with(Fault::FailAt(at));
+        let outcome = adopt(&machine(&power, host.files()), &client, &labelled).await;
+        let log = power.log();
+        let stop = log.iter().position(|effect| effect == "run systemctl stop firstboot.service").unwrap();
+        if outcome.is_ok() && log.len() <= at {
+            assert!(at > stop + 6, "{log:#?}");
+            return;
+        }
+        if at > stop {
+            assert!(outcome.is_err(), "{log:#?}");
+            assert_eq!(log.last().unwrap(), "run systemctl start firstboot.service", "{log:#?}");
+        }
+    }
 }
 
 fn file(text: &str) -> Node {

@@ -1,7 +1,8 @@
 //! An engine on a Unix socket, and the swarm that several of them form. It refuses in Docker's own words.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -18,8 +19,12 @@ use serde_json::{Value, json};
 
 #[path = "engine/nodes.rs"]
 mod nodes;
+#[path = "engine/phase.rs"]
+mod phase;
 #[path = "engine/work.rs"]
 mod work;
+
+use phase::Phase;
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
 /// On the machine: the engine answers where this is, and not empty.
@@ -51,6 +56,10 @@ pub(crate) struct Swarm {
     /// When whose certificate ends.
     expiries: Vec<(String, SystemTime)>,
     serial: u32,
+    /// Members whose engine does not run.
+    off: BTreeSet<String>,
+    /// How often somebody left.
+    pub(crate) leaves: u32,
 }
 
 impl Swarm {
@@ -85,6 +94,9 @@ pub(crate) struct Engine {
     pub(crate) socket: PathBuf,
     /// What it runs on, where it shares a machine's power, disk and clock.
     machine: Mutex<Option<(Arc<Power>, Arc<FakeHost>)>>,
+    phase: Mutex<Phase>,
+    /// How often it was asked what it is in.
+    looks: AtomicU32,
 }
 
 fn refuse(status: u16, message: &str) -> Response {
@@ -93,6 +105,7 @@ fn refuse(status: u16, message: &str) -> Response {
 
 const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 const STILL_MANAGES: &str = "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal";
+const LEADERLESS: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
 const ALREADY: &str = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.";
 
 impl Engine {
@@ -107,6 +120,8 @@ impl Engine {
             node_refusals: Mutex::default(),
             socket: folder.join(format!("{hostname}.sock")),
             machine: Mutex::default(),
+            phase: Mutex::default(),
+            looks: AtomicU32::default(),
         })
     }
 
@@ -138,6 +153,9 @@ impl Engine {
     }
 
     fn is_manager(&self) -> bool {
+        if *self.phase.lock().unwrap() != Phase::On {
+            return false;
+        }
         let Some(id) = self.node.lock().unwrap().clone() else { return false };
         let swarm = self.swarm.lock().unwrap();
         swarm.nodes.iter().any(|node| node["ID"] == id.as_str() && !node["ManagerStatus"].is_null())
@@ -202,6 +220,9 @@ impl Engine {
 }
 
 async fn powered(State(engine): State<Arc<Engine>>, request: Request, next: Next) -> Response {
+    if *engine.phase.lock().unwrap() == Phase::Off {
+        return refuse(502, "Docker does not run");
+    }
     let Some((power, host)) = engine.machine.lock().unwrap().clone() else { return next.run(request).await };
     if power.is_gone() {
         return std::future::pending().await;
@@ -224,12 +245,14 @@ async fn powered(State(engine): State<Arc<Engine>>, request: Request, next: Next
 }
 
 async fn info(State(engine): State<Arc<Engine>>) -> Response {
+    engine.note_look();
     let node = engine.node.lock().unwrap().clone();
     let swarm = match node {
         None => {
             json!({"NodeID": "", "LocalNodeState": "inactive", "ControlAvailable": false, "RemoteManagers": null})
         }
         Some(id) => {
+            let state = engine.state(&id);
             let manager = engine.is_manager();
             let swarm = engine.swarm.lock().unwrap();
             let own = swarm.nodes.iter().find(|node| node["ID"] == id.as_str());
@@ -237,7 +260,7 @@ async fn info(State(engine): State<Arc<Engine>>) -> Response {
             let managers: Vec<_> =
                 swarm.nodes.iter().filter(|node| !node["ManagerStatus"].is_null()).collect();
             let remote: Vec<_> = managers.iter().map(|node| &node["ManagerStatus"]).collect();
-            json!({"NodeID": id, "NodeAddr": address, "LocalNodeState": "active", "ControlAvailable": manager,
+            json!({"NodeID": id, "NodeAddr": address, "LocalNodeState": state, "ControlAvailable": manager,
                 "RemoteManagers": remote, "Managers": if manager { managers.len() } else { 0 }})
         }
     };
@@ -249,6 +272,9 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
         return refuse(503, NOT_A_MANAGER);
     }
     let mut swarm = engine.swarm.lock().unwrap();
+    if !swarm.has_leader() {
+        return refuse(503, LEADERLESS);
+    }
     let (worker, manager) = swarm.tokens();
     let tokens = json!({"Worker": worker, "Manager": manager});
     let rotating = swarm.rotating > 0;
@@ -342,6 +368,8 @@ async fn leave(State(engine): State<Arc<Engine>>) -> Response {
     let Some(id) = engine.node.lock().unwrap().take() else {
         return refuse(503, "This node is not part of a swarm");
     };
+    *engine.phase.lock().unwrap() = Phase::On;
+    engine.swarm.lock().unwrap().leaves += 1;
     for node in &mut engine.swarm.lock().unwrap().nodes {
         if node["ID"] == id.as_str() {
             node["Status"]["State"] = json!("down");

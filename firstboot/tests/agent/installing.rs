@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, DockerSource, Start};
+use cluster::wire::Stage;
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
@@ -58,8 +59,8 @@ pub(crate) fn files_of(world: &World, mut card: Card) -> Files {
     files
 }
 
-fn switch_on(world: &World, files: Files, power: Arc<Power>) -> Pi {
-    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+fn switch_on(world: &World, name: &str, files: Files, power: Arc<Power>) -> Pi {
+    let engine = Engine::new(world.folder.path(), name, &world.swarm);
     let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
     let host = Arc::new(FakeHost::new(Arc::clone(&power), files, clock).with_programs(with_apt));
     world.run(host, power, engine, Ipv4Addr::LOCALHOST)
@@ -81,7 +82,7 @@ fn at(log: &[String], start: &str) -> usize {
 #[tokio::test]
 async fn settings_and_signed_repository_are_in_place_before_the_packages() {
     let world = World::new(&["red01"]);
-    let pi = switch_on(&world, files(&world), Arc::default());
+    let pi = switch_on(&world, "red01", files(&world), Arc::default());
     eventually(async || pi.journal().install == Progress::Completed).await;
     let log = pi.power.log();
     let install = at(&log, "run apt-get install");
@@ -111,7 +112,7 @@ async fn ubuntu_gets_avahi_by_which_nodes_find_each_other() {
         if has_avahi {
             files.insert("/usr/lib/systemd/system/avahi-daemon.service".into(), file(""));
         }
-        let mut pi = switch_on(&world, files, Arc::default());
+        let mut pi = switch_on(&world, "red01", files, Arc::default());
         eventually(async || pi.journal().install == Progress::Completed).await;
         pi.pull_plug().await;
         let log = pi.power.log();
@@ -122,18 +123,18 @@ async fn ubuntu_gets_avahi_by_which_nodes_find_each_other() {
 #[tokio::test]
 async fn an_installation_that_lost_its_power_is_made_good() {
     let world = World::new(&["red01"]);
-    let mut whole = switch_on(&world, files(&world), Arc::default());
+    let mut whole = switch_on(&world, "red01", files(&world), Arc::default());
     eventually(async || whole.journal().install == Progress::Completed).await;
     whole.pull_plug().await;
     let install = at(&whole.power.log(), "run apt-get install");
 
     // The power goes while apt is at work, and with it everything dpkg had not flushed.
-    let mut dying = switch_on(&world, files(&world), Power::with(Fault::DieAt(install)));
+    let mut dying = switch_on(&world, "red01", files(&world), Power::with(Fault::DieAt(install)));
     eventually(async || dying.power.is_gone()).await;
     dying.pull_plug().await;
     assert_eq!(dying.journal().install, Progress::Started);
 
-    let again = switch_on(&world, dying.host.files(), Arc::default());
+    let again = switch_on(&world, "red01", dying.host.files(), Arc::default());
     // Even an engine that answers is not taken for a good installation.
     again.engine.start();
     eventually(async || again.journal().install == Progress::Completed).await;
@@ -141,4 +142,46 @@ async fn an_installation_that_lost_its_power_is_made_good() {
     assert!(at(&log, "run dpkg --configure -a") < at(&log, "run apt-get install"));
     assert!(log[at(&log, "run apt-get install")].contains("--reinstall"));
     assert_eq!(text(&again, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
+}
+
+#[tokio::test]
+async fn a_docker_that_was_there_before_us_is_started_and_never_replaced() {
+    let world = World::new(&[]);
+    let mut files = files_of(&world, world.card("red00"));
+    files.insert(DOCKERD.into(), file("somebody's engine"));
+    // Stopped when we came.
+    let pi = switch_on(&world, "red00", files, Arc::default());
+    let starts =
+        || pi.power.log().iter().filter(|effect| *effect == "run systemctl start docker.service").count();
+    eventually(async || starts() == 1).await;
+    pi.engine.start();
+    // And silent again later, when the agent next looks at it.
+    let is_ready = || pi.journal().marks.iter().any(|mark| mark.stage == Stage::Ready);
+    eventually(async || is_ready()).await;
+    pi.engine.stop();
+    eventually(async || starts() == 2).await;
+    pi.engine.start_again();
+    let log = pi.power.log();
+    let changes = ["run apt-get", "run dpkg", "write /etc", "make the folder /etc", "remove /"];
+    assert!(!log.iter().any(|effect| changes.iter().any(|change| effect.starts_with(change))), "{log:#?}");
+    assert_eq!((pi.journal().install, text(&pi, DOCKERD)), (Progress::Never, "somebody's engine".to_owned()));
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_no_reason_to_replace_a_docker_that_was_there_before_us() {
+    let world = World::new(&["red01"]);
+    for (drop_in, replaced) in [(None, false), (Some(""), true)] {
+        let mut files = files(&world);
+        files.insert(PathBuf::from(firstboot::agent::STATE).join("journal.json"), file("{"));
+        files.insert(DOCKERD.into(), file("an engine"));
+        if let Some(text) = drop_in {
+            files.insert(firstboot::steps::docker::settings::DROP_IN.into(), file(text));
+        }
+        let mut pi = switch_on(&world, "red01", files, Arc::default());
+        let starts = |effect: &String| effect == "run systemctl start docker.service";
+        eventually(async || pi.power.log().iter().any(starts)).await;
+        pi.pull_plug().await;
+        let installs = pi.power.log().iter().any(|effect| effect.starts_with("run apt-get install"));
+        assert_eq!(installs, replaced, "{:#?}", pi.power.log());
+    }
 }

@@ -7,7 +7,7 @@ use firstboot::journal::Progress;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{World, eventually};
+use crate::world::{Pi, World, eventually};
 
 const MANAGERS: [&str; 3] = ["red00", "red01", "red02"];
 
@@ -133,6 +133,119 @@ async fn a_founder_that_lost_its_swarm_waits_for_the_others_and_joins_theirs() {
     eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
     assert!(founder.engine.node.lock().unwrap().as_ref().is_some_and(|node| *node != id));
     assert_eq!(world.swarm.lock().unwrap().inits.len(), 1, "no second swarm");
+}
+
+/// Long enough for any patience with Docker, for all that waits in this process.
+async fn minutes_pass() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(4 * 60)).await;
+    tokio::time::resume();
+}
+
+fn id(pi: &Pi) -> Option<String> {
+    pi.engine.node.lock().unwrap().clone()
+}
+
+/// Takes a node's power, with what it has on its card.
+async fn pull(pi: &mut Pi) -> String {
+    pi.pull_plug().await;
+    pi.engine.stop();
+    serde_json::to_string(&pi.journal()).unwrap()
+}
+
+fn power_on(world: &World, (name, role): (&str, &str), pi: Pi, journal: &str) -> Pi {
+    pi.engine.start_again();
+    world.switch_on_with(name, &world.ca.node(role, name), Some(journal), pi.engine)
+}
+
+#[tokio::test]
+async fn managers_that_are_powered_on_minutes_apart_wait_for_each_other_and_nobody_leaves() {
+    let world = world(&[]);
+    let mut nodes = MANAGERS.map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|node| node.engine.start());
+    for manager in MANAGERS {
+        eventually(async || board_at(&world, manager).await.is_some_and(|board| board.formed)).await;
+    }
+    let before = nodes.each_ref().map(id);
+    let mut journals = Vec::new();
+    for node in &mut nodes {
+        journals.push(pull(node).await);
+    }
+    let mut back = Vec::new();
+    for ((name, node), journal) in MANAGERS.into_iter().zip(nodes).zip(&journals) {
+        back.push(power_on(&world, (name, "manager"), node, journal));
+        if back.len() == 1 {
+            // Alone of three.
+            back[0].engine.wait_until_seen(8).await;
+            minutes_pass().await;
+            back[0].engine.wait_until_seen(8).await;
+            let board = board_at(&world, name).await.unwrap();
+            let word = &board.nodes[0].report.as_ref().unwrap().word;
+            assert!(word.starts_with("waiting for the managers to agree: more than half"), "{word}");
+            // Who has a new card hears that there is a swarm to wait for.
+            let (asker, ballot) =
+                (world.ca.node("manager", "red01"), Ballot { number: 0, founder: None, up: 0 });
+            let asked = world.request(&asker, Method::POST, "/v1/founder").json(&ballot).send().await;
+            assert!(asked.unwrap().json::<Vote>().await.unwrap().member);
+        }
+        minutes_pass().await;
+        assert_eq!(world.swarm.lock().unwrap().leaves, 0, "with {name}");
+    }
+    for manager in MANAGERS {
+        eventually(async || board_at(&world, manager).await.is_some_and(|board| board.formed)).await;
+    }
+    assert_eq!(back.iter().map(id).collect::<Vec<_>>(), before);
+    let swarm = world.swarm.lock().unwrap();
+    assert_eq!((swarm.inits.len(), swarm.joins.len(), swarm.leaves), (1, 2, 0));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_on_minutes_before_its_manager_stays_who_it_was() {
+    let world = World::new(&["red01"]);
+    let [mut manager, mut worker] = ["red00", "red01"].map(|name| world.switch_on(name, None));
+    [&manager, &worker].iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    eventually(async || manager.journal().joined.len() == 2).await;
+    let before = id(&worker);
+    // The manager sees it go, and has it as down when it is back.
+    let journals = [pull(&mut worker).await, pull(&mut manager).await];
+    let worker = power_on(&world, ("red01", "worker"), worker, &journals[0]);
+    worker.engine.wait_until_seen(8).await;
+    minutes_pass().await;
+    worker.engine.wait_until_seen(8).await;
+    let _manager = power_on(&world, ("red00", "manager"), manager, &journals[1]);
+    world.wait_until_formed().await;
+    let swarm = world.swarm.lock().unwrap();
+    assert_eq!((id(&worker), swarm.joins.len(), swarm.leaves), (before, 1, 0));
+}
+
+#[tokio::test]
+async fn a_worker_that_its_owner_promoted_stays_and_says_how_to_undo_it() {
+    let world = World::new(&["red01"]);
+    let [_manager, worker] = ["red00", "red01"].map(|name| world.switch_on(name, None));
+    [&_manager, &worker].iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    let before = id(&worker).unwrap();
+    let set = |role: &str, status: serde_json::Value| {
+        let mut swarm = world.swarm.lock().unwrap();
+        let node = swarm.nodes.iter_mut().find(|node| node["ID"] == before.as_str()).unwrap();
+        node["Version"]["Index"] = json!(node["Version"]["Index"].as_u64().unwrap() + 1);
+        (node["Spec"]["Role"], node["ManagerStatus"]) = (json!(role), status);
+    };
+    let says = async |wanted: &str| {
+        eventually(async || {
+            let report = world.board().await.nodes[1].report.clone();
+            report.is_some_and(|report| report.word.ends_with(wanted))
+        })
+        .await;
+    };
+    set("manager", json!({"Leader": false, "Reachability": "reachable", "Addr": "127.0.0.1:2377"}));
+    says("docker node demote red01").await;
+    minutes_pass().await;
+    worker.engine.wait_until_seen(1).await;
+    set("worker", serde_json::Value::Null);
+    says(&format!("member {before}")).await;
+    assert_eq!((id(&worker), world.swarm.lock().unwrap().leaves), (Some(before), 0));
 }
 
 #[tokio::test]

@@ -139,8 +139,15 @@ fn kill_and_up(pis: &Running) {
     assert_ne!(members(pis, NODES[0]), before, "a new swarm");
 }
 
-/// The Pis are as their owner had them.
+/// What a container of the owner's has kept, where Docker keeps it.
+const KEPT: &str = "/var/lib/docker/volumes/kept/_data/diary";
+
+/// The Pis are as their owner had them, and what Docker kept for them is still there.
 fn purge(pis: &Running) {
+    for node in NODES {
+        assert_eq!(says(pis, node, "docker volume create kept"), "kept", "{node}");
+        assert!(holds(pis, node, &format!("echo {node} >{KEPT}")), "{node}");
+    }
     builder(pis, &["kill", "--yes", "--purge", "-F", "ssh_config"], 0);
     for node in NODES {
         for line in [
@@ -152,6 +159,7 @@ fn purge(pis: &Running) {
             assert!(!holds(pis, node, line), "{node}: {line}");
         }
         assert_eq!(says(pis, node, "systemctl is-system-running"), "running", "{node}");
+        assert_eq!(says(pis, node, &format!("cat {KEPT}")), node, "{node}: the volume");
     }
     // And they still let their owner in.
     builder(pis, &["exec", "--", "uname", "-a"], 0);

@@ -24,12 +24,21 @@ const AVAHI: &str = "/usr/lib/systemd/system/avahi-daemon.service";
 /// There if man-db is installed.
 const MAN_DB_INSTALLED: &str = "/var/lib/dpkg/info/man-db.list";
 
-/// Brings settings, repository and packages to the machine.
+/// Where programs for root lie (FHS 3.0, and what systemd gives its services as PATH).
+const PROGRAMS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+/// Where units lie, the packages' and the administrator's (systemd.unit(5)).
+const UNITS: [&str; 2] = ["/usr/lib/systemd/system", "/etc/systemd/system"];
+
+/// Brings settings, repository and packages to the machine, if there is no Docker that was there before us.
 pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let host = pi.host.as_ref();
     let again = match pi.journal.get().install {
         // Completed, and yet no engine: perhaps it is only stopped.
-        Progress::Completed => return start(host),
+        Progress::Completed => return start(pi),
+        // Somebody else's, which stays as it is.
+        Progress::Never if is_there(host)? => return start(pi),
+        // What was begun here began with the drop-in.
+        Progress::Unknown if is_there(host)? && !has(host, DROP_IN)? => return start(pi),
         Progress::Started | Progress::Unknown => true,
         Progress::Never => false,
     };
@@ -57,7 +66,20 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     installed?;
     host.sync();
     pi.journal.update(|journal| journal.install = Progress::Completed).map_err(StepError::Journal)?;
-    start(host)
+    start(pi)
+}
+
+/// Whether there is a Docker, running or not: its program, or a unit that has it elsewhere.
+fn is_there(host: &dyn Host) -> Result<bool, StepError> {
+    for (folders, name) in [(&PROGRAMS[..], "dockerd"), (&UNITS[..], "docker.service")] {
+        for folder in folders {
+            let names = host.list(Path::new(folder)).map_err(|source| failed("look for Docker", source))?;
+            if names.iter().any(|there| there == name) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn read_system(host: &dyn Host) -> Result<System, StepError> {
@@ -90,6 +112,11 @@ fn repository(host: &dyn Host, plan: &Plan) -> Result<(), StepError> {
         Some(pin) => place(host, PREFERENCES, pin),
         None => Ok(()),
     }
+}
+
+fn has(host: &dyn Host, path: &str) -> Result<bool, StepError> {
+    let read = host.read(Path::new(path)).map_err(|source| failed("look at what is there", source))?;
+    Ok(read.is_some())
 }
 
 /// Writes a file, readable by all, if it is not there as wanted.
@@ -169,16 +196,11 @@ fn apt(host: &dyn Host, doing: &'static str, mut program: Program) -> Result<(),
 /// Switches the rebuilding of the man page index off; says whether it is to be switched on again. An installation that
 /// was cut short had switched it off, too.
 fn without_man_index(host: &dyn Host, again: bool) -> Result<bool, StepError> {
-    let is_there = |path: &str| {
-        host.read(Path::new(path))
-            .map(|bytes| bytes.is_some())
-            .map_err(|source| failed("look at the man page index", source))
-    };
-    if is_there(MAN_DB)? {
+    if has(host, MAN_DB)? {
         host.remove(Path::new(MAN_DB)).map_err(|source| failed("switch the man page index off", source))?;
         return Ok(true);
     }
-    Ok(again && is_there(MAN_DB_INSTALLED)?)
+    Ok(again && has(host, MAN_DB_INSTALLED)?)
 }
 
 fn with_man_index(host: &dyn Host, on: bool) -> Result<(), StepError> {
@@ -189,7 +211,9 @@ fn with_man_index(host: &dyn Host, on: bool) -> Result<(), StepError> {
 }
 
 /// Starts the engine if it is not running. The package does that itself, unless somebody stopped or masked it.
-fn start(host: &dyn Host) -> Result<(), StepError> {
+fn start(pi: &Pi) -> Result<(), StepError> {
+    let host = pi.host.as_ref();
+    pi.status.say("starting Docker");
     // An earlier failure must not forbid this start; it is no error if there was none.
     if let Err(error) = host.run(&Program::new("systemctl", ["reset-failed", "docker.service"])) {
         tracing::debug!("{}", chain(&error));

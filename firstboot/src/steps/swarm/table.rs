@@ -9,7 +9,7 @@ use cluster::wire::SwarmEntry;
 use crate::engine::{LocalState, SwarmInfo};
 use crate::journal::Progress;
 
-/// The engine keeps trying to join by itself for a while and often succeeds.
+/// The engine keeps trying to join, or to come back, by itself for a while and often succeeds.
 const PENDING: Duration = Duration::from_secs(75);
 /// Wrong certificates may become right when the clock does.
 const BROKEN: Duration = Duration::from_secs(60);
@@ -18,6 +18,12 @@ const MISSING: Duration = Duration::from_secs(15);
 /// A manager that restarted counts its nodes as down until they call again, within some 20 s. Who dials where the manager
 /// no longer is never does.
 const DOWN: Duration = Duration::from_secs(40);
+
+const HEADLESS: &str = "waiting for Docker to manage again";
+const NO_MAJORITY: &str =
+    "waiting for the managers to agree: more than half of them have to be on and reachable";
+const MOVED: &str = "the manager has another address and counts this node as down";
+const DEMOTED: &str = "the other managers have made this one a worker";
 
 /// All that decides.
 #[derive(Debug)]
@@ -34,6 +40,8 @@ pub(crate) struct Outlook<'a> {
     pub(crate) entry: Option<&'a SwarmEntry>,
     /// What another manager last said of this node. Differs from [`Self::entry`] where a manager goes by its own list.
     pub(crate) told: Option<&'a SwarmEntry>,
+    /// Whether another manager, which read the list, said so lately. Only a majority has a list to read.
+    pub(crate) list_read: bool,
     /// Whether this node started a swarm before.
     pub(crate) init: Progress,
     /// Whether Swarm's certificate of this node is past its time or before it, by this node's clock.
@@ -61,7 +69,11 @@ pub(crate) enum Condition {
     /// No swarm.
     Outside,
     /// The engine is trying to join.
-    Pending,
+    Joining,
+    /// A member whose engine was started again, and nobody leads the managers that it knows of.
+    Leaderless,
+    /// The same, and the managers have their list.
+    Returning,
     /// A human has to unlock the swarm.
     Locked,
     /// The engine's swarm does not work.
@@ -76,7 +88,9 @@ pub(crate) enum Condition {
     Down,
     /// Not in the list, or nobody to ask.
     Missing,
-    /// The other role's member: a leftover of another life.
+    /// A worker that somebody has made a manager of our swarm.
+    Promoted,
+    /// A worker that manages a swarm, which may be a leftover of another life.
     Misplaced,
 }
 
@@ -105,11 +119,18 @@ pub(crate) fn condition(outlook: &Outlook<'_>) -> Condition {
     let info = outlook.info;
     match info.local_node_state {
         LocalState::Inactive => Condition::Outside,
-        LocalState::Pending | LocalState::Other => Condition::Pending,
+        LocalState::Pending | LocalState::Other if info.node_id.is_empty() => Condition::Joining,
+        // So a member is called until a manager that leads has heard of it (moby, daemon/cluster/noderunner.go, `State`).
+        LocalState::Pending | LocalState::Other if outlook.list_read => Condition::Returning,
+        LocalState::Pending | LocalState::Other => Condition::Leaderless,
         LocalState::Locked => Condition::Locked,
         LocalState::Error => Condition::Broken,
         LocalState::Active => match outlook.entry.filter(|entry| entry.id == info.node_id) {
-            _ if outlook.role == Role::Worker && info.control_available => Condition::Misplaced,
+            // Its own list names it whatever swarm that is.
+            _ if outlook.role == Role::Worker && info.control_available => match outlook.told {
+                Some(told) if told.id == info.node_id => Condition::Promoted,
+                _ => Condition::Misplaced,
+            },
             Some(entry)
                 if outlook.role == Role::Manager
                     && !info.control_available
@@ -134,8 +155,11 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
             Founder::Another => Move::Join,
             Founder::Open(why) => Move::Wait(why.clone()),
         },
-        Condition::Pending if lasted < PENDING => wait("Docker is trying to join"),
-        Condition::Pending => Move::Leave("joining took too long".to_owned()),
+        Condition::Joining if lasted < PENDING => wait("Docker is trying to join"),
+        Condition::Joining => Move::Leave("joining took too long".to_owned()),
+        Condition::Leaderless if outlook.is_the_only_manager() => wait(HEADLESS),
+        Condition::Leaderless => wait(NO_MAJORITY),
+        Condition::Returning => returning(outlook, lasted),
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
         // The only manager is the swarm: leaving would be its end.
@@ -147,15 +171,22 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Broken if outlook.is_the_only_manager() => {
             Move::Stop(format!("Docker's swarm does not work: {}", info.error))
         }
+        Condition::Broken if outlook.role == Role::Worker => {
+            Move::Rejoin(format!("Docker's swarm does not work: {}", info.error))
+        }
+        // Without a majority, what it has of the managers' state may be the last there is.
+        Condition::Broken if !outlook.list_read => {
+            Move::Wait(format!("Docker's swarm does not work: {}; {NO_MAJORITY}", info.error))
+        }
         Condition::Broken => Move::Leave(format!("Docker's swarm does not work: {}", info.error)),
-        Condition::Headless => wait("waiting for Docker to manage again"),
-        Condition::Demoted => Move::Leave("the other managers have made this one a worker".to_owned()),
+        Condition::Headless => wait(HEADLESS),
+        Condition::Demoted => Move::Leave(DEMOTED.to_owned()),
         Condition::Ready | Condition::Down | Condition::Missing if outlook.role == Role::Manager => {
             manager(outlook, condition)
         }
         Condition::Ready => Move::Done(info.node_id.clone()),
         Condition::Down if lasted > DOWN && !knows_manager(outlook) => {
-            Move::Rejoin("the manager has another address and counts this node as down".to_owned())
+            Move::Rejoin(MOVED.to_owned())
         }
         // Its engine renews in time, unless the clock made a leap. Alone it does not get in again.
         Condition::Down | Condition::Missing if outlook.out_of_date => {
@@ -165,7 +196,15 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
             Move::Rejoin("the manager does not list this node".to_owned())
         }
         Condition::Down | Condition::Missing => wait("waiting to be seen ready"),
-        Condition::Misplaced => Move::Leave("this worker manages some other swarm".to_owned()),
+        // Leaving by force would take the managers a member of which they do not know that it is gone.
+        Condition::Promoted if outlook.told.is_some_and(|told| told.state == "ready") => {
+            Move::Done(info.node_id.clone())
+        }
+        Condition::Promoted => wait("waiting to be seen ready"),
+        Condition::Misplaced if outlook.list_read && lasted > MISSING => {
+            Move::Leave("this worker manages some other swarm".to_owned())
+        }
+        Condition::Misplaced => wait("this worker manages a swarm: waiting to hear whether it is this one"),
     }
 }
 
@@ -186,6 +225,25 @@ fn start(init: Progress) -> Move {
     }
 }
 
+/// A member that its engine has not brought back yet. `lasted` begins when the managers have their list: until then nobody
+/// could have answered the engine.
+fn returning(outlook: &Outlook<'_>, lasted: Duration) -> Move {
+    let told = outlook.told.filter(|told| told.id == outlook.info.node_id);
+    let manages = told.map(|told| told.reachability.is_some());
+    // What it has of the managers' state counts, unless a majority of them says that it does not.
+    match outlook.role {
+        _ if manages == Some(true) => {}
+        Role::Manager if lasted > PENDING => return Move::Leave(DEMOTED.to_owned()),
+        Role::Manager => {}
+        Role::Worker if lasted > DOWN && !knows_manager(outlook) => return Move::Rejoin(MOVED.to_owned()),
+        Role::Worker if lasted > PENDING => {
+            return Move::Rejoin("Docker does not come back into the swarm by itself".to_owned());
+        }
+        Role::Worker => {}
+    }
+    Move::Wait("waiting for Docker to find its managers".to_owned())
+}
+
 fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
     let info = outlook.info;
     // A manager goes on announcing an address it has lost, and says that all is well.
@@ -195,7 +253,7 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
         }
         // With an address that nobody dials, it does not learn this from Docker.
         if outlook.told.is_some_and(|told| told.id == info.node_id && told.reachability.is_none()) {
-            return Move::Leave("the other managers have made this one a worker".to_owned());
+            return Move::Leave(DEMOTED.to_owned());
         }
         // Theirs to do, and only while they can do without this one.
         return Move::Wait(format!(
@@ -209,10 +267,7 @@ fn manager(outlook: &Outlook<'_>, condition: Condition) -> Move {
     }
     match condition {
         Condition::Ready => Move::Done(info.node_id.clone()),
-        _ if outlook.peers => Move::Wait(
-            "waiting for the managers to agree: more than half of them have to be on and reachable"
-                .to_owned(),
-        ),
+        _ if outlook.peers => Move::Wait(NO_MAJORITY.to_owned()),
         _ => Move::Wait("waiting for the manager's list".to_owned()),
     }
 }
@@ -231,224 +286,4 @@ fn knows_manager(outlook: &Outlook<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::types::Peer;
-
-    const OURS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
-    const MANAGER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-
-    struct Case {
-        role: Role,
-        founder: Founder,
-        peers: bool,
-        info: SwarmInfo,
-        entry: Option<SwarmEntry>,
-        told: Option<SwarmEntry>,
-        init: Progress,
-        out_of_date: bool,
-        seconds: u64,
-    }
-
-    fn worker(state: LocalState) -> Case {
-        let member = state == LocalState::Active;
-        let info = SwarmInfo {
-            node_id: if member { "me".into() } else { String::new() },
-            node_addr: OURS.to_string(),
-            local_node_state: state,
-            remote_managers: vec![Peer { addr: format!("{MANAGER}:2377") }],
-            ..SwarmInfo::default()
-        };
-        let (role, founder, init) = (Role::Worker, Founder::Us, Progress::Never);
-        Case {
-            role,
-            founder,
-            peers: false,
-            info,
-            entry: None,
-            told: None,
-            init,
-            out_of_date: false,
-            seconds: 0,
-        }
-    }
-
-    fn founder(state: LocalState, init: Progress) -> Case {
-        let mut case = worker(state);
-        case.info.control_available = state == LocalState::Active;
-        case.info.managers = Some(1);
-        Case { role: Role::Manager, init, ..case }
-    }
-
-    fn entry(id: &str, state: &str) -> Option<SwarmEntry> {
-        Some(SwarmEntry {
-            id: id.into(),
-            state: state.into(),
-            availability: "active".into(),
-            leader: false,
-            reachability: None,
-            engine: None,
-            address: None,
-        })
-    }
-
-    fn moved(case: &Case) -> Move {
-        let outlook = Outlook {
-            role: case.role,
-            founder: if case.role == Role::Manager { case.founder.clone() } else { Founder::Another },
-            peers: case.peers,
-            info: &case.info,
-            entry: case.entry.as_ref(),
-            told: case.told.as_ref(),
-            init: case.init,
-            out_of_date: case.out_of_date,
-            address: OURS,
-            manager: Some(MANAGER),
-        };
-        decide(&outlook, condition(&outlook), Duration::from_secs(case.seconds))
-    }
-
-    #[test]
-    fn outside_a_swarm_the_first_manager_starts_it_and_the_others_join() {
-        assert_eq!(moved(&founder(LocalState::Inactive, Progress::Never)), Move::Init);
-        assert_eq!(moved(&worker(LocalState::Inactive)), Move::Join);
-    }
-
-    #[test]
-    fn an_init_cut_short_is_repeated_only_while_docker_knows_of_no_swarm() {
-        assert_eq!(moved(&founder(LocalState::Inactive, Progress::Started)), Move::Init);
-        let case = Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Started) };
-        assert_eq!(moved(&case), Move::Done("me".into()));
-    }
-
-    #[test]
-    fn a_swarm_that_existed_is_never_started_a_second_time() {
-        for init in [Progress::Completed, Progress::Unknown] {
-            assert!(matches!(moved(&founder(LocalState::Inactive, init)), Move::Stop(_)), "{init:?}");
-        }
-    }
-
-    #[test]
-    fn a_damaged_journal_does_not_disturb_a_swarm_that_works() {
-        let case = Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Unknown) };
-        assert_eq!(moved(&case), Move::Done("me".into()));
-    }
-
-    #[test]
-    fn a_worker_is_a_member_only_when_the_manager_says_so() {
-        let active = || worker(LocalState::Active);
-        assert!(matches!(moved(&active()), Move::Wait(_)));
-        assert!(matches!(moved(&Case { entry: entry("me", "down"), ..active() }), Move::Wait(_)));
-        assert!(matches!(moved(&Case { entry: entry("other", "ready"), ..active() }), Move::Wait(_)));
-        assert_eq!(moved(&Case { entry: entry("me", "ready"), ..active() }), Move::Done("me".into()));
-    }
-
-    #[test]
-    fn a_worker_whose_entry_is_gone_asks_to_be_let_in_again() {
-        assert!(matches!(moved(&Case { seconds: 20, ..worker(LocalState::Active) }), Move::Rejoin(_)));
-    }
-
-    #[test]
-    fn a_worker_follows_a_manager_that_moved_but_not_one_that_rests() {
-        let mut case = Case { entry: entry("me", "down"), seconds: 50, ..worker(LocalState::Active) };
-        assert!(matches!(moved(&case), Move::Wait(_)), "same address");
-        case.info.remote_managers = vec![Peer { addr: "10.0.0.9:2377".into() }];
-        assert!(matches!(moved(&case), Move::Rejoin(_)), "other address");
-        case.seconds = 30;
-        assert!(matches!(moved(&case), Move::Wait(_)), "not for long enough");
-    }
-
-    #[test]
-    fn pending_and_broken_swarms_are_given_time_and_then_left() {
-        for (state, soon, late) in [(LocalState::Pending, 60, 80), (LocalState::Error, 30, 70)] {
-            assert!(matches!(moved(&Case { seconds: soon, ..worker(state) }), Move::Wait(_)));
-            assert!(matches!(moved(&Case { seconds: late, ..worker(state) }), Move::Leave(_)));
-        }
-    }
-
-    #[test]
-    fn a_locked_swarm_needs_a_human() {
-        assert!(matches!(moved(&worker(LocalState::Locked)), Move::Stop(_)));
-    }
-
-    #[test]
-    fn the_only_manager_announces_its_new_address_and_one_of_several_is_let_in_anew() {
-        let mut case =
-            Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
-        case.info.node_addr = "10.0.0.77".into();
-        assert!(matches!(moved(&case), Move::Announce(_)));
-        case.peers = true;
-        assert!(matches!(moved(&case), Move::Wait(_)));
-        // What the others then do.
-        case.info.control_available = false;
-        assert!(matches!(moved(&case), Move::Leave(_)));
-    }
-
-    #[test]
-    fn one_of_several_managers_starts_a_swarm_only_when_they_have_agreed_on_it() {
-        let case =
-            |founder| Case { founder, peers: true, ..self::founder(LocalState::Inactive, Progress::Never) };
-        assert_eq!(moved(&case(Founder::Us)), Move::Init);
-        assert_eq!(moved(&case(Founder::Another)), Move::Join);
-        assert_eq!(moved(&case(Founder::Open("why".into()))), Move::Wait("why".into()));
-    }
-
-    #[test]
-    fn managers_without_a_majority_wait_and_never_leave() {
-        let mut case =
-            Case { peers: true, seconds: 100_000, ..founder(LocalState::Active, Progress::Completed) };
-        assert!(matches!(moved(&case), Move::Wait(_)));
-        case.info.control_available = false;
-        assert!(matches!(moved(&case), Move::Wait(_)));
-    }
-
-    #[test]
-    fn a_manager_that_lost_its_address_leaves_only_when_another_manager_says_it_is_one_no_more() {
-        let mut case = Case {
-            peers: true,
-            entry: entry("me", "ready"),
-            ..founder(LocalState::Active, Progress::Completed)
-        };
-        let manages = |id: &str| {
-            let reachability = Some("unreachable".to_owned());
-            entry(id, "down").map(|entry| SwarmEntry { reachability, ..entry })
-        };
-        case.info.node_addr = "10.0.0.9".into();
-        for told in [None, manages("me"), entry("other", "down")] {
-            case.told = told;
-            assert!(matches!(moved(&case), Move::Wait(_)), "{:?}", case.told);
-        }
-        case.told = entry("me", "down");
-        assert!(matches!(moved(&case), Move::Leave(_)));
-        case.info.node_addr = OURS.to_string();
-        assert_eq!(moved(&case), Move::Done("me".into()));
-    }
-
-    #[test]
-    fn certificates_that_a_leap_of_the_clock_outdated_are_renewed_while_docker_still_runs() {
-        let expired = |case| Case { out_of_date: true, ..case };
-        let leads =
-            || Case { entry: entry("me", "ready"), ..founder(LocalState::Active, Progress::Completed) };
-        assert!(matches!(moved(&expired(leads())), Move::Announce(_)));
-        let one_of_three = Case { peers: true, ..expired(leads()) };
-        assert_eq!(moved(&one_of_three), Move::Done("me".into()));
-        // A restarted Docker refuses to begin anew from what it has; a second swarm would not be ours to start.
-        let late = expired(Case { seconds: 70, ..founder(LocalState::Error, Progress::Completed) });
-        assert!(matches!(moved(&late), Move::Stop(why) if why.contains("docker swarm leave --force")));
-    }
-
-    #[test]
-    fn a_worker_with_an_expired_certificate_joins_anew_once_it_is_missed() {
-        let case =
-            |state| Case { entry: entry("me", state), out_of_date: true, ..worker(LocalState::Active) };
-        assert_eq!(moved(&case("ready")), Move::Done("me".into()));
-        assert!(matches!(moved(&case("down")), Move::Rejoin(_)));
-    }
-
-    #[test]
-    fn a_worker_that_manages_something_leaves_it() {
-        let mut case = worker(LocalState::Active);
-        case.info.control_available = true;
-        assert!(matches!(moved(&case), Move::Leave(_)));
-    }
-}
+mod tests;

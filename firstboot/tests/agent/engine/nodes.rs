@@ -8,13 +8,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Engine, NOT_A_MANAGER, STILL_MANAGES, refuse};
+use super::{Engine, LEADERLESS, NOT_A_MANAGER, STILL_MANAGES, refuse};
 
 pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
     let mut swarm = engine.swarm.lock().unwrap();
+    if !swarm.has_leader() {
+        return refuse(503, LEADERLESS);
+    }
     engine.drop_expired(&mut swarm);
     Json(swarm.nodes.clone()).into_response()
 }

@@ -7,9 +7,7 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::{Engine, NOT_A_MANAGER, refuse};
-
-const LEADERLESS: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+use super::{Engine, LEADERLESS, NOT_A_MANAGER, refuse};
 
 pub(super) async fn services(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) -> Response {
     if !engine.is_manager() {
