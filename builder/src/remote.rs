@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use cluster::identity::{Role, dns_name};
 use cluster::name::{ClusterId, Hostname};
-use cluster::wire::{Board, BoardNode, History, PORT, Problem, Revoke, Revoked, SwarmEntry};
+use cluster::wire::{Board, BoardNode, History, PORT, Problem, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode, Url};
@@ -137,22 +137,6 @@ impl<'a> Manager<'a> {
     /// As [`Self::board`].
     pub fn history(&mut self, node: &Hostname) -> Result<History, RemoteError> {
         self.request(Method::GET, &format!("/v1/nodes/{node}/history"), None::<&()>)
-    }
-
-    /// Revokes keys of a node, at every manager. May be repeated.
-    ///
-    /// # Errors
-    /// As [`Self::board`], where any of them cannot be told: a manager that does not know lets the node in.
-    pub fn revoke(&mut self, node: &Hostname, keys: &Revoke) -> Result<Revoked, RemoteError> {
-        let path = format!("/v1/nodes/{node}/revoke");
-        let mut all = Revoked { members: Vec::new(), unfinished: None };
-        for (_, one) in self.each::<Revoked>(&Method::POST, &path, Some(keys)) {
-            let one = one?;
-            all.members
-                .extend(one.members.into_iter().filter(|id| !all.members.contains(id)).collect::<Vec<_>>());
-            all.unfinished = all.unfinished.or(one.unfinished);
-        }
-        Ok(all)
     }
 
     fn request<T: DeserializeOwned>(

@@ -5,17 +5,18 @@ use std::io::BufRead;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use builder::cli::kill::kill;
-use builder::cli::revoke::Desk;
+use builder::cli::revoke::{Desk, RevokeArgs, revoke};
 use builder::cli::rm::rm;
 use builder::cli::status::{StatusArgs, Style, show};
 use builder::cli::up::{UpArgs, up};
 use builder::error::Failure;
 use builder::pki::{self, Identities};
 use builder::project::Project;
+use builder::remote::Manager;
 use clap::{Args, Parser};
 use cluster::identity::Role;
 use cluster::orders::Orders;
-use cluster::wire::{Board, BoardNode, NodeError, Removal, Report, Stage, SwarmEntry};
+use cluster::wire::{Board, BoardNode, NodeError, Removal, Report, Revoked, Stage, SwarmEntry};
 use serde::Serialize;
 use tempfile::TempDir;
 
@@ -277,7 +278,8 @@ fn up_tells_the_managers_and_waits_for_the_swarm() {
     let bench = Bench::new();
     let raised = Orders { up: KILLED + 1, ..killed() };
     let forming = bench.board(vec![out("red00", None), out("red01", None), out("red02", None)]);
-    let told = [answer(&killed()), accepted(&raised)];
+    let dissolved = Board { dissolved: true, ..bench.board(all_out()) };
+    let told = [answer(&killed()), answer(&dissolved), accepted(&raised)];
     let address = bench.manager([&told[..], &[answer(&forming), answer(&bench.formed())]].concat());
     let outcome = bench.up(address, "");
     assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
@@ -307,6 +309,69 @@ fn up_changes_nothing_where_nobody_is_out() {
     let raised = Orders { up: 5, ..Orders::default() };
     let address = bench.manager(vec![answer(&Orders::default()), answer(&board), accepted(&raised)]);
     assert!(bench.up(address, "--no-wait").out.starts_with("red is being formed"));
+}
+
+#[test]
+fn up_is_newer_than_what_any_node_has_followed_whatever_the_managers_and_this_clock_say() {
+    let bench = Bench::new();
+    let number = |known: &Orders, left| {
+        let board = bench.board(vec![member("red00"), out("red01", left), out("red02", Some(4))]);
+        let address = bench.manager(vec![answer(known), answer(&board), accepted(known)]);
+        let address = address.to_string().parse().unwrap();
+        let mut manager = Manager::new(&bench.project, &bench.identities, Some(address)).unwrap();
+        manager.up().unwrap().unwrap().number
+    };
+    let ended_anew = Orders { killed: 5, ..Orders::default() };
+    assert_eq!(number(&Orders::default(), Some(KILLED)), KILLED + 1);
+    assert_eq!(number(&ended_anew, Some(KILLED)), KILLED + 1);
+    // A node's word cannot use the numbers up.
+    assert_eq!(number(&ended_anew, Some(u64::MAX)), u64::MAX / 2 + 1);
+}
+
+#[test]
+fn a_node_is_turned_away_by_the_managers_that_are_on_and_the_others_are_named() {
+    let mut bench = Bench::new();
+    bench.project.cluster.nodes.push(node("red03", Role::Manager));
+    bench.identities = pki::open(&bench.project).unwrap();
+    let present = |bench: &Bench| pki::keys(&bench.project, &hostname("red02")).unwrap().present;
+    assert!(present(&bench).is_some());
+    let revoked = answer(&Revoked { members: vec!["id-of-red02".to_owned()], unfinished: None });
+    let ask = |bench: &Bench, address: SocketAddr, json| {
+        let run = |project: &Project, args: &RevokeArgs, style: Style, desk: &mut Desk<'_>| {
+            revoke(project, args, style.json, desk)
+        };
+        bench.ask(run, &format!("--yes red02 --manager {address}"), None, json)
+    };
+    let turn_away = |bench: &Bench, json| ask(bench, bench.manager(vec![revoked.clone()]), json);
+    let half = turn_away(&bench, false);
+    assert_eq!(half.code(), 6);
+    insta::assert_snapshot!(half.out.clone() + &half.failure(), @"
+    red02: the manager refuses its certificate from now on
+    red02: it was removed from the swarm, and the join tokens were changed
+    red02: red03 could not be told, and would let it in: the manager red03 cannot be reached
+    error: not every manager turns red02 away yet: red03 could not be told
+    hint: once red03 can be reached, and before a new card is made for red02, type again: builder revoke red02
+    hint: a new card for red03 knows of it by itself
+    ");
+    assert_eq!(half.talk, "", "no new card yet: the next try would turn it away");
+    assert_eq!(present(&bench), None, "the next card gets another key");
+
+    // The same again for programs, and again when the manager can be told: here, when there is no such manager any more.
+    let json: serde_json::Value = serde_json::from_str(&turn_away(&bench, true).out).unwrap();
+    assert_eq!(json.pointer("/0/untold/0/manager"), Some(&serde_json::json!("red03")));
+    bench.project.cluster.nodes.pop();
+    let whole = turn_away(&bench, false);
+    assert_eq!(whole.code(), 0, "{:?}", whole.result);
+    assert!(whole.talk.starts_with("next, for "), "{}", whole.talk);
+
+    // Where nobody can be told nothing is set aside.
+    let before = pki::open(&bench.project).unwrap().node(&hostname("red02")).unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(ask(&bench, closed, false).code(), 5);
+    assert_eq!(
+        pki::open(&bench.project).unwrap().node(&hostname("red02")).unwrap().cert_pem,
+        before.cert_pem
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::engine::{Engine, EngineError};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{JournalError, JournalFile};
-use crate::retry::{Backoff, LOCAL};
+use crate::retry::{Backoff, LOCAL, MANAGER};
 use crate::seed;
 use crate::serve::{Api, Server};
 use crate::steps::clock::Clock;
@@ -74,7 +74,7 @@ pub struct Options {
     pub port: u16,
 }
 
-/// Trouble that a restart cannot cure.
+/// What ends the agent: trouble that a restart cannot cure.
 #[derive(Debug, Error)]
 pub enum AgentError {
     /// The payload cannot be read.
@@ -98,6 +98,12 @@ pub enum AgentError {
     /// A step gave up.
     #[error("this node cannot go on")]
     Step(#[source] StepError),
+}
+
+impl AgentError {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Journal(error) if error.is_transient())
+    }
 }
 
 /// Everything a step needs of this node.
@@ -169,14 +175,7 @@ impl Pi {
 
 /// Runs the agent. Returns only with trouble that a restart cannot cure.
 pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::Infallible, AgentError> {
-    let (pi, credentials) = match open(Arc::clone(&host), &options) {
-        Ok(opened) => opened,
-        Err(error) => {
-            tracing::error!("{}", chain(&error));
-            farewell::tell(host, &options, &error).await;
-            return Err(error);
-        }
-    };
+    let (pi, credentials) = begin(&host, &options).await?;
     let pi = Arc::new(pi);
     tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
     // They end with the agent.
@@ -204,6 +203,30 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     drop(beside);
     diary::close(&pi).await;
     Err(error)
+}
+
+/// Opens what the agent needs, and waits for what may come right by itself: a disk that is full gets room.
+async fn begin(host: &Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), AgentError> {
+    let (mut backoff, mut last) = (Backoff::new(MANAGER), String::new());
+    loop {
+        let error = match open(Arc::clone(host), options) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => error,
+        };
+        let line = chain(&error);
+        if !error.is_transient() {
+            tracing::error!("{line}");
+            farewell::tell(host, options, &error).await;
+            return Err(error);
+        }
+        let pause = backoff.failed();
+        if line != last {
+            tracing::warn!("{line}; trying again");
+        }
+        farewell::mention(host, options, &error, line != last).await;
+        last = line;
+        sleep(pause).await;
+    }
 }
 
 fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), AgentError> {
@@ -300,8 +323,7 @@ fn settle_address(pi: &Pi, local: Local) {
     pi.status.news.notify_one();
 }
 
-/// The join window counts from the first moment with a believable clock. Counted from the card's floor, it begins anew with
-/// network time, which may be years later: else it would be over before anybody could join.
+/// Lets the join window begin, unless it has.
 fn open_window(pi: &Pi, synced: bool) {
     let now = facts::unix_ms(pi.host.as_ref()) / 1000;
     if let Err(error) = pi.journal.settle(|journal| {
@@ -309,10 +331,7 @@ fn open_window(pi: &Pi, synced: bool) {
         if journal.has_left(&pi.card.node) || journal.has_to_leave(&pi.card.node) {
             return;
         }
-        if journal.window_opened.is_none() || (synced && !journal.window_is_sure) {
-            journal.window_opened = Some(now);
-        }
-        journal.window_is_sure |= synced;
+        door::open_window(journal, now, synced);
     }) {
         tracing::warn!("{}", chain(&error));
     }

@@ -2,16 +2,18 @@
 //!
 //! The world is the truth: steps probe before they act. The journal holds what cannot be probed: whether a swarm was
 //! ever started here (the point of no return), whether an installation was cut short, who has joined, where the
-//! manager was. Absent, valid and damaged are three answers, and a damaged journal never leads to a second swarm.
+//! manager was. Absent, valid and damaged are three answers, and a damaged journal never leads to a second swarm. One that
+//! cannot be read is none of them: it may be good, so nothing takes its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::name::{Hostname, KeyId};
 use cluster::orders::Orders;
-use cluster::wire::Mark;
+use cluster::wire::{Mark, Stage};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -100,18 +102,41 @@ pub struct Journal {
     pub marks: Vec<Mark>,
 }
 
+impl Journal {
+    /// Whether this node has started a swarm or come into one, and has not left it as told.
+    pub fn has_swarm(&self) -> bool {
+        self.init != Progress::Never || self.marks.iter().any(|mark| mark.stage == Stage::Swarm)
+    }
+}
+
 /// Why a journal cannot be used.
 #[derive(Debug, Error)]
 pub enum JournalError {
-    /// It cannot be read or written.
-    #[error("cannot use the journal")]
-    File(#[source] HostError),
+    /// It cannot be read now.
+    #[error("cannot read the journal")]
+    Read(#[source] HostError),
+    /// It cannot be written.
+    #[error("cannot write the journal")]
+    Write(#[source] HostError),
     /// It is not what an agent wrote.
     #[error("the journal is damaged")]
     Parse(#[source] serde_json::Error),
     /// It was written by an agent that knows more.
     #[error("the journal was written by a newer agent (version {0}, this one knows {VERSION})")]
     TooNew(u32),
+}
+
+impl JournalError {
+    /// Whether it may be otherwise after a while: what could not be read is there perhaps, and a full disk gets room.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Read(_) => true,
+            Self::Write(HostError::File { source, .. }) => {
+                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+            }
+            Self::Write(_) | Self::Parse(_) | Self::TooNew(_) => false,
+        }
+    }
 }
 
 /// What is found at start.
@@ -122,21 +147,26 @@ pub enum Stored {
     /// A good journal.
     Valid(Box<Journal>),
     /// Something that is not to be trusted, and not to be taken for nothing.
-    Damaged(JournalError),
+    Damaged {
+        /// Why not.
+        error: JournalError,
+        /// All of it.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Reads a journal.
-pub fn read(host: &dyn Host, path: &Path) -> Stored {
-    let bytes = match host.read(path) {
-        Ok(Some(bytes)) => bytes,
-        Ok(None) => return Stored::Absent,
-        Err(error) => return Stored::Damaged(JournalError::File(error)),
+///
+/// # Errors
+/// [`JournalError::Read`]: there may be a good one.
+pub fn read(host: &dyn Host, path: &Path) -> Result<Stored, JournalError> {
+    let Some(bytes) = host.read(path).map_err(JournalError::Read)? else { return Ok(Stored::Absent) };
+    let error = match serde_json::from_slice::<Journal>(&bytes) {
+        Ok(journal) if journal.version > VERSION => JournalError::TooNew(journal.version),
+        Ok(journal) => return Ok(Stored::Valid(Box::new(numbered(journal)))),
+        Err(error) => JournalError::Parse(error),
     };
-    match serde_json::from_slice::<Journal>(&bytes) {
-        Ok(journal) if journal.version > VERSION => Stored::Damaged(JournalError::TooNew(journal.version)),
-        Ok(journal) => Stored::Valid(Box::new(numbered(journal))),
-        Err(error) => Stored::Damaged(JournalError::Parse(error)),
-    }
+    Ok(Stored::Damaged { error, bytes })
 }
 
 /// Orders without a number are older than any that has one.
@@ -160,24 +190,28 @@ pub struct JournalFile {
 }
 
 impl JournalFile {
-    /// Opens the journal in the state folder. A damaged one is kept aside under another name, and its successor
-    /// says [`Progress::Unknown`] wherever that matters.
+    /// Opens the journal in the state folder; a good one needs no room on the disk for that. A damaged one is kept aside
+    /// under another name, and its successor says [`Progress::Unknown`] wherever that matters.
+    ///
+    /// # Errors
+    /// See [`JournalError::is_transient`].
     pub fn open(host: Arc<dyn Host>, state: &Path) -> Result<Self, JournalError> {
         let path = state.join(FILE);
         let fresh = Journal { version: VERSION, ..Journal::default() };
-        let current = match read(host.as_ref(), &path) {
-            Stored::Absent => fresh,
-            Stored::Valid(journal) => *journal,
-            Stored::Damaged(error) => {
+        let (current, is_new) = match read(host.as_ref(), &path)? {
+            Stored::Absent => (fresh, true),
+            Stored::Valid(journal) => (*journal, false),
+            Stored::Damaged { error, bytes } => {
                 tracing::warn!("{}; kept as {FILE}.damaged", crate::agent::status::chain(&error));
-                let bytes = host.read(&path).ok().flatten().unwrap_or_default();
                 let aside = state.join(format!("{FILE}.damaged"));
-                host.write(&aside, &bytes, 0o600, None).map_err(JournalError::File)?;
-                Journal { install: Progress::Unknown, init: Progress::Unknown, ..fresh }
+                host.write(&aside, &bytes, 0o600, None).map_err(JournalError::Write)?;
+                (Journal { install: Progress::Unknown, init: Progress::Unknown, ..fresh }, true)
             }
         };
         let file = Self { host, path, current: Mutex::new(current) };
-        file.update(|_| ())?;
+        if is_new {
+            file.update(|_| ())?;
+        }
         Ok(file)
     }
 
@@ -213,7 +247,7 @@ impl JournalFile {
         if always || next != *current {
             let mut bytes = serde_json::to_vec_pretty(&next).map_err(JournalError::Parse)?;
             bytes.push(b'\n');
-            self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::File)?;
+            self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::Write)?;
             *current = next;
         }
         Ok(result)
@@ -225,7 +259,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::host::fake::{FakeHost, Fault, Files, Node, Power};
+    use crate::host::fake::{FakeHost, Fault, Files, Limit, Node, Power};
 
     const STATE: &str = "/state";
 
@@ -245,13 +279,62 @@ mod tests {
 
     #[test]
     fn absent_valid_and_damaged_are_three_answers() {
-        let stored = |text| read(machine(text, Arc::default()).as_ref(), &Path::new(STATE).join(FILE));
+        let stored =
+            |text| read(machine(text, Arc::default()).as_ref(), &Path::new(STATE).join(FILE)).unwrap();
         assert!(matches!(stored(None), Stored::Absent));
         assert!(matches!(stored(Some(r#"{"version": 1}"#)), Stored::Valid(_)));
         for text in ["", "{", "[]", r#"{"version": 1, "init": "perhaps"}"#] {
-            assert!(matches!(stored(Some(text)), Stored::Damaged(JournalError::Parse(_))), "{text:?}");
+            let stored = stored(Some(text));
+            assert!(matches!(stored, Stored::Damaged { error: JournalError::Parse(_), .. }), "{text:?}");
         }
-        assert!(matches!(stored(Some(r#"{"version": 2}"#)), Stored::Damaged(JournalError::TooNew(2))));
+        let newer = stored(Some(r#"{"version": 2}"#));
+        assert!(matches!(newer, Stored::Damaged { error: JournalError::TooNew(2), .. }));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_now_is_kept_and_not_taken_for_damaged() {
+        let host = machine(None, Arc::default());
+        let path = Path::new(STATE).join(FILE);
+        // What the fake cannot read: a dying card's file, as far as the journal goes.
+        host.place(&path, Node::Folder { mode: 0o700, owner: None });
+        let before = host.files();
+        let machine: Arc<FakeHost> = Arc::clone(&host);
+        let error = JournalFile::open(machine, Path::new(STATE)).unwrap_err();
+        assert!(error.is_transient() && matches!(error, JournalError::Read(_)), "{error:?}");
+        assert_eq!(host.files(), before);
+    }
+
+    #[test]
+    fn a_good_one_opens_on_a_full_disk_and_a_new_one_waits_for_room() {
+        let full = |text| {
+            let host = machine(text, Arc::default());
+            Arc::new(Arc::into_inner(host).unwrap().with_limit(Limit::Room(0)))
+        };
+        assert_eq!(
+            open(&full(Some(r#"{"version": 1, "init": "completed"}"#))).get().init,
+            Progress::Completed
+        );
+        for text in [None, Some("damaged")] {
+            let host = full(text);
+            let before = host.files();
+            let machine: Arc<FakeHost> = Arc::clone(&host);
+            assert!(JournalFile::open(machine, Path::new(STATE)).unwrap_err().is_transient());
+            assert_eq!(host.files(), before);
+        }
+    }
+
+    #[test]
+    fn who_started_a_swarm_or_came_into_one_has_one_until_it_has_left() {
+        let name = Hostname::try_from("red00").unwrap();
+        let started = Journal { init: Progress::Completed, ..Journal::default() };
+        let mark = Mark { stage: Stage::Swarm, unix_ms: 1, uptime_ms: 1 };
+        let joined = Journal { marks: vec![mark], ..Journal::default() };
+        assert!(!Journal::default().has_swarm());
+        for mut journal in [started, joined] {
+            assert!(journal.has_swarm());
+            journal.leave(&name);
+            assert!(!journal.has_swarm());
+        }
     }
 
     #[test]

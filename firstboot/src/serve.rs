@@ -38,6 +38,7 @@ mod tokens;
 mod twins;
 mod upkeep;
 
+pub(crate) use board::Whereabouts;
 pub use connection::Server;
 
 /// What the handlers share.

@@ -1,8 +1,9 @@
 //! `builder revoke`: a node's certificate is worth nothing from now on; its next card gets a new one.
 //!
-//! The manager is told first, the secrets folder follows. A run that ends in between can be repeated: the manager takes
-//! the same keys twice.
+//! The managers are told first, the secrets folder follows as soon as one of them was: the next card gets another key then.
+//! A run that ends in between, or that could not tell all managers, can be repeated: they take the same keys twice.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use clap::Args;
@@ -13,9 +14,9 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, one_line};
 use crate::project::{self, Project};
-use crate::remote::{Address, Manager, printable};
+use crate::remote::{Address, Manager, Untold, printable};
 use crate::{pki, plan};
 
 /// Turn a node away for good: its card was lost, copied or stolen
@@ -45,6 +46,8 @@ enum RevokeError {
     IsManager(Hostname),
     #[error("{0} has no identity that could be revoked")]
     NoIdentity(Hostname),
+    #[error("not every manager turns {} away yet: {} could not be told", nodes.join(", "), managers.join(", "))]
+    Untold { nodes: Vec<String>, managers: Vec<String> },
     #[error("nobody is here to be asked")]
     NobodyToAsk,
     #[error("nothing was revoked")]
@@ -63,6 +66,17 @@ impl From<RevokeError> for Failure {
                 "a manager in wrong hands has the whole swarm: begin anew with a new secrets folder and new cards",
             ),
             RevokeError::NoIdentity(_) => (Kind::Failed, "make its card first: builder build"),
+            RevokeError::Untold { nodes, managers } => {
+                let managers = managers.join(", ");
+                let (names, nodes) = (nodes.join(", "), nodes.join(" "));
+                return Self::new(Kind::NotAsWanted, error)
+                    // Later it would be that card, too, which is turned away.
+                    .hint(format!(
+                        "once {managers} can be reached, and before a new card is made for {names}, type again: \
+                         builder revoke {nodes}"
+                    ))
+                    .hint(format!("a new card for {managers} knows of it by itself"));
+            }
             RevokeError::NobodyToAsk => (Kind::Usage, "if you are sure: builder revoke --yes NODE"),
             RevokeError::Declined | RevokeError::Talk(_) | RevokeError::Json(_) => {
                 return Self::new(Kind::Failed, error);
@@ -103,13 +117,27 @@ struct Done<'a> {
     node: &'a str,
     members: &'a [String],
     unfinished: Option<&'a str>,
+    untold: Vec<JsonUntold<'a>>,
 }
 
-/// Asks, tells the manager, sets the identity aside.
+#[derive(Serialize)]
+struct JsonUntold<'a> {
+    manager: &'a str,
+    error: String,
+}
+
+/// A node that at least one manager turns away.
+struct Away {
+    name: Hostname,
+    revoked: Revoked,
+    untold: Vec<Untold>,
+}
+
+/// Asks, tells the managers, sets the identity aside.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a manager, and when there is nobody to ask; [`Kind::Unreachable`] when the manager does not
-/// answer. Nothing has changed then.
+/// [`Kind::Usage`] for a manager, and when there is nobody to ask; [`Kind::Unreachable`] when no manager answers: the node's
+/// identity is as it was then. [`Kind::NotAsWanted`] when some were not told.
 pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let names = plan::select(&project.cluster, &args.nodes)?;
     let mut wanted = Vec::new();
@@ -119,7 +147,7 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
             return Err(RevokeError::IsManager(name).into());
         }
         let pki::Keys { present, former } = pki::keys(project, &name)?;
-        let keys: std::collections::BTreeSet<_> = former.into_iter().chain(present).collect();
+        let keys: BTreeSet<_> = former.into_iter().chain(present).collect();
         if keys.is_empty() {
             return Err(RevokeError::NoIdentity(name).into());
         }
@@ -132,19 +160,21 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let mut done = Vec::new();
     for (name, keys) in wanted {
-        let revoked = manager.revoke(&name, &keys)?;
+        let (revoked, untold) = manager.revoke(&name, &keys)?;
         pki::set_aside(project, &name)?;
+        let away = Away { name, revoked, untold };
         if !json {
-            write!(desk.out, "{}", told(&name, &revoked)).map_err(RevokeError::Talk)?;
+            write!(desk.out, "{}", told(&away)).map_err(RevokeError::Talk)?;
         }
-        done.push((name, revoked));
+        done.push(away);
     }
     if json {
-        let done: Vec<_> = done.iter().map(|(name, revoked)| to_json(name, revoked)).collect();
-        let text = serde_json::to_string(&done).map_err(RevokeError::Json)?;
-        writeln!(desk.out, "{text}").map_err(RevokeError::Talk)?;
-    } else {
-        let names: Vec<_> = done.iter().map(|(name, _)| name.as_str()).collect();
+        let text = serde_json::to_string(&done.iter().map(to_json).collect::<Vec<_>>());
+        writeln!(desk.out, "{}", text.map_err(RevokeError::Json)?).map_err(RevokeError::Talk)?;
+    }
+    verdict(&done)?;
+    if !json {
+        let names: Vec<_> = done.iter().map(|away| away.name.as_str()).collect();
         let next = match project.runs_already {
             true => format!("next, for new certificates: builder config {}", project.file.display()),
             false => format!("next, for a new card: builder build {}", names.join(" ")),
@@ -154,8 +184,27 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
     Ok(())
 }
 
-fn to_json<'a>(name: &'a Hostname, revoked: &'a Revoked) -> Done<'a> {
-    Done { node: name.as_str(), members: &revoked.members, unfinished: revoked.unfinished.as_deref() }
+fn to_json(Away { name, revoked, untold }: &Away) -> Done<'_> {
+    let untold = untold
+        .iter()
+        .map(|untold| JsonUntold { manager: untold.manager.as_str(), error: one_line(&untold.error) });
+    Done {
+        node: name.as_str(),
+        members: &revoked.members,
+        unfinished: revoked.unfinished.as_deref(),
+        untold: untold.collect(),
+    }
+}
+
+fn verdict(done: &[Away]) -> Result<(), RevokeError> {
+    let nodes = done.iter().filter(|away| !away.untold.is_empty());
+    let nodes: Vec<_> = nodes.map(|away| away.name.to_string()).collect();
+    let managers: BTreeSet<_> =
+        done.iter().flat_map(|away| &away.untold).map(|untold| untold.manager.to_string()).collect();
+    if managers.is_empty() {
+        return Ok(());
+    }
+    Err(RevokeError::Untold { nodes, managers: managers.into_iter().collect() })
 }
 
 fn ask(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), RevokeError> {
@@ -173,7 +222,7 @@ fn ask(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), RevokeE
 }
 
 /// What happened, in words.
-fn told(name: &Hostname, revoked: &Revoked) -> String {
+fn told(Away { name, revoked, untold }: &Away) -> String {
     let mut text = format!("{name}: the manager refuses its certificate from now on\n");
     let line = match (&revoked.unfinished, revoked.members.is_empty()) {
         (Some(why), _) => format!("not finished yet, the manager goes on by itself: {}", printable(why)),
@@ -181,5 +230,11 @@ fn told(name: &Hostname, revoked: &Revoked) -> String {
         (None, false) => "it was removed from the swarm, and the join tokens were changed".to_owned(),
     };
     text.push_str(&format!("{name}: {line}\n"));
+    for Untold { manager, error } in untold {
+        // Where else it was looked for is no news here.
+        let error = error.to_string();
+        let why = error.lines().next().unwrap_or_default();
+        text.push_str(&format!("{name}: {manager} could not be told, and would let it in: {why}\n"));
+    }
     text
 }

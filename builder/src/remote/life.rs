@@ -1,19 +1,23 @@
-//! The operator's orders to the managers: end the swarm, form it again, let a node go.
+//! The operator's orders to the managers: end the swarm, form it again, let a node go, turn one away.
 //!
 //! Every manager is told, with all orders that any of them knows: one that does not know would let nodes in, and one
 //! that was off hears of it from the others. The number of an order is the laptop's clock, or one more than the highest
 //! that is known, so a clock that is wrong does no harm.
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use cluster::name::Hostname;
 use cluster::orders::{Order, Orders};
-use cluster::wire::{Board, Removal};
+use cluster::wire::{Board, Removal, Revoke, Revoked};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Attempt, Manager, RemoteError, names};
+
+/// The highest number that a node's word counts for: a greater one would leave none for the orders to come.
+const HIGHEST: u64 = u64::MAX / 2;
 
 /// What each manager answered.
 type Answers<T> = Vec<(Hostname, Result<T, RemoteError>)>;
@@ -86,22 +90,16 @@ impl Manager<'_> {
     /// Has everybody come in again who is out. `None` if nobody is: nothing has changed then.
     ///
     /// # Errors
-    /// As [`Self::orders`].
+    /// As [`Self::orders`] and [`Manager::board`].
     pub fn up(&mut self) -> Result<Option<Told>, RemoteError> {
         let known = self.orders()?;
-        if !known.is_dissolved() && known.dismissed().next().is_none() {
-            // A manager with a new card knows nothing of former orders, but nodes that follow them may be there.
-            let is_out = |board: &Board| {
-                board
-                    .nodes
-                    .iter()
-                    .any(|node| node.report.as_ref().is_some_and(|report| report.left.is_some()))
-            };
-            if !is_out(&self.board()?) {
-                return Ok(None);
-            }
+        // A manager with a new card knows nothing of former orders, but nodes that follow them may be there: they come for
+        // a higher number only.
+        let followed = followed(&self.board()?);
+        if !known.is_dissolved() && known.dismissed().next().is_none() && followed.is_none() {
+            return Ok(None);
         }
-        let number = next(&known);
+        let number = next(&known).max(followed.unwrap_or_default().saturating_add(1));
         self.tell("/v1/up", &Order { number, known }).map(Some)
     }
 
@@ -127,6 +125,18 @@ impl Manager<'_> {
         }
     }
 
+    /// Revokes keys of a node, at every manager. May be repeated: a manager that was not told lets the node in.
+    ///
+    /// # Errors
+    /// As [`Self::orders`].
+    pub fn revoke(&mut self, node: &Hostname, keys: &Revoke) -> Result<(Revoked, Vec<Untold>), RemoteError> {
+        let path = format!("/v1/nodes/{node}/revoke");
+        let (told, untold) = some(self.each::<Revoked>(&Method::POST, &path, Some(keys)))?;
+        let members: BTreeSet<_> = told.iter().flat_map(|one| one.members.iter().cloned()).collect();
+        let unfinished = told.into_iter().find_map(|one| one.unfinished);
+        Ok((Revoked { members: members.into_iter().collect(), unfinished }, untold))
+    }
+
     /// How far the removal of a node that is not planned has come; `None` when its entry is gone.
     ///
     /// # Errors
@@ -143,6 +153,11 @@ impl Manager<'_> {
         let (_, untold) = some(self.each::<Orders>(&Method::POST, path, Some(order)))?;
         Ok(Told { number: order.number, untold })
     }
+}
+
+/// The highest order to leave that any node says it has followed.
+fn followed(board: &Board) -> Option<u64> {
+    board.nodes.iter().filter_map(|node| node.report.as_ref()?.left).max().map(|number| number.min(HIGHEST))
 }
 
 fn next(known: &Orders) -> u64 {

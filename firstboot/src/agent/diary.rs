@@ -13,8 +13,8 @@ use cluster::history::Event;
 use cluster::wire::{Report, Stage};
 use tokio::time::{sleep, timeout};
 
-use super::status::chain;
-use super::{Pi, clock_now};
+use super::status::{Status, chain};
+use super::{Pi, clock_now, facts};
 use crate::host::{Host, HostError};
 
 /// Where releases mount the FAT.
@@ -86,6 +86,15 @@ pub(super) async fn run(pi: Arc<Pi>) {
 pub(super) async fn close(pi: &Pi) {
     if let Ok(Some(folder)) = pi.blocking(find).await {
         enter(pi, folder).await;
+    }
+}
+
+/// The only entry of an agent that cannot start.
+pub(super) fn last_word(host: &dyn Host, status: &Status) {
+    let Some(folder) = find(host) else { return };
+    let clock = facts::unix_ms(host);
+    if let Err(error) = write(host, &folder, &status.report(), &status.events(clock), clock) {
+        tracing::debug!("no diary on the card: {}", chain(&error));
     }
 }
 

@@ -57,12 +57,22 @@ impl Window {
     }
 }
 
-/// Once the window is over, the tokens that were given out in it are worth nothing any more.
+/// Opens the window, at the first moment with a believable clock. Counted from the card's floor, it begins anew with network
+/// time, which may be years later: else it would be over before anybody could join. That happens once.
+pub(crate) fn open_window(journal: &mut Journal, now: u64, synced: bool) {
+    let is_first_network_time = synced && !journal.window_is_sure;
+    if journal.window_opened.is_none() || is_first_network_time {
+        journal.window_opened = Some(now);
+    }
+    if is_first_network_time {
+        (journal.window_is_sure, journal.window_closed) = (true, false);
+    }
+}
+
+/// Once the window is over, by whatever clock there is, the tokens that were given out in it are worth nothing any more.
 pub(crate) fn close_window(pi: &Pi, now: u64) -> Result<(), JournalError> {
-    // A window that was opened by the card's floor says nothing once network time comes: it is opened anew then.
-    let is_over = pi.journal.look(|journal| {
-        journal.window_is_sure && !journal.window_closed && !Window::new(journal, &pi.card, now).is_open()
-    });
+    let is_over =
+        pi.journal.look(|journal| !journal.window_closed && !Window::new(journal, &pi.card, now).is_open());
     if is_over {
         tracing::info!("the join window is over");
         pi.journal.update(|journal| {

@@ -1,5 +1,5 @@
-//! The last word of an agent that cannot even start, because its payload or its journal cannot be used: told to the board, as
-//! far as the rest still says where that is.
+//! The words of an agent that cannot even start, because its payload or its journal cannot be used: written on the card, and
+//! told to the board as far as the rest still says where that is.
 
 use std::sync::Arc;
 
@@ -8,17 +8,16 @@ use tokio::time::{sleep, timeout};
 
 use super::link::Link;
 use super::status::{Status, chain};
-use super::{AgentError, FAREWELL, Options, seed_problems};
+use super::{AgentError, FAREWELL, Options, diary, seed_problems};
 use crate::host::Host;
 use crate::retry::{Backoff, MANAGER};
 use crate::tls::{self, Credentials};
 
-/// Tells a manager, unless there is none to be found in good time. A manager has nobody to tell; its console has it.
-pub(super) async fn tell(host: Arc<dyn Host>, options: &Options, trouble: &AgentError) {
-    let Some(link) = link(&host, options) else { return };
-    let status = Status::new(Vec::new(), seed_problems(host.as_ref(), &options.state));
-    status.say("cannot start");
-    status.fail(chain(trouble), true);
+/// The last word. It goes to a manager, unless there is none to be found in good time; the only manager has nobody to tell.
+pub(super) async fn tell(host: &Arc<dyn Host>, options: &Options, trouble: &AgentError) {
+    let status = status(host, options, trouble);
+    diary::last_word(host.as_ref(), &status);
+    let Some(link) = link(host, options) else { return };
     let report = status.report();
     let mut backoff = Backoff::new(MANAGER);
     let telling = timeout(FAREWELL, async {
@@ -30,6 +29,26 @@ pub(super) async fn tell(host: Arc<dyn Host>, options: &Options, trouble: &Agent
     if telling.await.is_err() {
         tracing::warn!("nobody could be told");
     }
+}
+
+/// What is in the way just now, for whoever listens; on the card only if it is `new`.
+pub(super) async fn mention(host: &Arc<dyn Host>, options: &Options, trouble: &AgentError, new: bool) {
+    let status = status(host, options, trouble);
+    if new {
+        diary::last_word(host.as_ref(), &status);
+    }
+    if let Some(link) = link(host, options)
+        && let Err(error) = link.report(&status.report()).await
+    {
+        tracing::debug!("{}", chain(&error));
+    }
+}
+
+fn status(host: &Arc<dyn Host>, options: &Options, trouble: &AgentError) -> Status {
+    let status = Status::new(Vec::new(), seed_problems(host.as_ref(), &options.state));
+    status.say("cannot start");
+    status.fail(chain(trouble), !trouble.is_transient());
+    status
 }
 
 fn link(host: &Arc<dyn Host>, options: &Options) -> Option<Link> {

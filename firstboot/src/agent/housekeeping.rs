@@ -1,8 +1,7 @@
 //! What a manager does for the others once the swarm runs: labels, remains of re-flashed nodes, who has joined, who has
 //! to go, and the end of it all when the operator says so.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use super::status::chain;
 use super::{Pi, clock_now, door, life};
 use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
-use crate::serve::Api;
+use crate::serve::{Api, Whereabouts};
 use crate::steps::clock;
 
 /// While nodes appear.
@@ -53,7 +52,7 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
         {
             remember_joined(&pi, &nodes);
             for result in
-                [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.addresses(), &nodes).await]
+                [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.whereabouts(), &nodes).await]
             {
                 if let Err(error) = result {
                     tracing::warn!("{}", chain(&error));
@@ -134,7 +133,7 @@ async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), Engine
 
 /// Makes managers whose address has changed workers, so that they come in anew with the new one: the others would
 /// go on looking for them at the old. Only while more than half of the managers are left without them.
-async fn make_way(pi: &Pi, told: &HashMap<String, Ipv4Addr>, nodes: &[Node]) -> Result<(), EngineError> {
+async fn make_way(pi: &Pi, told: &[Whereabouts], nodes: &[Node]) -> Result<(), EngineError> {
     let own = pi.status.report().swarm_node;
     if let Some(node) = moved(told, nodes).find(|node| Some(&node.id) != own.as_ref()) {
         tracing::warn!("{} has another address: it has to come in anew", node.description.hostname);
@@ -146,15 +145,17 @@ async fn make_way(pi: &Pi, told: &HashMap<String, Ipv4Addr>, nodes: &[Node]) -> 
     Ok(())
 }
 
-/// Managers that say, under the very id of the entry, that they are elsewhere than the list says, if the others can do
-/// without them.
-fn moved<'a>(told: &HashMap<String, Ipv4Addr>, nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
+/// Managers that say, under the very name and id of the entry, that they are elsewhere than the list says, if the others
+/// can do without them.
+fn moved<'a>(told: &[Whereabouts], nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
     let managers = move || nodes.iter().filter_map(|node| Some((node, node.manager_status.as_ref()?)));
     managers()
         .filter(move |(node, status)| {
-            let elsewhere = told.get(&node.id).is_some_and(|address| {
-                status.addr.rsplit_once(':').is_some_and(|(listed, _)| listed != address.to_string())
-            });
+            let listed = status.addr.rsplit_once(':').map(|(address, _)| address);
+            let elsewhere = told
+                .iter()
+                .filter(|told| told.id == node.id && told.name.as_str() == node.description.hostname)
+                .any(|told| listed.is_some_and(|listed| listed != told.address.to_string()));
             let others = managers().filter(|(other, _)| other.id != node.id);
             let reachable = others.filter(|(_, other)| other.reachability == "reachable").count();
             elsewhere && is_majority(reachable, managers().count())
@@ -187,6 +188,10 @@ fn labelled(card: &Card, node: &Node) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use cluster::name::Hostname;
+
     use super::*;
 
     fn node(id: &str, hostname: &str, state: &str) -> Node {
@@ -214,14 +219,20 @@ mod tests {
                 "ManagerStatus": {"Reachability": reachability, "Addr": format!("10.0.0.{place}:2377")}});
             serde_json::from_value(json).unwrap()
         };
-        let told = |id: &str, last: u8| HashMap::from([(id.to_owned(), Ipv4Addr::new(10, 0, 0, last))]);
-        let ids = |told: &HashMap<_, _>, nodes: &[Node]| {
-            moved(told, nodes).map(|node| node.id.clone()).collect::<Vec<_>>()
+        let says = |place: u8, id: &str, last: u8| Whereabouts {
+            name: Hostname::try_from(format!("red{place:02}").as_str()).unwrap(),
+            id: id.to_owned(),
+            address: Ipv4Addr::new(10, 0, 0, last),
+        };
+        let told = |id: &str, last: u8| says(id.as_bytes()[0] - b'a', id, last);
+        let ids = |told: &Whereabouts, nodes: &[Node]| {
+            moved(std::slice::from_ref(told), nodes).map(|node| node.id.clone()).collect::<Vec<_>>()
         };
         let well = ["a", "b", "c"].map(|id| manager(id, id.as_bytes()[0] - b'a', "reachable"));
         assert_eq!(ids(&told("b", 1), &well), [""; 0], "where it was");
         assert_eq!(ids(&told("b", 77), &well), ["b"]);
-        assert_eq!(ids(&told("its last life", 77), &well), [""; 0], "it has come in anew since");
+        assert_eq!(ids(&says(1, "its last life", 77), &well), [""; 0], "it has come in anew since");
+        assert_eq!(ids(&says(2, "b", 77), &well), [""; 0], "another manager's word");
         let mut ill = well.clone();
         ill[2] = manager("c", 2, "unreachable");
         assert_eq!(ids(&told("b", 77), &ill), [""; 0], "one of two left");

@@ -57,6 +57,13 @@ pub enum LinkError {
     },
 }
 
+impl LinkError {
+    /// Whether it is this node that the manager wants nothing to do with, and not what it asked at the wrong time.
+    const fn turns_away(&self) -> bool {
+        matches!(self, Self::Refused { status: 403, .. })
+    }
+}
+
 /// A manager that answered.
 #[derive(Debug, Clone)]
 struct Found {
@@ -177,8 +184,7 @@ impl Link {
         body: Option<&(impl Serialize + Sync)>,
     ) -> Vec<(Hostname, Result<T, LinkError>)> {
         let ask = async |manager: &Planned| {
-            let known = self.lines().get(&manager.name).cloned();
-            if let Some(found) = known {
+            if let Some(found) = self.line(&manager.name) {
                 let answer = found.ask(method.clone(), path, body).await;
                 if !matches!(answer, Err(LinkError::Unreachable { .. })) {
                     return answer;
@@ -211,8 +217,11 @@ impl Link {
             },
         };
         let answer = found.ask(method, path, body).await;
-        if matches!(answer, Err(LinkError::Unreachable { .. })) {
-            self.found.send_replace(None);
+        match &answer {
+            Err(LinkError::Unreachable { .. }) => drop(self.found.send_replace(None)),
+            // Perhaps it alone will not: another may have been told more.
+            Err(error) if error.turns_away() && self.others().nth(1).is_some() => self.look_elsewhere(),
+            _ => {}
         }
         answer.map(|reply| (reply, found.address))
     }
@@ -232,14 +241,15 @@ impl Link {
         timeout(patience, self.found()).await.is_ok()
     }
 
-    /// Asks the managers in turn until one answers.
+    /// Asks the managers in turn until one answers. One that turns this node away, as one with an old card does, does not
+    /// keep it from the others; but its word counts for more than their silence.
     async fn search<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<(T, Ipv4Addr), LinkError> {
-        let mut failure = None;
+        let (mut failure, mut refusal) = (None, None);
         let others: Vec<_> = self.others().collect();
         let first = self.first.load(Ordering::Relaxed).checked_rem(others.len()).unwrap_or_default();
         for manager in others.iter().cycle().skip(first).take(others.len()) {
@@ -253,12 +263,16 @@ impl Link {
                 Err(error @ (LinkError::Unreachable { .. } | LinkError::NotFound(_))) => {
                     failure = Some(error)
                 }
+                Err(error) if error.turns_away() => refusal = Some((error, manager)),
                 Err(error) => {
-                    let known = self.lines().get(&manager.name).cloned();
-                    self.found.send_replace(known);
+                    self.found.send_replace(self.line(&manager.name));
                     return Err(error);
                 }
             }
+        }
+        if let Some((error, manager)) = refusal {
+            self.found.send_replace(self.line(&manager.name));
+            return Err(error);
         }
         Err(failure.unwrap_or_else(|| LinkError::NotFound(self.names())))
     }
@@ -311,6 +325,10 @@ impl Link {
         if let Err(error) = journal.settle(|journal| _ = journal.managers.insert(name, address)) {
             tracing::warn!("{}", super::status::chain(&error));
         }
+    }
+
+    fn line(&self, manager: &Hostname) -> Option<Found> {
+        self.lines().get(manager).cloned()
     }
 
     fn lines(&self) -> MutexGuard<'_, BTreeMap<Hostname, Found>> {

@@ -156,7 +156,7 @@ impl Status {
 }
 
 /// A text without join tokens: what Docker says may quote what it was given.
-fn without_tokens(text: &str) -> String {
+pub(crate) fn without_tokens(text: &str) -> String {
     const START: &str = "SWMTKN-";
     let mut parts = text.split(START);
     let mut clean = parts.next().unwrap_or_default().to_owned();

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::agent::status::without_tokens;
+
 /// A call to the engine that failed.
 #[derive(Debug, Error)]
 pub enum EngineError {
@@ -116,7 +118,8 @@ impl EngineError {
     pub(super) fn refused(call: &'static str, status: u16, body: &[u8]) -> Self {
         let message = serde_json::from_slice::<Message>(body)
             .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |body| body.message);
-        let message: String = message.trim().chars().take(500).collect();
+        // Before it is cut: half a token is one, too.
+        let message: String = without_tokens(message.trim()).chars().take(500).collect();
         Self::Refused { call, status, refusal: Refusal::classify(status, &message), message }
     }
 
@@ -189,6 +192,20 @@ mod tests {
         ] {
             assert_eq!(Refusal::classify(status, message), refusal, "{status} {message}");
         }
+    }
+
+    #[test]
+    fn a_token_that_docker_quotes_is_in_no_error_and_so_in_no_log() {
+        let quoted = "invalid join token SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1, said the engine";
+        for body in [quoted.to_owned(), serde_json::json!({"message": quoted}).to_string()] {
+            let error = EngineError::refused("/swarm/join", 500, body.as_bytes());
+            assert!(error.to_string().ends_with(": invalid join token (token), said the engine"), "{error}");
+            assert_eq!(error.refusal(), Some(Refusal::Token));
+            assert!(!format!("{error:?}").contains("SWMTKN"));
+        }
+        // Where the words are cut, within a token.
+        let long = format!("{}SWMTKN-1-3pu6hszjas", "x".repeat(490));
+        assert!(!EngineError::refused("/swarm/join", 500, long.as_bytes()).to_string().contains("SWMTKN-"));
     }
 
     #[test]

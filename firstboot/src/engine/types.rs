@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use cluster::identity::Role;
 use cluster::secret::Secret;
 use cluster::wire::SwarmEntry;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+use crate::agent::status::without_tokens;
 
 /// `GET /version`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -38,12 +40,18 @@ pub struct SwarmInfo {
     /// Whether this is a manager that works.
     pub control_available: bool,
     /// Why the state is `error`.
+    #[serde(deserialize_with = "clean")]
     pub error: String,
     /// The managers this node knows.
     #[serde(deserialize_with = "null_is_empty")]
     pub remote_managers: Vec<Peer>,
     /// How many managers the swarm has; zero on a worker.
     pub managers: Option<u64>,
+}
+
+/// The engine's words, without tokens that it may quote.
+fn clean<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    String::deserialize(input).map(|text| without_tokens(&text))
 }
 
 /// A manager as another node knows it.

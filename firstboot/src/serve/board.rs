@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use cluster::card::Planned;
+use cluster::card::{Card, Planned};
 use cluster::identity::Holder;
 use cluster::name::Hostname;
 use cluster::orders::Orders;
 use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::reports::Heard;
 use super::{Api, Peer, operator_only};
@@ -23,13 +24,25 @@ use crate::engine::{Engine, Node};
 
 /// How old the node list may be: all nodes' reports of a moment share one look.
 const FRESH: Duration = Duration::from_millis(300);
+/// How long the engine has for the list. Many wait for it, nodes and the operator, and some for only ten seconds in all.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an engine that took all of that is not asked again.
+const SPARED: Duration = Duration::from_secs(5);
 /// How old a report may be to tell where a node is. Nodes that are well report four times as often.
 const RECENT: Duration = Duration::from_secs(60);
 
 /// The node list, read at most a few times a second.
 #[derive(Debug, Default)]
 pub(super) struct NodeList {
-    last: Mutex<Option<(Instant, List)>>,
+    last: Mutex<Option<Look>>,
+}
+
+/// A look at the list, and how long it counts.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    counts: Duration,
+    nodes: List,
 }
 
 /// The list, unless it cannot be read: no swarm yet, or no quorum.
@@ -38,13 +51,15 @@ type List = Option<Arc<Vec<Node>>>;
 impl NodeList {
     pub(super) async fn read(&self, engine: &Engine) -> List {
         let mut last = self.last.lock().await;
-        if let Some((at, nodes)) = last.as_ref()
-            && at.elapsed() < FRESH
+        if let Some(look) = last.as_ref()
+            && look.at.elapsed() < look.counts
         {
-            return nodes.clone();
+            return look.nodes.clone();
         }
-        let nodes = engine.nodes().await.ok().map(Arc::new);
-        *last = Some((Instant::now(), nodes.clone()));
+        let answer = timeout(PATIENCE, engine.nodes()).await;
+        let counts = if answer.is_ok() { FRESH } else { SPARED };
+        let nodes = answer.ok().and_then(Result::ok).map(Arc::new);
+        *last = Some(Look { at: Instant::now(), counts, nodes: nodes.clone() });
         nodes
     }
 }
@@ -60,9 +75,8 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 }
 
 pub(super) async fn board(api: &Api) -> Board {
-    let list = api.nodes.read(&api.pi.engine).await;
+    let (list, mut heard) = tokio::join!(api.nodes.read(&api.pi.engine), heard_by_all(api));
     let nodes = list.as_deref().map_or(&[][..], Vec::as_slice);
-    let mut heard = heard_by_all(api).await;
     let orders = api.pi.journal.look(|journal| journal.orders.clone());
     let rows = api
         .pi
@@ -90,8 +104,10 @@ pub(super) async fn board(api: &Api) -> Board {
 
 /// Whether this manager works but cannot manage, because too few of the others are there.
 pub(super) async fn is_without_quorum(api: &Api) -> bool {
-    let info = api.pi.engine.info().await;
-    api.pi.has_peers() && info.is_ok_and(|info| info.swarm.control_available)
+    api.pi.has_peers()
+        && timeout(PATIENCE, api.pi.engine.info())
+            .await
+            .is_ok_and(|info| info.is_ok_and(|info| info.swarm.control_available))
 }
 
 /// The newest that any manager has heard of each node.
@@ -155,9 +171,25 @@ fn is_member(planned: &Planned, report: Option<&Report>, nodes: &[Node]) -> bool
     node.is_ready() && own_id.is_none_or(|id| id == node.id) && node.has_role(planned.role)
 }
 
-fn whereabouts<'a>(heard: impl Iterator<Item = &'a Heard>) -> HashMap<String, Ipv4Addr> {
-    let recent = heard.filter(|heard| heard.at.elapsed() < RECENT);
-    recent.filter_map(|heard| Some((heard.report.swarm_node.clone()?, heard.report.address?))).collect()
+/// Where a manager says that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whereabouts {
+    /// Which manager.
+    pub(crate) name: Hostname,
+    /// Its id in the list.
+    pub(crate) id: String,
+    /// Its address now.
+    pub(crate) address: Ipv4Addr,
+}
+
+/// A worker knows the managers' ids, and may say that one of them is its own: its word on where that is does not count.
+fn whereabouts<'a>(card: &Card, heard: impl Iterator<Item = (&'a Hostname, &'a Heard)>) -> Vec<Whereabouts> {
+    let recent = heard
+        .filter(|(name, heard)| heard.at.elapsed() < RECENT && card.managers().any(|it| it.name == **name));
+    let said = recent.filter_map(|(name, Heard { report, .. })| {
+        Some(Whereabouts { name: name.clone(), id: report.swarm_node.clone()?, address: report.address? })
+    });
+    said.collect()
 }
 
 impl Api {
@@ -169,10 +201,10 @@ impl Api {
         shown.chain([own]).collect()
     }
 
-    /// Where members that report to this manager say that they are, by their ids in the list. Who reports to another
-    /// manager by now, or has come in anew since, is not there: what it said last is no longer so.
-    pub(crate) fn addresses(&self) -> HashMap<String, Ipv4Addr> {
-        whereabouts(self.lock_reports().values())
+    /// Where the managers that report to this one say that they are. Who reports to another by now, or has come in anew
+    /// since, is not there: what it said last is no longer so.
+    pub(crate) fn whereabouts(&self) -> Vec<Whereabouts> {
+        whereabouts(&self.pi.card, self.lock_reports().iter())
     }
 }
 
@@ -220,7 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn where_somebody_was_a_while_ago_or_outside_the_swarm_is_not_told() {
+    fn where_a_manager_was_a_while_ago_or_outside_the_swarm_or_as_a_worker_tells_it_does_not_count() {
+        let mut card = crate::serve::tests::card("red00", &[("red01", &[]), ("red02", &[]), ("red03", &[])]);
+        card.nodes.iter_mut().take(3).for_each(|planned| planned.role = cluster::identity::Role::Manager);
         let address = Ipv4Addr::new(10, 0, 0, 3);
         let heard = |id, at| Heard {
             report: Report { address: Some(address), ..report(id) },
@@ -229,8 +263,16 @@ mod tests {
             log: Log::new(HEARD),
         };
         let now = Instant::now();
-        let told = [heard(Some("here"), now), heard(Some("gone"), now - RECENT), heard(None, now)];
-        assert_eq!(whereabouts(told.iter()), HashMap::from([("here".to_owned(), address)]));
+        let told = [
+            ("red00", heard(Some("here"), now)),
+            ("red01", heard(Some("gone"), now - RECENT)),
+            ("red02", heard(None, now)),
+            // A worker that says it is one of them.
+            ("red03", heard(Some("here"), now)),
+        ]
+        .map(|(name, heard)| (Hostname::try_from(name).unwrap(), heard));
+        let said = whereabouts(&card, told.iter().map(|(name, heard)| (name, heard)));
+        assert_eq!(said, [Whereabouts { name: told[0].0.clone(), id: "here".to_owned(), address }]);
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub(super) async fn post(
 
 /// Whether a node may go, or why not.
 fn judge(planned: &Planned, all: &[Planned], orders: &Orders, nodes: &[Node]) -> Result<(), String> {
-    if planned.role == Role::Worker {
+    // Where all leave there is no majority to keep.
+    if planned.role == Role::Worker || orders.is_dissolved() {
         return Ok(());
     }
     let name = &planned.name;
@@ -159,5 +160,17 @@ mod tests {
         let gone = Orders { removed: BTreeMap::from([(three[2].name.clone(), 7)]), ..Orders::default() };
         assert!(may(&three, &gone, &well).unwrap_err().contains("1 of 3 planned managers"));
         assert!(may(&three[..1], &none, &well[..1]).unwrap_err().contains("builder kill"));
+    }
+
+    #[test]
+    fn of_a_swarm_that_was_ended_every_manager_may_go() {
+        let three = planned(&["red00", "red01", "red02"]);
+        let ended = Orders { killed: 5, ..Orders::default() };
+        let gone = Orders { removed: BTreeMap::from([(three[2].name.clone(), 7)]), ..ended.clone() };
+        for (all, orders) in [(&three[..1], &ended), (&three[..], &gone)] {
+            assert_eq!(judge(&all[0], all, orders, &[]), Ok(()));
+            let formed_again = Orders { up: 6, ..orders.clone() };
+            assert!(judge(&all[0], all, &formed_again, &[]).is_err());
+        }
     }
 }

@@ -48,11 +48,13 @@ pub(super) async fn put(
         Err(rejection) => return problem(rejection.status(), rejection.body_text()),
     };
     let report = bounded(report);
+    let own_id = report.swarm_node.clone();
+    // Whatever Docker does: that a node was heard is nobody's affair but this manager's.
+    api.hear(name.clone(), report);
     let nodes = api.nodes.read(&api.pi.engine).await;
-    let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, report.swarm_node.as_deref(), nodes));
+    let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, own_id.as_deref(), nodes));
     let orders = api.pi.journal.look(|journal| journal.orders.of(&name));
     let want = if orders.is_out(&name) { Want::Leave } else { Want::Run };
-    api.hear(name, report);
     let reply = ReportReply {
         unix_ms: clock_now(&api.pi),
         clock_synced: api.pi.status.is_clock_synced(),

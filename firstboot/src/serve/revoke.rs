@@ -1,9 +1,11 @@
 //! `POST /v1/nodes/{name}/revoke`: a node's keys are refused from now on, its membership ends, and the tokens change.
 //!
-//! The order is: onto the disk what is wanted, then the tokens, then the node list. After the first nothing is given to
-//! the keys' holder any more, and what is left undone then is done by the manager's housekeeping.
+//! The order is: onto the disk what is wanted, then who is a member, then the tokens, then the node list. After the first
+//! nothing is given to the keys' holder any more, and once the members are known what is left undone is done by the
+//! manager's housekeeping.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
@@ -12,12 +14,17 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::identity::Holder;
 use cluster::wire::{Revoke, Revoked};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Api, Peer, operator_only, problem};
 use crate::agent::door;
 use crate::agent::status::chain;
-use crate::journal::Progress;
+use crate::journal::Journal;
 
+/// How long Docker has for all of it: less than the operator waits. Without a quorum one question takes twenty seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Said of an engine that has had all of that.
+const SILENT: &str = "Docker does not answer";
 /// Keys that a node may have had, at most.
 const KEYS: usize = 100;
 
@@ -44,32 +51,40 @@ pub(super) async fn post(
     if keys.is_empty() || keys.len() > KEYS || keys.contains(&peer.key) {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "these are not the keys of one node");
     }
-    let nodes = pi.engine.nodes().await;
-    // By host name: what a node says of its Swarm id is the word of somebody who is not trusted any more.
-    let members = nodes.iter().flatten().filter(|node| node.description.hostname == name);
-    let members: Vec<_> = members.map(|node| node.id.clone()).collect();
-    let wanted = pi.journal.update(|journal| {
+    let until = Instant::now() + PATIENCE;
+    let refused = pi.journal.update(|journal| {
         journal.revoked.extend(keys);
-        journal.expelled.extend(members.iter().cloned());
         // Before there is a swarm there are no tokens.
-        journal.rotations_wanted += u64::from(journal.init != Progress::Never);
+        journal.rotations_wanted += u64::from(journal.has_swarm());
         // Its successor is the operator's wish, so the join window does not count for it.
         journal.joined.insert(planned.name.clone());
     });
-    if let Err(error) = wanted {
+    if let Err(error) = refused {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
     }
     api.lock_reports().remove(&planned.name);
     tracing::warn!("{name} was revoked by the operator at {}", peer.address);
+    let nodes = match timeout_at(until, pi.engine.nodes()).await {
+        Ok(answer) => answer.map_err(|error| chain(&error)),
+        Err(_) => Err(SILENT.to_owned()),
+    };
     // Before there is a swarm there is nobody to remove. Later the node list has to be seen once.
-    if let Err(error) = nodes
-        && pi.journal.look(|journal| journal.init != Progress::Never)
+    if let Err(why) = &nodes
+        && pi.journal.look(Journal::has_swarm)
     {
-        let why = chain(&error);
         let message =
             format!("{name} is refused from now on, but whether it is a member cannot be seen: {why}");
         return problem(StatusCode::SERVICE_UNAVAILABLE, message);
     }
-    let unfinished = door::enforce(pi).await.err().map(|error| chain(&error));
+    // By host name: what a node says of its Swarm id is the word of somebody who is not trusted any more.
+    let members = nodes.iter().flatten().filter(|node| node.description.hostname == name);
+    let members: Vec<_> = members.map(|node| node.id.clone()).collect();
+    if let Err(error) = pi.journal.settle(|journal| journal.expelled.extend(members.iter().cloned())) {
+        return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
+    }
+    let unfinished = match timeout_at(until, door::enforce(pi)).await {
+        Ok(done) => done.err().map(|error| chain(&error)),
+        Err(_) => Some(SILENT.to_owned()),
+    };
     Json(Revoked { members, unfinished }).into_response()
 }

@@ -1,8 +1,9 @@
 //! Three managers: who starts the swarm, who comes in when, and what becomes of one that comes back.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster::wire::{Ballot, Board, Stage, Vote};
+use cluster::wire::{Ballot, Board, Stage, Told, Vote};
 use firstboot::journal::Progress;
 use reqwest::Method;
 use serde_json::json;
@@ -246,6 +247,61 @@ async fn a_worker_that_its_owner_promoted_stays_and_says_how_to_undo_it() {
     set("worker", serde_json::Value::Null);
     says(&format!("member {before}")).await;
     assert_eq!((id(&worker), world.swarm.lock().unwrap().leaves), (Some(before), 0));
+}
+
+#[tokio::test]
+async fn a_workers_word_on_where_a_manager_is_moves_nobody() {
+    let world = world(&["red03"]);
+    let nodes = MANAGERS.map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|node| node.engine.start());
+    eventually(async || world.swarm.lock().unwrap().nodes.len() == 3).await;
+    let id = nodes[1].engine.node.lock().unwrap().clone().unwrap();
+    let body = json!({"stage": "ready", "word": "", "error": null, "address": "10.9.9.9", "swarm_node": id});
+    for manager in MANAGERS {
+        let worker = world.ca.node("worker", "red03");
+        let put = world.request_at(manager, &worker, Method::PUT, "/v1/nodes/red03").json(&body);
+        assert_eq!(put.send().await.unwrap().status(), 200);
+    }
+    // A lost label is put back in every round of the housekeeping: after four of them one manager has gone round twice.
+    for _ in 0..4 {
+        world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"] = json!(null);
+        eventually(async || !world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"].is_null()).await;
+    }
+    let swarm = world.swarm.lock().unwrap();
+    let named = swarm.nodes.iter().find(|node| node["ID"] == id.as_str()).unwrap();
+    assert_eq!(named["Spec"]["Role"], json!("manager"));
+}
+
+/// Whether a node reports to this very manager.
+async fn hears(world: &World, manager: &str, node: &str) -> bool {
+    let asking = world.ca.node("manager", "red02");
+    let answer = world.request_at(manager, &asking, Method::GET, "/v1/reports").send().await.unwrap();
+    answer.json::<Vec<Told>>().await.unwrap().iter().any(|told| told.name.as_str() == node)
+}
+
+#[tokio::test]
+async fn a_manager_that_turns_a_node_away_keeps_it_from_no_other() {
+    let mut world = world(&["red03", "red04"]);
+    let [early, late] = ["red03", "red04"].map(|name| world.ca.node("worker", name));
+    // The first manager's card differs from that of the second.
+    world.revoked = BTreeSet::from([early.key_id()]);
+    let _first = world.switch_on("red00", None);
+    world.revoked.clear();
+    let _second = world.switch_on("red01", None);
+    for manager in ["red00", "red01"] {
+        eventually(async || board_at(&world, manager).await.is_some()).await;
+    }
+    let _early = world.switch_on_as("red03", &early, None);
+    eventually(async || hears(&world, "red01", "red03").await).await;
+
+    // And one that has let the node in and does so no more.
+    let _late = world.switch_on_as("red04", &late, None);
+    eventually(async || hears(&world, "red00", "red04").await).await;
+    assert!(!hears(&world, "red01", "red04").await);
+    let path = "/v1/nodes/red04/revoke";
+    let revoke = world.request(&world.ca.operator(), Method::POST, path);
+    assert_eq!(revoke.json(&json!({"keys": [late.key_id()]})).send().await.unwrap().status(), 200);
+    eventually(async || hears(&world, "red01", "red04").await).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,19 @@
 //! A node that is not to be let in any more, and the tokens that are worth nothing any more.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::wire::{Problem, Revoked};
+use firstboot::host::Host as _;
+use firstboot::journal::Progress;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::engine::{Engine, WORKER_TOKEN};
 use crate::identity::Pair;
-use crate::world::{Pi, World, eventually};
+use crate::world::{NOW, Pi, World, eventually};
 
 /// A formed cluster of red00, red01 and red02.
 async fn formed(world: &World) -> [Pi; 3] {
@@ -149,6 +153,82 @@ async fn what_docker_does_not_do_at_once_is_done_later() {
     eventually(async || world.tokens() != before && entries(&world, "red01").is_empty()).await;
     eventually(async || manager.journal().expelled.is_empty()).await;
     assert_eq!(manager.journal().rotations_done, 1);
+}
+
+#[tokio::test]
+async fn a_manager_that_came_in_later_changes_the_tokens_and_says_when_it_cannot_see_who_is_a_member() {
+    let mut world = World::new(&["red03"]);
+    world.managers = vec!["red00", "red01", "red02"];
+    let mut nodes = ["red00", "red01", "red02", "red03"].map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    // The card of the one that started the swarm is written anew.
+    let founder = &mut nodes[0];
+    founder.pull_plug().await;
+    let id = founder.engine.node.lock().unwrap().take().unwrap();
+    for node in &mut world.swarm.lock().unwrap().nodes {
+        let is_gone = node["ID"] == id.as_str();
+        if is_gone {
+            node["Status"]["State"] = json!("down");
+            node["ManagerStatus"]["Reachability"] = json!("unreachable");
+        }
+        if !node["ManagerStatus"].is_null() {
+            node["ManagerStatus"]["Leader"] = json!(!is_gone && node["Description"]["Hostname"] == "red01");
+        }
+    }
+    let anew = world.switch_on_again("red00", founder);
+    world.wait_until_formed().await;
+    for manager in [&anew, &nodes[1], &nodes[2]] {
+        assert_eq!(manager.journal().init, Progress::Never, "it started no swarm");
+    }
+
+    let (before, stolen) = (world.tokens(), world.ca.node("worker", "red03"));
+    let revoke_at = async |manager| {
+        let path = "/v1/nodes/red03/revoke";
+        let request = world.request_at(manager, &world.ca.operator(), Method::POST, path);
+        request.json(&json!({"keys": [stolen.key_id()]})).send().await.unwrap()
+    };
+    // Docker is not there just now.
+    std::fs::remove_file(&nodes[2].engine.socket).unwrap();
+    let blind = revoke_at("red02").await;
+    assert_eq!(blind.status(), 503);
+    assert!(blind.json::<Problem>().await.unwrap().message.contains("whether it is a member cannot be seen"));
+    let refused = world.request_at("red02", &stolen, Method::POST, "/v1/join").send().await.unwrap();
+    assert_eq!(refused.status(), 403, "refused all the same");
+
+    let answer = revoke_at("red00").await.json::<Revoked>().await.unwrap();
+    assert_eq!((answer.members.len(), answer.unfinished), (1, None));
+    assert_eq!(entries(&world, "red03"), Vec::<String>::new());
+    assert_ne!(world.tokens(), before, "the thief may have kept the token");
+}
+
+#[tokio::test]
+async fn the_window_closes_without_network_time_and_only_the_first_of_it_opens_it_again() {
+    const SYNCED: &str = "/run/systemd/timesync/synchronized";
+    let mut world = World::new(&["red01"]);
+    world.join_window_seconds = 600;
+    let journal = json!({"version": 1, "window_opened": NOW - 10_000}).to_string();
+    let mut files = world.files("red00", &world.ca.node("manager", "red00"), Some(&journal));
+    let synced = files.remove(Path::new(SYNCED)).unwrap();
+    let manager = world.switch_on_files("red00", files);
+    manager.engine.start();
+    let at = |seconds| manager.host.set_clock(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    eventually(async || manager.journal().rotations_done == 1).await;
+    assert!(manager.journal().window_closed && world.tokens().0 != WORKER_TOKEN);
+
+    // After a power cut the clock stands at the card's floor again.
+    at(NOW - 20_000);
+    let stranger = world.ca.node("worker", "red01");
+    assert_eq!(world.status(&stranger, Method::POST, "/v1/join").await, 403);
+    at(NOW);
+    manager.host.place(SYNCED, synced);
+    eventually(async || world.status(&stranger, Method::POST, "/v1/join").await == 200).await;
+
+    // And it closes again, for good.
+    at(NOW + 601);
+    eventually(async || manager.journal().rotations_done == 2).await;
+    at(NOW);
+    assert_eq!(world.status(&stranger, Method::POST, "/v1/join").await, 403);
 }
 
 #[tokio::test]

@@ -1,10 +1,12 @@
 //! What a node tells of itself: to its manager, and on its card to whoever holds it.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use cluster::history::{Event, Kind};
 use cluster::wire::{History, Stage};
 use firstboot::host::fake::Node;
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
@@ -115,6 +117,32 @@ async fn a_token_that_docker_quotes_is_on_no_board_in_no_history_and_on_no_card(
         }
     }
     assert!(!told.contains("SWMTKN"));
+}
+
+#[tokio::test]
+async fn a_docker_that_hangs_keeps_no_report_off_the_board_and_no_board_from_the_operator() {
+    let world = World::new(&["red01", "red02"]);
+    let manager = world.switch_on("red00", None);
+    // It takes connections and says nothing.
+    let _hangs = tokio::net::UnixListener::bind(&manager.engine.socket).unwrap();
+    let operator = world.ca.operator();
+    eventually(async || world.request(&operator, Method::GET, "/v1/orders").send().await.is_ok()).await;
+    let put = |name: &str, word: &str| {
+        let body =
+            json!({"stage": "docker", "word": word, "error": null, "address": null, "swarm_node": null});
+        let worker = world.ca.node("worker", name);
+        world.request(&worker, Method::PUT, &format!("/v1/nodes/{name}")).json(&body)
+    };
+    // Somebody who does not wait for the answer has said what it said.
+    assert!(put("red01", "in a hurry").timeout(Duration::from_millis(700)).send().await.is_err());
+    let started = Instant::now();
+    let many = join_all((0..5).map(|_| put("red02", "patient").send())).await;
+    assert!(many.into_iter().all(|answer| answer.unwrap().status() == 200));
+    let words: Vec<_> =
+        world.board().await.nodes.into_iter().filter_map(|node| Some(node.report?.word)).collect();
+    assert_eq!(words[1..], ["in a hurry", "patient"]);
+    // A node gives up after ten seconds, the operator, too.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Agents that cannot start, or cannot go on: whoever looks at the board is told.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::engine::Engine;
 use crate::installing::{files_of, with_apt};
-use crate::world::{NOW, World, eventually};
+use crate::world::{NOW, World, eventually, journal};
 
 fn place(files: &mut Files, name: &str, text: &str) {
     let file = Node::File { bytes: text.as_bytes().to_vec(), mode: 0o600, owner: None };
@@ -82,6 +82,83 @@ async fn a_root_that_cannot_be_written_is_told_to_the_board() {
     let (report, ended) = tells(|_, _| (), Limit::ReadOnly).await;
     assert!(error(&report).message.starts_with("cannot keep a journal"), "{report:?}");
     assert!(matches!(ended, AgentError::Journal(_)));
+}
+
+const STATUS: &str = "/boot/firmware/swarm/status.txt";
+
+fn file(bytes: &[u8]) -> Node {
+    Node::File { bytes: bytes.to_vec(), mode: 0o600, owner: None }
+}
+
+fn mount_card(files: &mut Files) {
+    let folder = PathBuf::from("/boot/firmware/swarm");
+    files.insert(folder.join("card.json"), file(b"{}"));
+    files.insert(folder, Node::Folder { mode: 0o755, owner: None });
+}
+
+fn status(host: &FakeHost) -> String {
+    match host.files().get(Path::new(STATUS)) {
+        Some(Node::File { bytes, .. }) => String::from_utf8(bytes.clone()).unwrap(),
+        _ => String::new(),
+    }
+}
+
+#[tokio::test]
+async fn an_agent_starts_once_there_is_room_on_a_full_disk() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let mut files = files_of(&world, world.card("red01"));
+    files.insert("/images".into(), file(&[0; 1_000_000]));
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let host = FakeHost::new(Arc::default(), files, clock).with_programs(with_apt);
+    let host = Arc::new(host.with_limit(Limit::Room(1_000_000)));
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    let _life = world.boot(&host, &engine);
+    let report = heard(&world, |report| report.error.is_some()).await;
+    assert!(error(&report).message.starts_with("cannot keep a journal"), "{report:?}");
+    assert!(!error(&report).permanent);
+    host.place("/images", file(b""));
+    heard(&world, |report| report.word != "cannot start").await;
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_is_waited_for_and_said_on_the_card() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let mut files = files_of(&world, world.card("red01"));
+    mount_card(&mut files);
+    let path = PathBuf::from(agent::STATE).join("journal.json");
+    // What cannot be read, here: on a Pi a card that dies.
+    files.insert(path.clone(), Node::Folder { mode: 0o700, owner: None });
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let host = Arc::new(FakeHost::new(Arc::default(), files, clock).with_programs(with_apt));
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    let _life = world.boot(&host, &engine);
+    heard(&world, |report| report.error.is_some()).await;
+    let said = status(&host);
+    assert!(said.contains("It was trying again: cannot keep a journal: cannot read the journal"), "{said}");
+    host.place(&path, file(br#"{"version": 1, "rotations_wanted": 7}"#));
+    heard(&world, |report| report.word != "cannot start").await;
+    assert_eq!(journal(&host.files()).rotations_wanted, 7, "it is the one that was there");
+    assert!(!host.files().contains_key(&path.with_extension("json.damaged")));
+}
+
+#[tokio::test]
+async fn what_ends_an_agent_at_its_start_is_said_on_the_card_where_nobody_else_can_be_told() {
+    let world = World::new(&["red01"]);
+    let mut files = files_of(&world, world.card("red00"));
+    mount_card(&mut files);
+    place(&mut files, "card.json", "{");
+    let host = Arc::new(FakeHost::new(Arc::default(), files, UNIX_EPOCH).with_programs(with_apt));
+    let engine = Engine::new(world.folder.path(), "red00", &world.swarm);
+    let options = world.options(&engine, Ipv4Addr::LOCALHOST);
+    let machine: Arc<FakeHost> = Arc::clone(&host);
+    let Err(ended) = agent::run(machine, options).await;
+    assert!(matches!(ended, AgentError::Card(_)));
+    let said = status(&host);
+    assert!(said.contains("It has given up: cannot use the payload"), "{said}");
 }
 
 #[tokio::test]
