@@ -9,3 +9,4 @@ mod faults;
 mod fixture;
 mod guards;
 mod medium;
+mod walk;
