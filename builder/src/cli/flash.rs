@@ -1,7 +1,8 @@
 //! `builder flash`: writes the nodes' cards, several at once, and reads them back.
 //!
-//! Order of effects: readers are looked at, and whatever speaks against one ends it here; the image is found; every card
-//! is planned; the user is asked; readers are claimed, which is the last chance to refuse; cards are written.
+//! Order of effects: readers are looked at, and whatever speaks against one ends it here; the image is found; readers are
+//! claimed, which writes nothing and is the last chance to refuse; the user is asked; cards are planned and written. In
+//! later rounds the next cards are waited for, and none of them ends it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,8 +14,8 @@ use crate::cache::Cache;
 use crate::cli::Globals;
 use crate::cli::size::Size;
 use crate::device::contents::{self, Contents};
-use crate::device::{Claimed, Demand, Kernel, claim};
-use crate::error::{Failure, Kind};
+use crate::device::{Claimed, Demand, Disk, Kernel, claim};
+use crate::error::{Failure, Kind, one_line};
 use crate::fetch::{self, Base};
 use crate::flash::content::Patches;
 use crate::flash::journal::Journal;
@@ -24,23 +25,29 @@ use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
 
+mod again;
 mod ask;
+mod begun;
+mod next;
 mod outcome;
 mod show;
 mod slots;
 
+use again::Again;
 use ask::Question;
 pub(crate) use ask::describe;
+use next::Waiter;
 use outcome::{CardOutcome, FlashError, Outcomes};
 pub(crate) use show::Show;
+use show::say;
 use slots::{Given, Slot};
 
 /// Write the nodes' SD cards, and read them back
 ///
 /// Without --device, all card readers with a card in them are used, if there
 /// are not more of them than nodes. With more nodes than readers, you are asked
-/// for the next cards. A card that was interrupted is gone on with when the same
-/// command is given again.
+/// for the next cards. Where it ends early you are told what to type for the
+/// nodes that are left; a card that was begun is gone on with.
 ///
 /// Refused, with exit code 3: disks that are in use, that are not made to be
 /// taken out, or that are larger than a card usually is.
@@ -52,7 +59,7 @@ pub struct FlashArgs {
     /// A card reader such as /dev/sdb; a fixed disk is named twice: /dev/sda=SERIAL
     #[arg(short, long = "device", value_name = "DEVICE")]
     devices: Vec<Given>,
-    /// Do not ask before erasing; what is refused stays refused
+    /// Do not ask before erasing what --device names; what is refused stays so
     #[arg(short, long)]
     yes: bool,
     /// Do not read the cards back
@@ -76,7 +83,7 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     let kernel = Kernel::default();
     let mut demand = Demand { limit: args.max_size.bytes(), ..Demand::default() };
     // Before minutes are spent on the image.
-    let slots = slots::find(&kernel, &args.devices, &nodes, &demand)?;
+    let slots = slots::find(&kernel, &args.devices, &nodes, (&demand, args.yes))?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
@@ -86,14 +93,17 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     // Not before: until now, Ctrl-C ends the program at once, as it should.
     let interrupt =
         Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, FlashError::Signals(source)))?;
+    let file = File::open(&base.path)
+        .map_err(|source| fetch::FetchError::Open { path: base.path.clone(), source })?;
     let flashing = Flashing {
         kernel,
         demand,
         journal: Journal::open(&cache)?,
-        file: open(&base)?,
+        file,
         base,
         cluster_id: planner.cluster_id(),
         planner: &planner,
+        again: Again::new(globals, args, &slots),
         question: Question::new(args.yes),
         verify: !args.no_verify,
         interrupt,
@@ -101,12 +111,6 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
         progress,
     };
     flashing.run(&nodes, slots)
-}
-
-fn open(base: &Base) -> Result<File, Failure> {
-    File::open(&base.path).map_err(|source| {
-        Failure::new(Kind::Failed, fetch::FetchError::Open { path: base.path.clone(), source })
-    })
 }
 
 /// What stays the same for all cards.
@@ -118,6 +122,7 @@ struct Flashing<'a> {
     file: File,
     cluster_id: String,
     planner: &'a Planner,
+    again: Again,
     question: Question,
     verify: bool,
     interrupt: Interrupt,
@@ -138,9 +143,15 @@ impl Flashing<'_> {
     fn run(&self, nodes: &[Hostname], slots: Vec<Slot>) -> Result<(), Failure> {
         let mut outcomes = Outcomes::default();
         let ended = self.rounds(nodes, slots, &mut outcomes);
-        let told = outcomes.tell(self.globals);
-        ended.and(told)?;
-        outcomes.judge(nodes.len(), &self.progress)
+        let told = outcomes.tell(self.globals, nodes);
+        let ended = match ended.and(told) {
+            Ok(()) => outcomes.judge(nodes),
+            Err(failure) => Err(outcomes.name_left(failure, nodes)),
+        };
+        if ended.is_ok() {
+            self.progress.say("next: put the cards into the Pis, power them on, then: builder status --wait");
+        }
+        ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes))
     }
 
     fn rounds(
@@ -149,19 +160,21 @@ impl Flashing<'_> {
         mut slots: Vec<Slot>,
         outcomes: &mut Outcomes,
     ) -> Result<(), Failure> {
-        for (round, nodes) in nodes.chunks(slots.len().max(1)).enumerate() {
+        let claimed = self.claim(&slots)?;
+        let nodes = self.begun_first(nodes, &slots, &claimed)?;
+        let mut claimed = Some(claimed);
+        for nodes in nodes.chunks(slots.len().max(1)) {
             slots.truncate(nodes.len());
-            if round > 0 {
-                for (slot, node) in slots.iter_mut().zip(nodes) {
-                    self.next_card(slot, node, outcomes)?;
-                }
-            }
+            let claimed = match claimed.take() {
+                Some(first) => first,
+                None => self.next_cards(nodes, &mut slots, outcomes)?,
+            };
             let known = (&self.journal, self.cluster_id.as_str());
             if !self.question.may_erase(nodes, &slots, known, &self.interrupt)? {
-                return Err(FlashError::Declined.into());
+                return Err(FlashError::Declined { more: outcomes.are_any() }.into());
             }
-            let drafts = self.claim(nodes, &slots)?;
-            outcomes.extend(self.write(&drafts)?);
+            let drafts = self.draft(nodes, &slots, claimed)?;
+            outcomes.extend(self.write(&drafts));
             for draft in drafts {
                 let disk = draft.claimed.disk().clone();
                 // Closed first: a drive that is in use cannot be ejected.
@@ -175,37 +188,71 @@ impl Flashing<'_> {
         Ok(())
     }
 
-    /// Waits for another card, and for yet another if it is one of those that are done.
-    fn next_card(&self, slot: &mut Slot, node: &Hostname, outcomes: &Outcomes) -> Result<(), Failure> {
-        let reader = slot.given.display().to_string();
-        self.progress.say(&format!("put the card for {node} into {reader}"));
-        loop {
-            slots::wait_for_next(&self.kernel, slot, &self.interrupt)?;
-            match contents::look(&slot.disk) {
-                Contents::Card { node: found, cluster_id, .. }
-                    if cluster_id == self.cluster_id && outcomes.has_done(&found) =>
-                {
-                    let done = format!("that is the card of {found}, which is done");
-                    self.progress.say(&format!("{done}: put the card for {node} into {reader}"));
-                }
-                _ => return Ok(()),
-            }
-        }
+    /// Claims all readers or none.
+    fn claim(&self, slots: &[Slot]) -> Result<Vec<Claimed>, Failure> {
+        let claimed = slots.iter().map(|slot| {
+            let demand = Demand { serial: slot.serial.clone(), ..self.demand.clone() };
+            Ok(claim::claim(&self.kernel, &slot.given, &slot.disk, &demand)?)
+        });
+        claimed.collect()
     }
 
-    /// Claims all readers or none.
-    fn claim(&self, nodes: &[Hostname], slots: &[Slot]) -> Result<Vec<Draft>, Failure> {
-        let drafts = nodes.iter().zip(slots).map(|(node, slot)| {
-            let plan = self.planner.card(node)?;
-            let demand = Demand { serial: slot.serial.clone(), ..self.demand.clone() };
-            let claimed = claim::claim(&self.kernel, &slot.given, &slot.disk, &demand)?;
-            let patches = Patches::new(&plan.writes);
+    /// After a crash nobody was told what was left: a card that was begun then is not made another node's.
+    fn begun_first(
+        &self,
+        nodes: &[Hostname],
+        slots: &[Slot],
+        claimed: &[Claimed],
+    ) -> Result<Vec<Hostname>, Failure> {
+        begun::first(nodes, claimed, |place, node| {
+            let content = Journal::content(&self.base.digest, &self.patches(node)?);
+            let begun = claimed.get(place).is_some_and(|card| self.journal.is_begun(card.disk(), content));
+            if let Some(slot) = slots.get(place).filter(|_| begun && nodes.get(place) != Some(node)) {
+                say(&format!(
+                    "the card in {} was begun for {node}: that one comes first",
+                    slot.given.display()
+                ));
+            }
+            Ok(begun)
+        })
+    }
+
+    /// Waits for the next cards, one reader after the other.
+    fn next_cards(
+        &self,
+        nodes: &[Hostname],
+        slots: &mut [Slot],
+        outcomes: &Outcomes,
+    ) -> Result<Vec<Claimed>, Failure> {
+        let done = |disk: &Disk| match contents::look(disk) {
+            Contents::Card { node, cluster_id, .. } => {
+                (cluster_id == self.cluster_id && outcomes.has_done(&node)).then_some(node)
+            }
+            _ => None,
+        };
+        let (kernel, demand, interrupt) = (&self.kernel, &self.demand, &self.interrupt);
+        let waiter = Waiter { kernel, demand, interrupt, done: &done };
+        slots.iter_mut().zip(nodes).map(|(slot, node)| waiter.wait(slot, node)).collect()
+    }
+
+    fn patches(&self, node: &Hostname) -> Result<Patches, Failure> {
+        Ok(Patches::new(&self.planner.card(node)?.writes))
+    }
+
+    fn draft(
+        &self,
+        nodes: &[Hostname],
+        slots: &[Slot],
+        claimed: Vec<Claimed>,
+    ) -> Result<Vec<Draft>, Failure> {
+        let drafts = nodes.iter().zip(slots).zip(claimed).map(|((node, slot), claimed)| {
+            let patches = self.patches(node)?;
             Ok(Draft { node: node.clone(), given: slot.given.clone(), claimed, patches })
         });
         drafts.collect()
     }
 
-    fn write(&self, drafts: &[Draft]) -> Result<Vec<CardOutcome>, Failure> {
+    fn write(&self, drafts: &[Draft]) -> Vec<CardOutcome> {
         let orders: Vec<_> = drafts.iter().map(|draft| self.order(draft)).collect();
         let names = drafts.iter().map(|draft| (draft.node.to_string(), draft.given.clone()));
         let show = Show::new(self.globals, names, self.base.size);
@@ -216,15 +263,20 @@ impl Flashing<'_> {
         };
         let results = flash::flash(&Source { file: &self.file, size: self.base.size }, &orders, &manner);
         drop(show);
-        let mut outcomes = Vec::new();
-        for (draft, result) in drafts.iter().zip(results) {
+        let outcomes = drafts.iter().zip(results).map(|(draft, result)| {
             if let Ok(done) = &result {
                 let names = (self.cluster_id.clone(), draft.node.to_string());
-                self.journal.finish(names, done.verified, done.digest)?;
+                let content = Journal::content(&self.base.digest, &draft.patches);
+                let card = (draft.claimed.disk(), content);
+                // The card is done all the same.
+                if let Err(error) = self.journal.finish(card, names, done.verified, done.digest) {
+                    let error = one_line(&error);
+                    self.progress.say(&format!("cannot note that {} is done: {error}", draft.node));
+                }
             }
-            outcomes.push(CardOutcome { node: draft.node.clone(), device: draft.given.clone(), result });
-        }
-        Ok(outcomes)
+            CardOutcome { node: draft.node.clone(), device: draft.given.clone(), result }
+        });
+        outcomes.collect()
     }
 
     fn order<'a>(&'a self, draft: &'a Draft) -> Order<'a> {

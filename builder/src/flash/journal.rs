@@ -71,18 +71,18 @@ impl Journal {
         record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
     }
 
-    /// Remembers how many are safe; forgets the card where there are none.
+    /// Whether a card of that content was begun in that device and not finished, however far it got.
+    pub fn is_begun(&self, disk: &Disk, content: Digest) -> bool {
+        let record = record::read::<Unfinished>(&self.unfinished(disk, content));
+        record.is_some_and(|record| record.version == VERSION && record.content == content)
+    }
+
+    /// Remembers how many are safe.
     ///
     /// # Errors
     /// When the record cannot be written.
     pub fn note(&self, disk: &Disk, content: Digest, blocks: usize) -> Result<(), CacheError> {
-        let path = self.unfinished(disk, content);
-        if blocks == 0 {
-            // Most often there is none, and one that stays is compared with the card before it is believed.
-            let _absent = std::fs::remove_file(path);
-            return Ok(());
-        }
-        record::write(&path, &Unfinished { version: VERSION, content, blocks })
+        record::write(&self.unfinished(disk, content), &Unfinished { version: VERSION, content, blocks })
     }
 
     /// Remembers a finished card.
@@ -91,10 +91,13 @@ impl Journal {
     /// When the record cannot be written.
     pub fn finish(
         &self,
+        (disk, content): (&Disk, Digest),
         (cluster, node): (String, String),
         verified: bool,
         digest: Digest,
     ) -> Result<(), CacheError> {
+        // It has done its duty, and one that stays is compared with the card before it is believed.
+        let _absent = std::fs::remove_file(self.unfinished(disk, content));
         let unix_s =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let path = self.finished(&cluster, &node);
@@ -150,16 +153,19 @@ mod tests {
         let journal = Journal::open(&Cache::open(Some(folder.path())).unwrap()).unwrap();
         let content =
             |byte| Journal::content("base", &Patches::new(&[Write { offset: 0, bytes: vec![byte; 512] }]));
+        journal.note(&disk("A"), content(1), 0).unwrap();
+        assert!(journal.is_begun(&disk("A"), content(1)));
+        assert!(!journal.is_begun(&disk("A"), content(2)) && !journal.is_begun(&disk("B"), content(1)));
         journal.note(&disk("A"), content(1), 64).unwrap();
         assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
         assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
         assert_eq!(journal.safe_blocks(&disk("B"), content(1)), 0);
         // The other slot of the same reader: neither takes the other's record away.
         journal.note(&disk("A"), content(2), 16).unwrap();
-        journal.note(&disk("A"), content(2), 0).unwrap();
-        assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
-        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
-        journal.finish(("c1".into(), "red00".into()), true, content(1)).unwrap();
+        journal.finish((&disk("A"), content(1)), ("c1".into(), "red00".into()), true, content(1)).unwrap();
+        assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 0);
+        assert!(!journal.is_begun(&disk("A"), content(1)));
+        assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 16);
         let finished = journal.finished_card("c1", "red00").unwrap();
         assert!(finished.verified && finished.unix_s > 1_700_000_000);
         assert_eq!(journal.finished_card("c2", "red00"), None);

@@ -258,6 +258,11 @@ fn ctrl_c_at_the_question_erases_nothing() {
         said.push(char::from(bytes.next().expect(&said).unwrap()));
     }
     assert!(said.contains("becomes the card of red00"), "{said}");
+    // Nobody mounts it between the question and the answer.
+    let disk = Kernel::default().disk_at(&reader.device).unwrap();
+    let demand = Demand { serial: disk.serial.clone(), limit: u64::MAX, ..Demand::default() };
+    let refusal = claim::claim(&Kernel::default(), &reader.device, &disk, &demand).unwrap_err();
+    assert!(matches!(refusal, Refusal::Open { .. }), "{refusal}");
     let mut keys = script.stdin.take().unwrap();
     keys.write_all(b"\x03").unwrap();
     let rest: Vec<u8> = bytes.map(Result::unwrap).collect();

@@ -12,3 +12,4 @@ mod guards;
 mod medium;
 mod sudo;
 mod verify;
+mod walk;

@@ -23,7 +23,7 @@ impl Question {
         Self { yes }
     }
 
-    /// Says what each card is going to be and what is on it, and asks.
+    /// Says what each card is going to be and what is on it, and asks. Ctrl-C is a no.
     pub(super) fn may_erase(
         &self,
         nodes: &[Hostname],
@@ -46,8 +46,8 @@ impl Question {
         }
         text.push_str("type yes to go on: ");
         talk.write_all(text.as_bytes()).and_then(|()| talk.flush()).map_err(FlashError::Ask)?;
-        let answer = read_line(interrupt).map_err(FlashError::Ask)?.ok_or(FlashError::Declined)?;
-        Ok(answer.trim() == "yes")
+        let answer = read_line(interrupt).map_err(FlashError::Ask)?;
+        Ok(answer.is_some_and(|answer| answer.trim() == "yes"))
     }
 }
 

@@ -7,11 +7,11 @@ use cluster::name::Hostname;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::again::{Place, fold};
 use crate::cli::Globals;
 use crate::device::Refusal;
 use crate::error::{Failure, Kind, one_line};
 use crate::flash::card::{CardError, Done, Zeros};
-use crate::report::Progress;
 
 /// Why cards were not written, or not all.
 #[derive(Debug, Error)]
@@ -24,6 +24,8 @@ pub(super) enum FlashError {
     NoReader,
     #[error("{nodes} nodes, and cards in {}", list(readers))]
     WhichReader { readers: Vec<PathBuf>, nodes: usize },
+    #[error("--yes without --device, and cards in {}", list(readers))]
+    Unnamed { readers: Vec<PathBuf> },
     #[error("{devices} devices for {nodes} nodes")]
     MoreDevices { devices: usize, nodes: usize },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -32,12 +34,12 @@ pub(super) enum FlashError {
     NobodyToAsk,
     #[error("cannot ask whether cards may be erased")]
     Ask(#[source] io::Error),
-    #[error("nothing was erased")]
-    Declined,
+    #[error("nothing {}was erased", if *more { "more " } else { "" })]
+    Declined { more: bool },
     #[error("interrupted")]
     Interrupted,
-    #[error("{failed} of {all} cards are not done: {nodes}")]
-    Unfinished { failed: usize, all: usize, nodes: String },
+    #[error("{left} of {all} cards are not done: {nodes}")]
+    Unfinished { left: usize, all: usize, nodes: String },
     #[error("cannot print the result")]
     Print(#[source] io::Error),
 }
@@ -51,10 +53,15 @@ impl From<FlashError> for Failure {
             ),
             FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer"),
             FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE"),
+            FlashError::Unnamed { readers } => {
+                let named: Vec<_> =
+                    readers.iter().map(|path| format!("--device {}", path.display())).collect();
+                let hint = format!("name those that may be erased: {}", named.join(" "));
+                return Self::new(Kind::Usage, error).hint(hint);
+            }
             FlashError::Refused(_) => return Self::new(Kind::DeviceRefused, error),
-            FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes"),
-            FlashError::Declined => (Kind::Failed, "builder devices shows what is in which reader"),
-            FlashError::Interrupted => (Kind::Failed, "the same command goes on where it was"),
+            FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes, and --device for each reader"),
+            FlashError::Declined { .. } => (Kind::Failed, "builder devices shows what is in which reader"),
             _ => return Self::new(Kind::Failed, error),
         };
         Self::new(kind, error).hint(hint)
@@ -87,36 +94,60 @@ impl Outcomes {
         self.0.iter().any(|card| card.result.is_ok() && card.node.as_str() == node)
     }
 
+    /// Whether any card was begun.
+    pub(super) fn are_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// The nodes whose cards are not done, begun or not.
+    pub(super) fn left(&self, nodes: &[Hostname]) -> Vec<Hostname> {
+        nodes.iter().filter(|node| !self.has_done(node.as_str())).cloned().collect()
+    }
+
+    /// The cards that were begun, are not done, and are the last ones that were in their readers.
+    pub(super) fn begun(&self) -> Vec<Place> {
+        let later = |at: usize| self.0.iter().skip(at + 1);
+        let begun =
+            self.0.iter().enumerate().filter(|(at, card)| {
+                card.result.is_err() && later(*at).all(|later| later.device != card.device)
+            });
+        begun.map(|(_, card)| (card.node.clone(), card.device.clone())).collect()
+    }
+
     /// Prints the table, or the last line of JSON; nothing where no card was begun.
-    pub(super) fn tell(&self, globals: &Globals) -> Result<(), Failure> {
+    pub(super) fn tell(&self, globals: &Globals, nodes: &[Hostname]) -> Result<(), Failure> {
         if self.0.is_empty() {
             return Ok(());
         }
         let text = if globals.json {
             let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
-            format!("{}\n", json!({ "event": "done", "cards": cards }))
+            format!("{}\n", json!({ "event": "done", "cards": cards, "left": self.left(nodes) }))
         } else {
             self.0.iter().map(CardOutcome::line).collect()
         };
         Ok(io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?)
     }
 
-    /// A card that is not done is a failure.
-    pub(super) fn judge(&self, all: usize, progress: &Progress) -> Result<(), Failure> {
-        let failed: Vec<_> = self.0.iter().filter(|card| card.result.is_err()).collect();
-        if failed.is_empty() && self.0.len() == all {
-            progress.say("next: put the cards into the Pis, power them on, then: builder status --wait");
+    /// Says which nodes are left after something else ended it, if any card was begun.
+    pub(super) fn name_left(&self, failure: Failure, nodes: &[Hostname]) -> Failure {
+        let left = self.left(nodes);
+        if left.is_empty() || self.0.is_empty() {
+            return failure;
+        }
+        failure.hint(format!("not done: {}", fold(&left)))
+    }
+
+    /// A card that is not done is a failure, and so is one that was not begun.
+    pub(super) fn judge(&self, nodes: &[Hostname]) -> Result<(), Failure> {
+        let left = self.left(nodes);
+        if left.is_empty() {
             return Ok(());
         }
-        let bad = failed.iter().any(|card| card.result.as_ref().is_err_and(CardError::is_bad_card));
+        let bad = self.0.iter().any(|card| card.result.as_ref().is_err_and(CardError::is_bad_card));
         let kind = if bad { Kind::VerificationFailed } else { Kind::Failed };
-        let nodes = failed.iter().map(|card| card.node.as_str()).collect::<Vec<_>>().join(", ");
-        let failed = all - (self.0.len() - failed.len());
-        let failure = Failure::new(kind, FlashError::Unfinished { failed, all, nodes });
-        Err(failure.hint(match bad {
-            true => "take another card where one is bad, and give the same command for those nodes",
-            false => "the same command goes on where each card was",
-        }))
+        let unfinished = FlashError::Unfinished { left: left.len(), all: nodes.len(), nodes: fold(&left) };
+        let failure = Failure::new(kind, unfinished);
+        Err(if bad { failure.hint("take another card where one is bad") } else { failure })
     }
 }
 

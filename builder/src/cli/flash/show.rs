@@ -141,7 +141,8 @@ fn bar(node: &str, total: u64) -> ProgressBar {
 const TEMPLATE: &str =
     "{prefix:8} {msg:6} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
 
-fn say(line: &str) {
+/// Says a line on standard error, whoever wants to hear of progress or not.
+pub(super) fn say(line: &str) {
     // Nowhere is left to say that standard error is closed.
     let _unwritten = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -1,9 +1,8 @@
-//! Card readers that were named or found, and waiting for the next card in one.
+//! Card readers that were named or found.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::time::Duration;
 
 use cluster::name::Hostname;
 use thiserror::Error;
@@ -11,10 +10,6 @@ use thiserror::Error;
 use super::outcome::FlashError;
 use crate::device::{Bus, Demand, Disk, Kernel, Refusal};
 use crate::error::{Failure, Kind};
-use crate::interrupt::Interrupt;
-
-/// How often a reader is looked at for a new card. The kernel itself looks every two seconds.
-const LOOK: Duration = Duration::from_millis(250);
 
 /// A device as the user names it: a path, and for a fixed disk its serial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +44,13 @@ pub(super) struct Slot {
     pub(super) disk: Disk,
 }
 
-/// The readers to use: the named ones, or all that may be used. Every reason against every named one is told.
+/// The readers to use: the named ones, or all that may be used. Every reason against every named one is told. `unasked` if
+/// nobody is going to be asked: then readers have to be named.
 pub(super) fn find(
     kernel: &Kernel,
     given: &[Given],
     nodes: &[Hostname],
-    demand: &Demand,
+    (demand, unasked): (&Demand, bool),
 ) -> Result<Vec<Slot>, Failure> {
     let slots = if given.is_empty() { found(kernel, demand)? } else { named(kernel, given, demand)? };
     if given.len() > nodes.len() {
@@ -64,10 +60,16 @@ pub(super) fn find(
         return Err(FlashError::NoReader.into());
     }
     if slots.len() > nodes.len() {
-        let readers = slots.into_iter().map(|slot| slot.given).collect();
-        return Err(FlashError::WhichReader { readers, nodes: nodes.len() }.into());
+        return Err(FlashError::WhichReader { readers: paths(slots), nodes: nodes.len() }.into());
+    }
+    if unasked && given.is_empty() {
+        return Err(FlashError::Unnamed { readers: paths(slots) }.into());
     }
     Ok(slots)
+}
+
+fn paths(slots: Vec<Slot>) -> Vec<PathBuf> {
+    slots.into_iter().map(|slot| slot.given).collect()
 }
 
 fn named(kernel: &Kernel, given: &[Given], demand: &Demand) -> Result<Vec<Slot>, Failure> {
@@ -102,29 +104,19 @@ fn refused(mut refusals: Vec<Refusal>) -> Failure {
     hints.into_iter().fold(Failure::new(Kind::DeviceRefused, error), Failure::hint)
 }
 
+/// All that may be used; where there is none, what speaks against those with a card in them.
 fn found(kernel: &Kernel, demand: &Demand) -> Result<Vec<Slot>, Failure> {
     let disks = kernel.disks().map_err(|source| Failure::new(Kind::Failed, FlashError::Disks(source)))?;
-    let usable = disks.into_iter().filter(|disk| kernel.refusals(disk, demand).is_empty());
-    Ok(usable.map(|disk| Slot { given: disk.path.clone(), serial: None, disk }).collect())
-}
-
-/// Waits until another card is in the reader.
-pub(super) fn wait_for_next(kernel: &Kernel, slot: &mut Slot, interrupt: &Interrupt) -> Result<(), Failure> {
-    let mut was_empty = false;
-    while !interrupt.asked() {
-        match kernel.disk_at(&slot.given) {
-            Ok(disk) if disk.size > 0 && (was_empty || disk.sequence != slot.disk.sequence) => {
-                slot.disk = disk;
-                return Ok(());
-            }
-            Ok(disk) => was_empty |= disk.size == 0,
-            Err(Refusal::Absent { .. }) => was_empty = true,
-            Err(refusal) => return Err(refusal.into()),
+    let (mut slots, mut against) = (Vec::new(), Vec::new());
+    for disk in disks {
+        let refusals = kernel.refusals(&disk, demand);
+        if refusals.is_empty() {
+            slots.push(Slot { given: disk.path.clone(), serial: None, disk });
+        } else if disk.removable && disk.size > 0 {
+            against.extend(refusals);
         }
-        // Nothing tells an ordinary program of a new card without udev.
-        std::thread::sleep(LOOK);
     }
-    Err(FlashError::Interrupted.into())
+    if slots.is_empty() && !against.is_empty() { Err(refused(against)) } else { Ok(slots) }
 }
 
 /// Ejects a card where the reader can, so that the desktop does not mount what is going to be taken out.
@@ -139,29 +131,77 @@ pub(super) fn eject(disk: &Disk) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::device::list::tests::{add_reader, kernel};
 
-    #[test]
-    fn readers_are_found_but_not_chosen_between() {
-        let root = tempfile::tempdir().unwrap();
-        let mut kernel = kernel(root.path());
-        // Files serve for devices where only their contents are looked at.
-        kernel.dev = root.path().join("dev");
+    /// The usual reader and more; files serve for devices where only their contents are looked at.
+    fn readers(root: &Path, more: &[(&str, u32)]) -> Kernel {
+        let mut kernel = kernel(root);
+        kernel.dev = root.join("dev");
         std::fs::create_dir(&kernel.dev).unwrap();
-        let nodes = ["red00", "red01"].map(|name| Hostname::try_from(name).unwrap());
-        let demand = Demand { limit: u64::MAX, ..Demand::default() };
-        let found = |kernel: &Kernel, nodes: &[Hostname]| find(kernel, &[], nodes, &demand);
-        for name in ["sdb", "sdc"] {
+        for (name, minor) in more {
+            add_reader(&kernel, name, *minor);
+        }
+        for name in more.iter().map(|(name, _)| *name).chain(["sdb"]) {
             for part in ["", "1", "2"] {
                 std::fs::write(kernel.dev.join(format!("{name}{part}")), vec![0; 4096]).unwrap();
             }
         }
-        assert_eq!(found(&kernel, &nodes).unwrap().len(), 1);
-        add_reader(&kernel, "sdc", 32);
-        assert_eq!(found(&kernel, &nodes).unwrap().len(), 2);
-        let refused = found(&kernel, &nodes[..1]).unwrap_err().render();
+        kernel
+    }
+
+    fn look(kernel: &Kernel, count: usize, unasked: bool) -> Result<usize, Failure> {
+        let nodes = ["red00", "red01"].map(|name| Hostname::try_from(name).unwrap());
+        let nodes = &nodes[..count];
+        let demand = Demand { limit: u64::MAX, ..Demand::default() };
+        find(kernel, &[], nodes, (&demand, unasked)).map(|slots| slots.len())
+    }
+
+    #[test]
+    fn readers_are_found_but_not_chosen_between() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(look(&readers(root.path(), &[]), 2, false).unwrap(), 1);
+        let root = tempfile::tempdir().unwrap();
+        let two = readers(root.path(), &[("sdc", 32)]);
+        assert_eq!(look(&two, 2, false).unwrap(), 2);
+        let refused = look(&two, 1, false).unwrap_err().render();
         assert!(refused.contains("dev/sdb, ") && refused.contains("say which: --device"), "{refused}");
+    }
+
+    #[test]
+    fn without_a_question_only_named_readers_are_taken() {
+        let root = tempfile::tempdir().unwrap();
+        let two = readers(root.path(), &[("sdc", 32)]);
+        let failure = look(&two, 2, true).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Usage);
+        let dev = two.dev.display();
+        let hint = format!("name those that may be erased: --device {dev}/sdb --device {dev}/sdc");
+        assert!(failure.render().contains(&hint), "{}", failure.render());
+    }
+
+    #[test]
+    fn where_no_reader_may_be_used_the_reasons_are_told() {
+        let root = tempfile::tempdir().unwrap();
+        let two = readers(root.path(), &[("sdc", 32)]);
+        let mounts = "30 22 8:17 / /media/ada/bootfs rw - vfat /dev/x rw\n";
+        std::fs::write(two.proc.join("self/mountinfo"), mounts).unwrap();
+        assert_eq!(look(&two, 2, false).unwrap(), 1, "the other one may be used");
+        std::fs::write(two.sys.join("block/sdc/ro"), "1\n").unwrap();
+        let failure = look(&two, 2, false).unwrap_err();
+        assert_eq!(failure.kind(), Kind::DeviceRefused);
+        let text = failure.render();
+        for part in
+            ["sdb1 is mounted at /media/ada/bootfs", "umount", "sdc is write-protected", "slide the lock"]
+        {
+            assert!(text.contains(part), "{part:?} is not in {text}");
+        }
+        // A reader without a card is no reason to be told.
+        for name in ["sdb", "sdc"] {
+            std::fs::write(two.sys.join("block").join(name).join("size"), "0\n").unwrap();
+        }
+        assert!(look(&two, 2, false).unwrap_err().render().contains("put cards into their readers"));
     }
 
     #[test]
