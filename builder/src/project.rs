@@ -110,6 +110,8 @@ pub fn load(file: &Path) -> Result<Project, Failure> {
     match hosts(file) {
         Some(_) => {
             let running = pki::running(&secrets_folder(file))?;
+            // Whoever was purged is no node any more.
+            let running = running.filter(|running| !running.hosts.is_empty());
             let running = running.ok_or_else(|| ProjectError::NotConfigured(file.to_owned()))?;
             Ok(of_running(file, &running))
         }

@@ -196,6 +196,23 @@ fn killing_asks_first_and_says_what_is_lost() {
 }
 
 #[test]
+fn purging_says_what_goes_beside_the_swarm() {
+    let mut bench = Bench::new();
+    let nobody = bench.ask(kill, "--purge", None, false);
+    assert!(nobody.failure().ends_with("\nhint: if you are sure: builder kill --purge --yes\n"));
+    let declined = bench.ask(kill, "--purge", Some("no\n"), false);
+    assert_eq!(declined.code(), 1);
+    insta::assert_snapshot!(declined.talk, @"
+    All 3 nodes of red leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and images stay on the nodes. Our agent and all its keys are removed from them over SSH, and Docker where it came with the agent, with every container.
+    Type yes to go on:
+    ");
+    // What is left after a --purge that came as far as the managers is finished without them.
+    bench.project.cluster.nodes.remove(0);
+    assert_eq!(bench.ask(kill, "--purge --yes", None, false).code(), 0);
+    assert_eq!(bench.ask(kill, "--yes", None, false).code(), 2);
+}
+
+#[test]
 fn killing_waits_until_all_have_left_and_may_be_repeated() {
     let bench = Bench::new();
     let mut going = bench.board(vec![member("red00"), out("red01", Some(KILLED)), out("red02", Some(3))]);
@@ -408,6 +425,34 @@ fn removing_asks_and_waits_until_the_entry_is_gone() {
     assert_eq!(
         run(None, false).failure(),
         "error: nobody is here to be asked\nhint: if you are sure: builder rm --yes NODE\n"
+    );
+}
+
+#[test]
+fn who_is_planned_is_who_the_managers_plan_whatever_our_file_says_by_now() {
+    let mut bench = Bench::new();
+    bench.project.cluster.nodes.retain(|node| node.name.as_str() != "red02");
+    let dismissed = |node| BoardNode { dismissed: true, ..node };
+    let leaving = bench.board(vec![member("red00"), member("red01"), dismissed(member("red02"))]);
+    let gone = bench.board(vec![member("red00"), member("red01"), dismissed(out("red02", Some(KILLED)))]);
+    let told = [answer(&Orders::default()), answer(&removal())];
+    let line = |answers: &[Answer]| format!("--yes red02 --manager {}", bench.manager(answers.to_vec()));
+    let outcome =
+        bench.ask(rm, &line(&[&told[..], &[answer(&leaving), answer(&gone)]].concat()), None, false);
+    assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
+    assert_eq!(outcome.talk, "waiting for red02 to go\n");
+    assert_eq!(outcome.out, "red02 is out of the swarm; to have it back: builder up\n");
+
+    // One who has another plan does not know of it; the board says that the others do.
+    let unknown = || (404, r#"{"message":"no such node is planned"}"#.to_owned());
+    let told = [answer(&Orders::default()), unknown(), answer(&leaving), answer(&gone)];
+    assert_eq!(bench.ask(rm, &line(&told), None, false).code(), 0);
+    let others = bench.board(vec![member("red00"), member("red01")]);
+    let told = [answer(&Orders::default()), unknown(), answer(&others)];
+    let outcome = bench.ask(rm, &line(&told), None, false);
+    assert_eq!(
+        (outcome.code(), outcome.out.as_str()),
+        (1, "red02 was not removed: no such node is planned\n")
     );
 }
 

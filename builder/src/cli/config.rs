@@ -22,8 +22,9 @@ use crate::interrupt::Interrupt;
 use crate::pki::{self, Identities, Running, RunningHost};
 use crate::project::Project;
 use crate::report::Progress;
-use crate::running::check::{self, Others, Verdict};
+use crate::running::check::{Others, Verdict};
 use crate::running::deliver::Parcel;
+use crate::running::plan::{Plan, plan};
 use crate::ssh::Ssh;
 use crate::ssh::trouble::Around;
 
@@ -35,7 +36,7 @@ mod wait;
 
 use bring::{Agents, Way};
 use field::Field;
-use state::{Line, Work};
+use state::{Line, Outcome, Work};
 
 /// Make Pis that already run a swarm, over SSH
 ///
@@ -152,32 +153,40 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
 
     let mut outlook = Outlook::new(&field, &way, args)?;
     if !globals.json {
-        print(&state::table(&outlook.lines, &outlook.gone))?;
+        print(&state::table(&outlook.lines, &outlook.gone, &outlook.held))?;
     }
-    let (formed, failure) = if args.dry_run {
-        (None, state::judge(&outlook.lines, &around))
-    } else if outlook.can_be() {
-        let brought = outlook.bring(&field, &way, args)?;
-        let left = state::judge(&outlook.lines, &around);
-        let gone = |identities: &Identities| {
-            gone::clean(&field, (&outlook.gone, &identities.cluster_id), own, progress)
-        };
-        let cleaned = brought.as_ref().and_then(|identities| gone(identities).err());
-        let waited = match &brought {
-            Some(identities) if !args.no_wait => Some(outlook.wait(identities, globals, args, &interrupt)),
-            _ => None,
-        };
-        let formed = waited.as_ref().map(Result::is_ok);
-        let failures = [left, cleaned, waited.and_then(Result::err)].into_iter().flatten();
-        (formed, failures.reduce(Failure::and))
+    let mut outcome = Outcome::default();
+    let mut failures = Vec::new();
+    if args.dry_run {
+        failures.extend(state::judge(&outlook.lines, &around, false));
+    } else if let Some(why) = outlook.hindrance() {
+        failures.extend(state::judge(&outlook.lines, &around, false).map(|failure| failure.hint(why)));
     } else {
-        let why = "without a manager, and a machine to bring in, nothing was changed";
-        (None, state::judge(&outlook.lines, &around).map(|failure| failure.hint(why)))
-    };
-    if globals.json {
-        print(&format!("{:#}\n", state::document(&outlook.lines, &outlook.gone, formed)))?;
+        let brought = outlook.bring(&field, &way, args)?;
+        outcome.brought = true;
+        failures.extend(state::judge(&outlook.lines, &around, true));
+        if let Some(identities) = brought {
+            let gone = (outlook.gone.as_slice(), &identities.cluster_id);
+            match gone::clean(&field, gone, own, progress) {
+                Ok(cleaned) => outcome.cleaned = cleaned,
+                Err(failure) => failures.push(failure),
+            }
+            let waited = if args.no_wait {
+                outlook.call_in(&field, &identities, &way)
+            } else {
+                let waited = outlook.wait(&identities, globals, args, &interrupt);
+                outcome.formed = Some(waited.is_ok());
+                waited
+            };
+            failures.extend(waited.err());
+        }
     }
-    failure.map_or(Ok(()), Err)
+    if globals.json {
+        let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
+        print(&format!("{:#}\n", state::document(&outlook.lines, absent, &outcome)))?;
+    }
+    let Some(failure) = failures.into_iter().reduce(Failure::and) else { return Ok(()) };
+    Err(state::advise_on_held(&outlook.held).into_iter().fold(failure, Failure::hint))
 }
 
 /// What was found, and what is to become of it.
@@ -187,9 +196,13 @@ struct Outlook {
     others: Others,
     /// Nodes that the file has no more.
     gone: Vec<RunningHost>,
+    /// Nodes of which nobody can be sure that it has them no more.
+    held: Vec<RunningHost>,
     /// The nodes from now on, as they are kept.
     record: Running,
     project: Project,
+    /// How many managers the file has.
+    managers: usize,
     agents: Agents,
 }
 
@@ -204,23 +217,29 @@ impl Outlook {
         if way.interrupt.asked() {
             return Err(ConfigError::Interrupted.into());
         }
-        let mut plan = check::plan(&field.entries, &verdicts, field.earlier.as_ref());
-        plan.retain(|host| !field.has_card(host, &verdicts, ours.as_ref()));
-        let gone = check::gone(field.earlier.as_ref(), &plan).into_iter().cloned().collect();
-        let record = field.record(plan);
+        let Plan { mut hosts, gone, held } = plan(&field.entries, &verdicts, field.earlier.as_ref());
+        hosts.retain(|host| !field.has_card(host, &verdicts, ours.as_ref()));
+        let record = field.record(hosts);
         let project = field.project(&record);
         let candidates = verdicts.iter().filter_map(Verdict::candidate);
         let agents = Agents::find(candidates, args.firstboot.as_deref())?;
-        let mut outlook = Self { lines, verdicts, others, gone, record, project, agents };
+        let managers = field.entries.iter().filter(|entry| entry.role == Role::Manager).count();
+        let mut outlook = Self { lines, verdicts, others, gone, held, record, project, managers, agents };
         let preview = pki::open_or_preview(&outlook.project)?;
         outlook.pack(&preview)?;
         Ok(outlook)
     }
 
-    /// Whether there is a manager, and anything to do.
-    fn can_be(&self) -> bool {
-        self.project.cluster.nodes.iter().any(|node| node.role == Role::Manager)
-            && self.lines.iter().any(|line| line.state.is_ok())
+    /// What keeps us from doing anything.
+    fn hindrance(&self) -> Option<&'static str> {
+        let nodes = self.project.cluster.nodes.iter();
+        let managers = nodes.filter(|node| node.role == Role::Manager).count();
+        if managers == 0 || self.lines.iter().all(|line| line.state.is_err()) {
+            return Some("without a manager, and a machine to bring in, nothing was changed");
+        }
+        // Those that cannot go yet, and those that are to come.
+        let is_more = managers > self.managers;
+        is_more.then_some("there would be more managers than the file has: nothing was changed")
     }
 
     fn pack(&mut self, identities: &Identities) -> Result<Vec<Parcel>, Failure> {
@@ -239,7 +258,7 @@ impl Outlook {
         if !args.yes {
             gone::confirm(&self.gone, &self.taken_over(), way.interrupt)?;
         }
-        gone::take_out(field, &self.gone, way)?;
+        gone::take_out(field, &self.gone, &self.verdicts, way)?;
         let identities = pki::open(&self.project)?;
         pki::remember_running(&self.project, &self.record)?;
         // Where only the user's ssh knew the way, the managers have to be found all the same.
@@ -263,6 +282,23 @@ impl Outlook {
         taken
     }
 
+    /// The machines that are in.
+    fn names(&self) -> Vec<Hostname> {
+        let lines = self.lines.iter().filter(|line| line.state.is_ok());
+        lines.filter_map(|line| line.name.clone()).collect()
+    }
+
+    /// Has the machines come in again that were told to leave before; at first there are none.
+    fn call_in(&self, field: &Field, identities: &Identities, way: &Way<'_>) -> Result<(), Failure> {
+        let of = (&self.project, identities);
+        if field.earlier.is_some() && !wait::call_in(of, &self.names(), way.interrupt)? {
+            way.progress.say(
+                "not all nodes have said yet whether they are out of the swarm; if one stays out: builder up",
+            );
+        }
+        Ok(())
+    }
+
     /// Shows the board until the machines that are in are ready.
     fn wait(
         &self,
@@ -271,8 +307,7 @@ impl Outlook {
         args: &ConfigArgs,
         interrupt: &Interrupt,
     ) -> Result<(), Failure> {
-        let lines = self.lines.iter().filter(|line| line.state.is_ok());
-        let names: Vec<Hostname> = lines.filter_map(|line| line.name.clone()).collect();
+        let names = self.names();
         let (mut out, mut talk, mut nowhere) = (io::stdout(), io::stderr(), io::sink());
         let terminal = out.is_terminal() && !globals.json;
         let style = Style { json: false, quiet: globals.quiet, terminal };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use cluster::host::Host;
-use cluster::name::ClusterName;
+use cluster::identity::Role;
+use cluster::name::{ClusterName, Hostname};
 use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
 use thiserror::Error;
@@ -21,7 +22,7 @@ use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
 use crate::error::{Failure, Kind, one_line};
 use crate::hosts::Hosts;
-use crate::pki;
+use crate::pki::{self, Running};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Told, Untold, printable};
 use crate::report::Progress;
@@ -106,9 +107,18 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     let cluster = pki::existing(project)?.cluster_id;
     let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
     let reach = Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes };
-    let told = removal::remove(reach, true, progress)?;
-    progress.say(&told);
+    let removed = removal::remove(reach, true, progress)?;
+    if let Some(running) = running {
+        forget(project, running, &removed.nodes)?;
+    }
+    progress.say(&removed.verdict?);
     Ok(())
+}
+
+/// They are nodes no more: the next `config` has nobody to ask about them.
+fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result<(), Failure> {
+    running.hosts.retain(|host| !nodes.contains(&host.name));
+    pki::remember_running(&project::of_running(&project.file, &running), &running)
 }
 
 /// Asks, tells the managers, waits, and says who has left.
@@ -119,12 +129,24 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
 pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_>) -> Result<(), Failure> {
     let cluster = &project.cluster.name;
     if !args.yes {
-        let what = format!(
+        let mut what = format!(
             "All {} nodes of {cluster} leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and \
              images stay on the nodes.",
             project.cluster.nodes.len()
         );
-        ask::confirm(desk, &what, "builder kill --yes")?;
+        if args.purge {
+            what.push_str(
+                " Our agent and all its keys are removed from them over SSH, and Docker where it came with the agent, with \
+                 every container.",
+            );
+        }
+        let command = if args.purge { "builder kill --purge --yes" } else { "builder kill --yes" };
+        ask::confirm(desk, &what, command)?;
+    }
+    // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
+    let is_managed = project.cluster.nodes.iter().any(|node| node.role == Role::Manager);
+    if args.purge && !is_managed {
+        return Ok(());
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
@@ -291,5 +313,42 @@ impl End<'_> {
             (true, false) => KillError::Untold { cluster, managers },
         };
         Err(Failure::new(Kind::NotAsWanted, error).hint("to see later whether all have left: builder status"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cluster::card::DockerSource;
+
+    use super::*;
+    use crate::pki::RunningHost;
+
+    #[test]
+    fn whoever_was_purged_is_no_node_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hostnames.yaml");
+        std::fs::write(&file, "manager: 10.1.1.1\nworker:\n- 10.1.1.2\n").unwrap();
+        let host = |(host, name, role): (&str, &str, Role)| RunningHost {
+            host: host.to_owned(),
+            name: Hostname::try_from(name).unwrap(),
+            role,
+            address: None,
+        };
+        let hosts = [("10.1.1.1", "red00", Role::Manager), ("10.1.1.2", "red01", Role::Worker)].map(host);
+        let names = hosts.each_ref().map(|host| host.name.clone());
+        let running = Running::new(Some("ada".to_owned()), DockerSource::Debian, hosts.into());
+        let project = project::of_running(&file, &running);
+        pki::open(&project).unwrap();
+        pki::remember_running(&project, &running).unwrap();
+
+        forget(&project, running.clone(), &names[..1]).unwrap();
+        let left = pki::running(&project.secrets_folder()).unwrap().unwrap();
+        assert_eq!((left.hosts.as_slice(), left.user.as_deref()), (&running.hosts[1..], Some("ada")));
+        let known = std::fs::read_to_string(project.secrets_folder().join("ssh_config")).unwrap();
+        assert!(known.contains("red01") && !known.contains("red00"), "{known}");
+        forget(&project, left, &names[1..]).unwrap();
+        let nobody = project::load(&file).unwrap_err();
+        assert_eq!(nobody.kind(), Kind::Usage);
+        assert!(nobody.render().contains("builder config"), "{}", nobody.render());
     }
 }

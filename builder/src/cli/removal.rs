@@ -50,11 +50,20 @@ pub(super) struct Reach<'a> {
     pub(super) nodes: Vec<Hostname>,
 }
 
-/// Removes the agent, and with `docker` the Docker that it installed. The sentence is for when all went well.
+/// How that went.
+#[derive(Debug)]
+pub(super) struct Removed {
+    /// Whoever is free of it.
+    pub(super) nodes: Vec<Hostname>,
+    /// The sentence for when all went well; otherwise as [`Summary::judge`], with what the machines said.
+    pub(super) verdict: Result<String, Failure>,
+}
+
+/// Removes the agent, and with `docker` the Docker that it installed.
 ///
 /// # Errors
-/// As [`Summary::judge`], with what the machines said.
-pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Result<String, Failure> {
+/// When no machine can be asked from here.
+pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Result<Removed, Failure> {
     let failed = |error| Failure::new(Kind::Failed, error);
     let interrupt = Interrupt::listen().map_err(|source| failed(RemovalError::Signals(source)))?;
     let hosts: Vec<Host> = reach.ssh.hosts().to_vec();
@@ -63,16 +72,19 @@ pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Resu
     let nodes = reach.nodes.iter().enumerate();
     let jobs = nodes.map(|(index, node)| removal(index, (&reach.cluster, node), docker)).collect();
     let limits = Limits { jobs: JOBS, timeout: Some(PATIENCE) };
-    let mut summary = Summary::new(&hosts, around);
+    let (mut summary, mut free) = (Summary::new(&hosts, around), Vec::new());
     let ran = collect(&Arc::new(reach.ssh), jobs, limits, &interrupt, |index, answer| {
         let Some(host) = hosts.get(index) else { return };
         match (&answer.end, answer.err.lines().last()) {
-            (End::Exit(0), _) => progress.say(&format!("{host}: our software is gone")),
+            (End::Exit(0), _) => {
+                free.extend(reach.nodes.get(index).cloned());
+                progress.say(&format!("{host}: our software is gone"));
+            }
             (_, Some(said)) => progress.say(&format!("{host}: {}", printable(said))),
             _ => {}
         }
         summary.note(index, answer.end.clone());
     });
     ran.map_err(|source| failed(RemovalError::Run(source)))?;
-    summary.judge(interrupt.asked())
+    Ok(Removed { nodes: free, verdict: summary.judge(interrupt.asked()) })
 }

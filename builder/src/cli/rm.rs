@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use cluster::range;
-use cluster::wire::Board;
+use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
 use thiserror::Error;
 
 use super::ask::{self, AskError};
 use super::revoke::Desk;
+use super::status::view::has_left;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
 use crate::error::{Failure, Kind};
@@ -76,7 +77,6 @@ pub fn run(globals: &Globals, args: &RmArgs) -> Result<(), Failure> {
 /// # Errors
 /// When no manager answers.
 pub(super) fn take_out(
-    project: &Project,
     manager: &mut Manager<'_>,
     names: Vec<String>,
     timeout: Duration,
@@ -87,12 +87,15 @@ pub(super) fn take_out(
     for name in names {
         let fate = match manager.remove_node(&name) {
             Ok(_) => Fate::Going,
-            Err(RemoteError::Answer { status: 404 | 409, message }) => Fate::Refused(message),
+            // One manager may not know yet of a node that the others have.
+            Err(RemoteError::Answer { status: 404, .. }) if is_planned(manager, &name) => Fate::Going,
+            Err(RemoteError::Answer { status: 404, message }) => Fate::Unknown(message),
+            Err(RemoteError::Answer { status: 409, message }) => Fate::Refused(message),
             Err(error) => return Err(error),
         };
         fates.insert(name, fate);
     }
-    wait(project, manager, &mut fates, timeout, screen, stop);
+    wait(manager, &mut fates, timeout, screen, stop);
     Ok(fates)
 }
 
@@ -104,6 +107,8 @@ pub(super) enum Fate {
     Gone,
     /// It is on its way.
     Going,
+    /// No manager knows of it; in its words.
+    Unknown(String),
     /// A manager will not have it, for this reason.
     Refused(String),
 }
@@ -125,7 +130,7 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let screen = &mut Screen::new(style, false, desk.out, desk.talk);
-    let fates = take_out(project, &mut manager, names, args.timeout, screen, &|| false)?;
+    let fates = take_out(&mut manager, names, args.timeout, screen, &|| false)?;
     let text = if style.json { to_json(&fates)? } else { to_text(&fates) };
     ask::print(desk, &text)?;
     verdict(&fates)
@@ -153,8 +158,11 @@ fn names(words: &[String]) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
+fn is_planned(manager: &mut Manager<'_>, name: &str) -> bool {
+    manager.board().is_ok_and(|board| board.nodes.iter().any(|node| node.name.as_str() == name))
+}
+
 fn wait(
-    project: &Project,
     manager: &mut Manager<'_>,
     fates: &mut BTreeMap<String, Fate>,
     timeout: Duration,
@@ -166,11 +174,12 @@ fn wait(
         // Whoever does not answer now may do so in a moment.
         let board = manager.board().ok();
         for (name, fate) in fates.iter_mut().filter(|(_, fate)| **fate == Fate::Going) {
-            let is_planned = project.cluster.nodes.iter().any(|node| node.name.as_str() == name);
-            let is_gone = if is_planned {
-                board.as_ref().is_some_and(|board| is_gone(board, name))
-            } else {
-                matches!(manager.removal(name), Ok(None))
+            let Some(board) = &board else { continue };
+            // Who is planned is on the managers' board. Our file may have nodes less by now.
+            let planned = board.nodes.iter().find(|node| node.name.as_str() == name);
+            let is_gone = match planned {
+                Some(node) => is_gone(board, node),
+                None => matches!(manager.removal(name), Ok(None)),
             };
             if is_gone {
                 *fate = Fate::Gone;
@@ -186,12 +195,9 @@ fn wait(
 }
 
 /// A list that cannot be read has nobody in it; then the node itself has to say that it has left.
-fn is_gone(board: &Board, name: &str) -> bool {
+fn is_gone(board: &Board, node: &BoardNode) -> bool {
     let is_readable = board.nodes.iter().any(|node| node.swarm.is_some());
-    board.nodes.iter().find(|node| node.name.as_str() == name).is_none_or(|node| {
-        let has_left = node.report.as_ref().is_some_and(|report| report.left.is_some());
-        node.dismissed && node.swarm.is_none() && (is_readable || has_left)
-    })
+    node.dismissed && node.swarm.is_none() && (is_readable || has_left(node))
 }
 
 fn with(fates: &BTreeMap<String, Fate>, wanted: impl Fn(&Fate) -> bool) -> Vec<String> {
@@ -204,7 +210,7 @@ fn to_text(fates: &BTreeMap<String, Fate>) -> String {
         Fate::Going => {
             format!("{name} is still there: the managers go on, and it stays out once it has left\n")
         }
-        Fate::Refused(why) => format!("{name} was not removed: {why}\n"),
+        Fate::Refused(why) | Fate::Unknown(why) => format!("{name} was not removed: {why}\n"),
     };
     fates.iter().map(line).collect()
 }
@@ -219,13 +225,13 @@ fn to_json(fates: &BTreeMap<String, Fate>) -> Result<String, AskError> {
     let json = fates.iter().map(|(node, fate)| Json {
         node,
         gone: *fate == Fate::Gone,
-        refused: if let Fate::Refused(why) = fate { Some(why) } else { None },
+        refused: if let Fate::Refused(why) | Fate::Unknown(why) = fate { Some(why) } else { None },
     });
     Ok(serde_json::to_string(&json.collect::<Vec<_>>()).map_err(AskError::Json)? + "\n")
 }
 
 fn verdict(fates: &BTreeMap<String, Fate>) -> Result<(), Failure> {
-    let nodes = with(fates, |fate| matches!(fate, Fate::Refused(_)));
+    let nodes = with(fates, |fate| matches!(fate, Fate::Refused(_) | Fate::Unknown(_)));
     if !nodes.is_empty() {
         return Err(Failure::new(Kind::Failed, RmError::Refused { nodes }));
     }

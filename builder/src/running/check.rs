@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::probe::{Found, Root};
 use crate::elf::Arch;
-use crate::pki::{Running, RunningHost};
+use crate::pki::Running;
 
 /// Room for Docker's packages and the first images, in KiB.
 const ROOM: u64 = 1024 * 1024;
@@ -37,8 +37,8 @@ pub struct Entry {
 pub enum Verdict {
     /// It can be a node.
     Fit(Box<Candidate>),
-    /// Something keeps it out.
-    Unfit(Obstacle),
+    /// Something keeps it out; what it said, if it could be understood.
+    Unfit(Obstacle, Option<Box<Found>>),
     /// It could not be asked; why is `ssh`'s affair.
     Unasked,
 }
@@ -48,7 +48,16 @@ impl Verdict {
     pub fn candidate(&self) -> Option<&Candidate> {
         match self {
             Self::Fit(candidate) => Some(candidate),
-            Self::Unfit(_) | Self::Unasked => None,
+            Self::Unfit(..) | Self::Unasked => None,
+        }
+    }
+
+    /// What the machine said.
+    pub fn found(&self) -> Option<&Found> {
+        match self {
+            Self::Fit(candidate) => Some(&candidate.found),
+            Self::Unfit(_, found) => found.as_deref(),
+            Self::Unasked => None,
         }
     }
 }
@@ -111,7 +120,7 @@ pub enum Obstacle {
     /// It is in the file twice.
     #[error("it is the same machine as {0}")]
     SameMachine(Host),
-    /// It would have to change what it does.
+    /// It would have to change what it does in a swarm.
     #[error("it is a {} of this swarm, and a node does not change its role", .0.as_str())]
     OtherRole(Role),
     /// A node of another cluster.
@@ -141,7 +150,8 @@ impl Obstacle {
             Self::NameTaken { .. } => format!("give it one of its own: {}", rename("red03")),
             Self::SameMachine(_) => "name it once".to_owned(),
             Self::OtherRole(_) => {
-                "take it out of the file, run builder config, put it in again, and run it once more"
+                "take it out of the file, run builder config, put it in again, and run it once more; the only manager \
+                 changes its role after builder kill"
                     .to_owned()
             }
             Self::OtherCluster(_) | Self::InSwarm => {
@@ -177,22 +187,25 @@ pub fn check(
     for (entry, found) in entries.iter().zip(found) {
         let verdict = match found {
             None => Verdict::Unasked,
-            Some(None) => Verdict::Unfit(Obstacle::Garbled),
-            Some(Some(found)) => match one(entry, found, earlier, ours, others) {
-                Err(obstacle) => Verdict::Unfit(obstacle),
-                Ok((name, arch)) => {
-                    if let Some(other) = boots.get(found.boot.as_str()) {
-                        Verdict::Unfit(Obstacle::SameMachine((*other).clone()))
-                    } else if let Some(other) = names.get(&name) {
-                        Verdict::Unfit(Obstacle::NameTaken { name, other: (*other).clone() })
-                    } else {
-                        names.insert(name.clone(), &entry.host);
-                        boots.insert(&found.boot, &entry.host);
-                        let notes = notes(found, now);
-                        Verdict::Fit(Box::new(Candidate { name, arch, found: found.clone(), notes }))
+            Some(None) => Verdict::Unfit(Obstacle::Garbled, None),
+            Some(Some(found)) => {
+                let unfit = |obstacle| Verdict::Unfit(obstacle, Some(Box::new(found.clone())));
+                match one(entry, found, earlier, ours, others) {
+                    Err(obstacle) => unfit(obstacle),
+                    Ok((name, arch)) => {
+                        if let Some(other) = boots.get(found.boot.as_str()) {
+                            unfit(Obstacle::SameMachine((*other).clone()))
+                        } else if let Some(other) = names.get(&name) {
+                            unfit(Obstacle::NameTaken { name, other: (*other).clone() })
+                        } else {
+                            names.insert(name.clone(), &entry.host);
+                            boots.insert(&found.boot, &entry.host);
+                            let notes = notes(found, now);
+                            Verdict::Fit(Box::new(Candidate { name, arch, found: found.clone(), notes }))
+                        }
                     }
                 }
-            },
+            }
         };
         verdicts.push(verdict);
     }
@@ -226,11 +239,13 @@ fn one(
     {
         return Err(Obstacle::Full { free: free / 1024, needed: needed / 1024 });
     }
-    let before = earlier.and_then(|earlier| earlier.hosts.iter().find(|host| host.name == name));
-    if let Some(before) = before
-        && before.role != entry.role
+    let is_before = earlier.is_some_and(|earlier| earlier.hosts.iter().any(|host| host.name == name));
+    // Whoever is in no swarm, not yet or not any more, gets another certificate, and does what that says.
+    if let Some(card) = found.card.as_ref().filter(|card| is_before && Some(&card.cluster_id) == ours)
+        && card.role != entry.role
+        && found.swarm
     {
-        return Err(Obstacle::OtherRole(before.role));
+        return Err(Obstacle::OtherRole(card.role));
     }
     match &found.card {
         Some(card) if Some(&card.cluster_id) == ours => {}
@@ -252,37 +267,5 @@ fn notes(found: &Found, now: u64) -> Vec<String> {
     clock.into_iter().collect()
 }
 
-/// The nodes from now on: those that can be, and those that were before and cannot be asked now. Managers first.
-pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) -> Vec<RunningHost> {
-    let node = |(entry, verdict): (&Entry, &Verdict)| match verdict {
-        Verdict::Fit(candidate) => {
-            let literal = entry.host.name.parse().ok();
-            // Workers have to find their managers; nobody has to find a worker.
-            let own = candidate.found.address.filter(|_| entry.role == Role::Manager);
-            Some(RunningHost {
-                host: entry.host.to_string(),
-                name: candidate.name.clone(),
-                role: entry.role,
-                address: entry.address.or(literal).or(own),
-            })
-        }
-        Verdict::Unfit(_) | Verdict::Unasked => {
-            let before = |host: &&RunningHost| host.host == entry.host.to_string() && host.role == entry.role;
-            let before = earlier?.hosts.iter().find(before)?;
-            let taken = |verdict: &Verdict| matches!(verdict, Verdict::Fit(candidate) if candidate.name == before.name);
-            (!verdicts.iter().any(taken)).then(|| before.clone())
-        }
-    };
-    let mut hosts: Vec<_> = entries.iter().zip(verdicts).filter_map(node).collect();
-    hosts.sort_by_key(|host| host.role != Role::Manager);
-    hosts
-}
-
-/// Nodes of before that the file has no more.
-pub fn gone<'a>(earlier: Option<&'a Running>, hosts: &[RunningHost]) -> Vec<&'a RunningHost> {
-    let before = earlier.map_or(&[][..], |earlier| earlier.hosts.as_slice());
-    before.iter().filter(|before| hosts.iter().all(|host| host.name != before.name)).collect()
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

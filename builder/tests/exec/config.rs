@@ -47,7 +47,7 @@ fn looking_changes_nothing_and_tells_what_is_wrong_with_which() {
     assert!(problem(0).contains("apt and systemd"), "{told:#}");
     assert_eq!(problem(2), "its host key is not known");
     assert!(problem(3).starts_with("it cannot be reached"), "{told:#}");
-    assert!(talk.contains("error: 0 of 4 hosts are in\n"), "{talk}");
+    assert!(talk.contains("error: 0 of 4 hosts can be brought in\n"), "{talk}");
     assert!(talk.contains("hint: 127.0.0.3: compare the fingerprint and accept it: ssh -F conf"), "{talk}");
     assert!(!bench.path("hostnames.secrets").exists());
 }

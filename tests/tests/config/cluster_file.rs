@@ -6,7 +6,7 @@ use std::process::{Output, Stdio};
 use tests::product::Product;
 use tests::running::Running;
 
-use crate::bench::{members, says, text};
+use crate::bench::{holds, members, says, swarm_state, text};
 
 const NODES: [&str; 2] = ["teal00", "teal01"];
 
@@ -50,7 +50,30 @@ fn a_cluster_files_nodes_that_already_run_are_brought_in_under_their_names() {
     let ran = text(&builder(&pis, &["exec", "-F", "ssh_config", "--group", "--", "uname", "-n"]).stdout);
     assert!(NODES.iter().all(|node| ran.contains(&format!("{node}\n"))), "{ran}");
     builder(&pis, &["status", "--wait"]);
+    one_less_and_one_more(&pis, file);
     another_cluster(&pis, file);
+}
+
+/// A node that is no longer in the file leaves, and comes in again when it is back there.
+fn one_less_and_one_more(pis: &Running, file: &str) {
+    let before = members(pis, NODES[0]);
+    let (all, _) = file.split_once("per_node:").unwrap();
+    fs::write(pis.folder().join("cluster.yaml"), all.replace("teal[00-01]", "teal00")).unwrap();
+    builder(pis, &["config", "-F", "ssh_config", "--yes"]);
+    assert_eq!(members(pis, NODES[0]).keys().collect::<Vec<_>>(), NODES[..1].iter().collect::<Vec<_>>());
+    assert_eq!(swarm_state(pis, NODES[1]), "inactive");
+    assert!(!holds(pis, NODES[1], "test -e /var/lib/firstboot"), "our agent is off it");
+    let again = text(&builder(pis, &["config", "-F", "ssh_config", "--yes"]).stdout);
+    assert!(!again.contains(NODES[1]), "it is done with: {again}");
+
+    fs::write(pis.folder().join("cluster.yaml"), file).unwrap();
+    // Nobody waits, and it comes in all the same.
+    builder(pis, &["config", "-F", "ssh_config", "--no-wait"]);
+    builder(pis, &["status", "--wait"]);
+    let now = members(pis, NODES[0]);
+    assert_eq!(now.keys().collect::<Vec<_>>(), NODES);
+    assert_eq!(now[NODES[0]], before[NODES[0]]);
+    assert_ne!(now[NODES[1]], before[NODES[1]]);
 }
 
 /// Somebody else with a key of the Pis: they are left alone until told to come over, and then it is another swarm.

@@ -60,6 +60,7 @@ fn five_pis_live_through_the_lesson() {
     upkeep(&pis, NODES[0], [NODES[1], NODES[2]]);
     one_less_and_one_more(&pis);
     kill_and_up(&pis);
+    another_manager(&pis);
     purge(&pis);
 }
 
@@ -139,6 +140,15 @@ fn kill_and_up(pis: &Running) {
     assert_ne!(members(pis, NODES[0]), before, "a new swarm");
 }
 
+/// The only manager is another one after an end, and nobody has to wait for it.
+fn another_manager(pis: &Running) {
+    builder(pis, &["kill", "--yes"], 0);
+    pis.write_hostnames(NODES[1], &[NODES[0], NODES[2], NODES[3], NODES[4]]).unwrap();
+    builder(pis, &["config", "--no-wait"], 0);
+    builder(pis, &["status", "--wait"], 0);
+    assert_eq!(members(pis, NODES[1]).keys().collect::<Vec<_>>(), NODES);
+}
+
 /// What a container of the owner's has kept, where Docker keeps it.
 const KEPT: &str = "/var/lib/docker/volumes/kept/_data/diary";
 
@@ -163,4 +173,8 @@ fn purge(pis: &Running) {
     }
     // And they still let their owner in.
     builder(pis, &["exec", "--", "uname", "-a"], 0);
+    // Nobody has to be asked about one that is given away now.
+    pis.write_hostnames(NODES[1], &[NODES[0], NODES[2], NODES[3]]).unwrap();
+    let plan = text(&builder(pis, &["config", "--dry-run"], 0).stdout);
+    assert!(!plan.contains(NODES[4]) && plan.matches("install the agent, and Docker").count() == 4, "{plan}");
 }

@@ -86,7 +86,7 @@ impl Way<'_> {
         for ((line, found), verdict) in lines.iter_mut().zip(found).zip(&verdicts) {
             line.system = found.flatten().map(|found| found.system).unwrap_or_default();
             match verdict {
-                Verdict::Unfit(obstacle) => line.state = Err(Trouble::Unfit(obstacle.clone())),
+                Verdict::Unfit(obstacle, _) => line.state = Err(Trouble::Unfit(obstacle.clone())),
                 Verdict::Fit(candidate) => {
                     line.name = Some(candidate.name.clone());
                     line.notes.clone_from(&candidate.notes);

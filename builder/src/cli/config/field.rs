@@ -6,6 +6,7 @@ use cluster::card::DockerSource;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::ClusterId;
+use cluster::spec::Node;
 use cluster::spec::hostnames::Hostnames;
 
 use crate::error::Failure;
@@ -119,18 +120,28 @@ impl Field {
 
     /// The project with these nodes; with those of the cluster file, where there is one.
     pub(super) fn project(&self, running: &Running) -> Project {
-        match &self.cluster {
-            Some(project) => project.clone(),
-            None => project::of_running(&self.file, running),
+        let Some(project) = &self.cluster else { return project::of_running(&self.file, running) };
+        let mut project = project.clone();
+        // Whose role cannot be the file's yet keeps the one it has.
+        for node in &mut project.cluster.nodes {
+            let host = running.hosts.iter().find(|host| host.name == node.name);
+            node.role = host.map_or(node.role, |host| host.role);
         }
+        project
     }
 
-    /// The project as it was before; `None` where no identities were made yet.
+    /// The project as it was before; `None` where no identities were made yet. What a cluster file was before, nobody
+    /// knows: of it are the nodes that were not brought in from here.
     pub(super) fn project_before(&self) -> Option<Project> {
-        match &self.cluster {
-            Some(project) => project.secrets_folder().exists().then(|| project.clone()),
-            None => self.earlier.as_ref().map(|earlier| self.project(earlier)),
-        }
+        let before = self.earlier.as_ref().map(|earlier| project::of_running(&self.file, earlier));
+        let Some(project) = &self.cluster else { return before };
+        let mut nodes = before.map(|before| before.cluster.nodes).unwrap_or_default();
+        let is_new = |node: &&Node| nodes.iter().all(|before| before.name != node.name);
+        let others: Vec<_> = project.cluster.nodes.iter().filter(is_new).cloned().collect();
+        nodes.extend(others);
+        let mut project = project.clone();
+        project.cluster.nodes = nodes;
+        project.secrets_folder().exists().then_some(project)
     }
 }
 

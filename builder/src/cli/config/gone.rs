@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use cluster::host::Host;
-use cluster::name::ClusterId;
+use cluster::identity::Role;
+use cluster::name::{ClusterId, Hostname};
 use thiserror::Error;
 
 use super::bring::Way;
@@ -18,6 +19,8 @@ use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
 use crate::report::Progress;
+use crate::running::check::Verdict;
+use crate::running::plan::is_over;
 use crate::ssh::Ssh;
 
 /// How long a node may take to leave. The managers take it out by force before that.
@@ -60,31 +63,48 @@ pub(super) fn confirm(
     Ok(ask::confirm_or_interrupt(&what.join("\n"), "builder config --yes", interrupt)?)
 }
 
-/// Takes them out of the swarm, as the managers of before see it.
+/// Takes them out of the swarm, as the managers of before see it. Where there is no swarm any more, or not yet, there is nothing
+/// to be taken out of.
 ///
 /// # Errors
 /// When no manager answers, one refuses, or somebody is not gone in time: then they all are still planned.
-pub(super) fn take_out(field: &Field, gone: &[RunningHost], way: &Way<'_>) -> Result<(), Failure> {
+pub(super) fn take_out(
+    field: &Field,
+    gone: &[RunningHost],
+    verdicts: &[Verdict],
+    way: &Way<'_>,
+) -> Result<(), Failure> {
     if gone.is_empty() {
         return Ok(());
     }
     let Some(project) = field.project_before() else { return Ok(()) };
     let identities = pki::existing(&project)?;
+    let nodes = project.cluster.nodes.iter().filter(|node| node.role == Role::Manager);
+    if is_over(nodes.map(|node| &node.name), verdicts, &identities.cluster_id) {
+        return Ok(());
+    }
     let mut manager = Manager::new(&project, &identities, None)?;
-    let names = gone.iter().map(|host| host.name.to_string()).collect();
+    let names: Vec<_> = gone.iter().map(|host| host.name.to_string()).collect();
+    let who = names.join(", ");
     let style = Style { json: false, quiet: way.progress.is_silent(), terminal: false };
     let (mut out, mut talk) = (io::sink(), io::stderr());
     let mut screen = Screen::new(style, false, &mut out, &mut talk);
     let stop = || way.interrupt.asked();
-    let fates = rm::take_out(&project, &mut manager, names, PATIENCE, &mut screen, &stop)?;
+    let fates = rm::take_out(&mut manager, names, PATIENCE, &mut screen, &stop).map_err(|error| {
+        Failure::from(error).hint(format!(
+            "{who} is not in the file any more, and the managers of before have to be told: put it back, or run the same \
+             command again when they answer"
+        ))
+    })?;
     let mut remaining = Vec::new();
     for (name, fate) in fates {
         match fate {
-            Fate::Gone => {}
+            // Who never came as far as the managers need not leave.
+            Fate::Gone | Fate::Unknown(_) => {}
             Fate::Going => remaining.push(name),
             Fate::Refused(why) => {
                 return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why })
-                    .hint("put it back into the file, or end the swarm first: builder kill"));
+                    .hint("put it back into the file, or end the swarm first, builder kill, and run the same command again"));
             }
         }
     }
@@ -95,25 +115,33 @@ pub(super) fn take_out(field: &Field, gone: &[RunningHost], way: &Way<'_>) -> Re
         .hint("the managers go on with it: run the same command again in a while"))
 }
 
-/// Takes our software off the machines, but for those that are brought in again under another name. They are no nodes any
-/// more, so whoever cannot be reached only keeps it.
+/// Takes our software off the machines, but for those that are brought in again under another name, and says who is free of
+/// it. They are no nodes any more, so whoever cannot be reached, for it may be dead, only keeps it.
+///
+/// # Errors
+/// When no machine can be asked from here.
 pub(super) fn clean(
     field: &Field,
     (gone, cluster): (&[RunningHost], &ClusterId),
     own: Option<&std::path::Path>,
     progress: Progress,
-) -> Result<(), Failure> {
+) -> Result<Vec<Hostname>, Failure> {
     let is_free = |host: &Host| field.entries.iter().all(|entry| entry.host.name != host.name);
     let gone =
         gone.iter().filter_map(|gone| Some((Host::try_from(gone.host.as_str()).ok()?, gone.name.clone())));
     let (hosts, nodes): (Vec<_>, Vec<_>) = gone.filter(|(host, _)| is_free(host)).unzip();
     if hosts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
+    let named: Vec<_> = nodes.iter().zip(&hosts).map(|(node, host)| (node.clone(), host.clone())).collect();
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
     let reach = Reach { ssh, own, user: field.user.clone(), ours: None, cluster: cluster.clone(), nodes };
-    removal::remove(reach, false, progress).map(drop).map_err(|failure| {
-        failure
-            .hint("they are out of the swarm; there, later: sudo /usr/local/lib/firstboot/firstboot remove")
-    })
+    let free = removal::remove(reach, false, progress)?.nodes;
+    for (node, host) in named.iter().filter(|(node, _)| !free.contains(node)) {
+        progress.say(&format!(
+            "{node} ({host}) is out of the swarm, but our agent may still be there; to remove it, there: sudo \
+             /usr/local/lib/firstboot/firstboot remove"
+        ));
+    }
+    Ok(free)
 }

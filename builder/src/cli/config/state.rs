@@ -88,11 +88,14 @@ impl Line {
         }
     }
 
-    fn result(&self) -> &'static str {
+    /// What became of it; where nothing was brought to anybody, what would.
+    fn result(&self, brought: bool) -> &'static str {
         match &self.state {
             Ok(Work::Nothing | Work::Card) => "unchanged",
-            Ok(Work::Install { .. }) => "installed",
-            Ok(Work::Update) => "updated",
+            Ok(Work::Install { .. }) if brought => "installed",
+            Ok(Work::Install { .. }) => "would-install",
+            Ok(Work::Update) if brought => "updated",
+            Ok(Work::Update) => "would-update",
             Err(Trouble::Unfit(_)) => "unfit",
             Err(Trouble::Ssh(_)) => "unreachable",
             Err(Trouble::Failed(_)) => "failed",
@@ -118,8 +121,8 @@ impl Trouble {
     }
 }
 
-/// The machines and what there is to do with each; `gone` are nodes that the file has no more.
-pub(super) fn table(lines: &[Line], gone: &[RunningHost]) -> String {
+/// The machines and what there is to do with each, and with the nodes that the file has no more.
+pub(super) fn table(lines: &[Line], gone: &[RunningHost], held: &[RunningHost]) -> String {
     const TITLES: [&str; 5] = ["HOST", "NODE", "ROLE", "SYSTEM", "TO DO"];
     let row = |line: &Line| {
         let name = line.name.as_ref().map_or("-".to_owned(), ToString::to_string);
@@ -127,31 +130,66 @@ pub(super) fn table(lines: &[Line], gone: &[RunningHost]) -> String {
         let cells = [line.host.to_string(), name, line.role.to_owned(), system.to_owned(), line.will()];
         (cells, line.notes.clone())
     };
-    let leaving = |host: &RunningHost| {
-        let to_do = "take it out of the swarm: it is not in the file any more".to_owned();
-        let cells =
-            [host.host.clone(), host.name.to_string(), host.role.as_str().to_owned(), "-".to_owned(), to_do];
-        (cells, Vec::new())
+    let absent = |to_do: &'static str| {
+        move |host: &RunningHost| {
+            let (name, role) = (host.name.to_string(), host.role.as_str().to_owned());
+            ([host.host.clone(), name, role, "-".to_owned(), to_do.to_owned()], Vec::new())
+        }
     };
-    columns::table(TITLES, lines.iter().map(row).chain(gone.iter().map(leaving)).collect())
+    let gone = gone.iter().map(absent("take it out of the swarm: it is not in the file any more"));
+    let held = held.iter().map(absent("nothing yet: it may be one of those that could not be asked"));
+    columns::table(TITLES, lines.iter().map(row).chain(gone).chain(held).collect())
 }
 
-/// The end for programs; its keys stay. `formed` is not said where nobody looked.
-pub(super) fn document(lines: &[Line], gone: &[RunningHost], formed: Option<bool>) -> Value {
+/// What came of it all, beside the machines' own ends.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Whether anything was brought to anybody.
+    pub(super) brought: bool,
+    /// Whether the swarm is formed; `None` where nobody looked.
+    pub(super) formed: Option<bool>,
+    /// Nodes that the file has no more, and that are free of our software.
+    pub(super) cleaned: Vec<Hostname>,
+}
+
+/// The end for programs; its keys stay.
+pub(super) fn document(
+    lines: &[Line],
+    (gone, held): (&[RunningHost], &[RunningHost]),
+    outcome: &Outcome,
+) -> Value {
     let hosts = lines.iter().map(|line| {
         let problem = line.state.as_ref().err().map(Trouble::reason);
         json!({
             "host": line.host.to_string(), "name": line.name, "role": line.role, "system": line.system,
-            "result": line.result(), "problem": problem, "notes": line.notes,
+            "result": line.result(outcome.brought), "problem": problem, "notes": line.notes,
         })
     });
-    let gone: Vec<_> = gone.iter().map(|host| json!({ "host": host.host, "name": host.name })).collect();
-    json!({ "hosts": hosts.collect::<Vec<_>>(), "not_in_file": gone, "formed": formed })
+    let gone = gone.iter().map(|host| {
+        json!({ "host": host.host, "name": host.name, "cleaned": outcome.cleaned.contains(&host.name) })
+    });
+    let held = held.iter().map(|host| json!({ "host": host.host, "name": host.name }));
+    json!({
+        "hosts": hosts.collect::<Vec<_>>(), "not_in_file": gone.collect::<Vec<_>>(),
+        "held": held.collect::<Vec<_>>(), "formed": outcome.formed,
+    })
+}
+
+/// What to do about nodes that nobody can be sure that the file has no more.
+pub(super) fn advise_on_held(held: &[RunningHost]) -> Option<String> {
+    let names: Vec<_> = held.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
+    let first = &held.first()?.name;
+    Some(format!(
+        "{}: not in the file any more, or one of those that could not be asked: nobody was taken out. Run the same command \
+         again when all can be asked; to take one out by hand: builder rm {first}",
+        names.join(", ")
+    ))
 }
 
 /// Not every machine could be brought in.
 #[derive(Debug, Error)]
 struct Left {
+    brought: bool,
     done: usize,
     all: usize,
     lines: Vec<String>,
@@ -159,13 +197,14 @@ struct Left {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} hosts are in", self.done, self.all)?;
+        let what = if self.brought { "are in" } else { "can be brought in" };
+        write!(f, "{} of {} hosts {what}", self.done, self.all)?;
         self.lines.iter().try_for_each(|line| write!(f, "\n  {line}"))
     }
 }
 
-/// Who could not be brought in, why, and what to type; `None` if all could.
-pub(super) fn judge(lines: &[Line], around: &Around) -> Option<Failure> {
+/// Who could not be brought in, why, and what to type; `None` if all could. `brought`: whether anything was brought to anybody.
+pub(super) fn judge(lines: &[Line], around: &Around, brought: bool) -> Option<Failure> {
     let bad: Vec<_> = lines.iter().filter_map(|line| Some((line, line.state.as_ref().err()?))).collect();
     if bad.is_empty() {
         return None;
@@ -176,7 +215,7 @@ pub(super) fn judge(lines: &[Line], around: &Around) -> Option<Failure> {
     let kind = if all { Kind::Unreachable } else { Kind::NotAsWanted };
     let reasons = gather(bad.iter().map(|(line, trouble)| (trouble.reason(), &line.host)));
     let told = reasons.iter().map(|(reason, hosts)| format!("{}: {reason}", names(hosts))).collect();
-    let left = Left { done: lines.len() - bad.len(), all: lines.len(), lines: told };
+    let left = Left { brought, done: lines.len() - bad.len(), all: lines.len(), lines: told };
     let advice =
         gather(bad.iter().map(|(line, trouble)| (advise_on(trouble, &line.host, around), &line.host)));
     let failure = Failure::new(kind, left);
@@ -233,21 +272,46 @@ mod tests {
             line("10.1.1.7", Some("red07"), Ok(Work::Nothing)),
         ];
         lines[0].notes = vec!["its clock is 2h behind this computer's".to_owned()];
-        let gone = [RunningHost {
-            host: "10.1.1.9".to_owned(),
-            name: Hostname::try_from("red09").unwrap(),
-            role: Role::Worker,
-            address: None,
-        }];
-        let failure = judge(&lines, &Around::default()).unwrap();
+        let [gone, held] = ["red09", "red08"].map(before);
+        let failure = judge(&lines, &Around::default(), true).unwrap();
         assert_eq!(failure.kind(), Kind::NotAsWanted);
-        insta::assert_snapshot!(format!("{}\n{}", table(&lines, &gone), failure.render()));
+        insta::assert_snapshot!(format!("{}\n{}", table(&lines, &[gone], &[held]), failure.render()));
+    }
+
+    /// A node of before.
+    fn before(name: &str) -> RunningHost {
+        let host = format!("10.1.1.{}", name.trim_start_matches("red0"));
+        RunningHost { host, name: Hostname::try_from(name).unwrap(), role: Role::Worker, address: None }
+    }
+
+    #[test]
+    fn programs_are_told_what_was_done_and_not_what_could_have_been() {
+        let works = [Work::Nothing, Work::Card, Work::Install { docker: true }, Work::Update];
+        let lines = works.map(|work| line("10.1.1.1", Some("red01"), Ok(work)));
+        let gone = ["red02", "red03"].map(before);
+        let told = |outcome: &Outcome| {
+            let json = document(&lines, (gone.as_slice(), &[]), outcome);
+            let results = json["hosts"].as_array().unwrap().iter().map(|host| host["result"].to_string());
+            (results.collect::<Vec<_>>().join(" "), json["not_in_file"].to_string())
+        };
+        let (results, _) = told(&Outcome::default());
+        assert_eq!(results, r#""unchanged" "unchanged" "would-install" "would-update""#);
+        let cleaned = vec![gone[1].name.clone()];
+        let (results, gone) = told(&Outcome { brought: true, cleaned, ..Outcome::default() });
+        assert_eq!(results, r#""unchanged" "unchanged" "installed" "updated""#);
+        insta::assert_snapshot!(gone, @r#"[{"cleaned":false,"host":"10.1.1.2","name":"red02"},{"cleaned":true,"host":"10.1.1.3","name":"red03"}]"#);
+    }
+
+    #[test]
+    fn who_may_be_another_is_told_with_what_to_type() {
+        assert_eq!(advise_on_held(&[]), None);
+        insta::assert_snapshot!(advise_on_held(&["red03", "red04"].map(before)).unwrap(), @"red03 (10.1.1.3), red04 (10.1.1.4): not in the file any more, or one of those that could not be asked: nobody was taken out. Run the same command again when all can be asked; to take one out by hand: builder rm red03");
     }
 
     #[test]
     fn the_exit_code_tells_how_bad_it_is() {
         let off = || line("a", None, Err(ssh(trouble::Kind::Silent)));
-        let kind = |lines: &[Line]| judge(lines, &Around::default()).map(|failure| failure.kind());
+        let kind = |lines: &[Line]| judge(lines, &Around::default(), true).map(|failure| failure.kind());
         assert_eq!(kind(&[line("a", None, Ok(Work::Update))]), None);
         assert_eq!(kind(&[off(), off()]), Some(Kind::Unreachable));
         assert_eq!(kind(&[off(), line("b", None, Ok(Work::Nothing))]), Some(Kind::NotAsWanted));

@@ -8,7 +8,7 @@ use cluster::wire::Board;
 use humantime::FormattedDuration;
 use thiserror::Error;
 
-use crate::cli::status::view::{View, is_ready};
+use crate::cli::status::view::{View, has_left, is_ready};
 use crate::cli::status::{INTERVAL, Screen, table};
 use crate::error::{Failure, Kind};
 use crate::interrupt::Interrupt;
@@ -18,6 +18,8 @@ use crate::remote::{Manager, RemoteError};
 
 /// How often it is asked whether Ctrl-C was pressed meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long is looked for nodes that are out, where nobody waits for them to be ready. Such a node reports every few seconds.
+const CALL: Duration = Duration::from_secs(20);
 
 /// Why the nodes are not ready.
 #[derive(Debug, Error)]
@@ -76,13 +78,9 @@ pub(super) fn until_ready(
             Err(error) if error.is_transient() => trouble = Some(error),
             Err(error) => return Err(error.into()),
         }
-        let next = Instant::now() + INTERVAL;
-        while Instant::now() < next {
-            if interrupt.asked() {
-                return Err(Failure::new(Kind::NotAsWanted, WaitError::Stopped(cluster()))
-                    .hint("builder status --watch shows how far they are"));
-            }
-            std::thread::sleep(LOOK);
+        if !pause(interrupt) {
+            return Err(Failure::new(Kind::NotAsWanted, WaitError::Stopped(cluster()))
+                .hint("builder status --watch shows how far they are"));
         }
         if started.elapsed() >= timeout {
             return Err(late(cluster(), timeout, seen.as_ref(), trouble));
@@ -90,9 +88,58 @@ pub(super) fn until_ready(
     }
 }
 
+/// Has these nodes come in again if they were told to leave before. Waits no longer than managers and nodes need that have
+/// only just started; whether it was seen who is out.
+///
+/// # Errors
+/// When a manager answers something that is no answer.
+pub(super) fn call_in(
+    (project, identities): (&Project, &Identities),
+    nodes: &[Hostname],
+    interrupt: &Interrupt,
+) -> Result<bool, Failure> {
+    let mut manager = Manager::new(project, identities, None)?;
+    let started = Instant::now();
+    loop {
+        let called = manager.board().and_then(|board| match is_out(&board, nodes) {
+            true => manager.up().map(|_| true),
+            false => Ok(is_heard(&board, nodes)),
+        });
+        match called {
+            Ok(true) => return Ok(true),
+            Err(error) if !error.is_transient() => return Err(error.into()),
+            Ok(false) | Err(_) => {}
+        }
+        if started.elapsed() >= CALL || !pause(interrupt) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Waits until it is worth asking again; `false` after Ctrl-C.
+fn pause(interrupt: &Interrupt) -> bool {
+    let next = Instant::now() + INTERVAL;
+    while Instant::now() < next {
+        if interrupt.asked() {
+            return false;
+        }
+        std::thread::sleep(LOOK);
+    }
+    true
+}
+
+/// Whether any of these nodes is out of the swarm because the operator said so. A manager that came later does not know it;
+/// then the nodes do.
 fn is_out(board: &Board, nodes: &[Hostname]) -> bool {
     let mut wanted = board.nodes.iter().filter(|node| nodes.contains(&node.name));
-    board.dissolved || wanted.any(|node| node.dismissed)
+    board.dissolved || wanted.any(|node| node.dismissed || has_left(node))
+}
+
+/// Whether all of these nodes have said how they are.
+fn is_heard(board: &Board, nodes: &[Hostname]) -> bool {
+    let has_said =
+        |name: &Hostname| board.nodes.iter().any(|node| node.name == *name && node.report.is_some());
+    nodes.iter().all(has_said)
 }
 
 /// Whether all that is still to come has given up.
@@ -119,5 +166,38 @@ fn late(
         (None, None) => {
             Failure::new(Kind::NotAsWanted, WaitError::Late { cluster, timeout, missing: Vec::new() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// red00 and red01, of whom red01 says this of itself.
+    fn board(dismissed: bool, report: Option<serde_json::Value>) -> Board {
+        let said = json!({"stage": "swarm", "word": "a word", "left": null});
+        let node = |name: &str, dismissed: bool, report| {
+            json!({"name": name, "role": "worker", "report": report, "last_heard_ms": 1, "swarm": null,
+                "dismissed": dismissed})
+        };
+        let nodes = [node("red00", false, Some(said)), node("red01", dismissed, report)];
+        let board = json!({"cluster": "red", "cluster_id": "0123456789abcdef", "unix_ms": 1, "formed": false,
+            "nodes": nodes});
+        serde_json::from_value(board).unwrap()
+    }
+
+    #[test]
+    fn who_is_out_is_known_by_the_manager_or_by_the_node_itself() {
+        let names = ["red00", "red01"].map(|name| Hostname::try_from(name).unwrap());
+        let said = |left: Option<u64>| Some(json!({"stage": "swarm", "word": "a word", "left": left}));
+        assert!(!is_out(&board(false, said(None)), &names));
+        assert!(is_out(&board(true, said(None)), &names));
+        assert!(is_out(&board(false, said(Some(7))), &names), "a manager with a new card knows of no order");
+        assert!(!is_out(&board(true, said(Some(7))), &names[..1]), "nobody wants red01");
+        assert!(is_out(&Board { dissolved: true, ..board(false, None) }, &names));
+        assert!(is_heard(&board(false, said(None)), &names));
+        assert!(!is_heard(&board(false, None), &names), "red01 may be out, and has not said so yet");
     }
 }

@@ -1,14 +1,15 @@
-use cluster::card::DockerSource;
+use cluster::card::{Card, DockerSource};
 
 use super::*;
+use crate::pki::RunningHost;
 
-const NOW: u64 = 1_780_000_000;
+pub(in crate::running) const NOW: u64 = 1_780_000_000;
 
-fn entry(host: &str, role: Role) -> Entry {
+pub(in crate::running) fn entry(host: &str, role: Role) -> Entry {
     Entry { host: Host::try_from(host).unwrap(), role, name: None, address: None }
 }
 
-fn pi(name: &str) -> Found {
+pub(in crate::running) fn pi(name: &str) -> Found {
     Found {
         name: name.to_owned(),
         arch: "arm64".to_owned(),
@@ -29,12 +30,12 @@ fn judge(entry: Entry, found: Found) -> Verdict {
 
 fn worker(found: Found) -> Obstacle {
     match judge(entry("10.1.1.2", Role::Worker), found) {
-        Verdict::Unfit(obstacle) => obstacle,
+        Verdict::Unfit(obstacle, _) => obstacle,
         fit => panic!("{fit:?}"),
     }
 }
 
-fn running(hosts: &[(&str, &str, Role)]) -> Running {
+pub(in crate::running) fn running(hosts: &[(&str, &str, Role)]) -> Running {
     let host = |(host, name, role): &(&str, &str, Role)| RunningHost {
         host: (*host).to_owned(),
         name: Hostname::try_from(*name).unwrap(),
@@ -42,6 +43,14 @@ fn running(hosts: &[(&str, &str, Role)]) -> Running {
         address: None,
     };
     Running::new(None, DockerSource::Docker, hosts.iter().map(host).collect())
+}
+
+/// The payload of a node.
+pub(in crate::running) fn card(cluster_id: &str, node: &str, role: Role) -> Card {
+    let card = serde_json::json!({"version": 1, "cluster": "red", "cluster_id": cluster_id, "node": node, "role": role,
+        "not_before": 0, "nodes": [], "user": {"name": "pi", "authorized_keys": []}, "docker": {"source": "docker"},
+        "swarm": {"cert_expiry_seconds": 1, "join_window_seconds": 1, "managers_run_tasks": false}});
+    serde_json::from_value(card).unwrap()
 }
 
 #[test]
@@ -88,8 +97,10 @@ fn two_machines_of_one_name_and_one_machine_twice_are_told_apart() {
     let found = [pi("red01"), other, pi("red01")].map(|found| Some(Some(found)));
     let verdicts = check(&entries, &found, None, None, Others::Keep, NOW);
     assert!(matches!(&verdicts[0], Verdict::Fit(_)));
-    assert!(matches!(&verdicts[1], Verdict::Unfit(Obstacle::NameTaken { other, .. }) if other.name == "a"));
-    assert!(matches!(&verdicts[2], Verdict::Unfit(Obstacle::SameMachine(other)) if other.name == "a"));
+    assert!(
+        matches!(&verdicts[1], Verdict::Unfit(Obstacle::NameTaken { other, .. }, _) if other.name == "a")
+    );
+    assert!(matches!(&verdicts[2], Verdict::Unfit(Obstacle::SameMachine(other), _) if other.name == "a"));
 }
 
 #[test]
@@ -104,7 +115,7 @@ fn a_machine_in_another_swarm_is_taken_over_only_when_told() {
 fn a_cluster_file_says_what_a_machine_is_called() {
     let named = Entry { name: Some(Hostname::try_from("red01").unwrap()), ..entry("red01", Role::Worker) };
     assert!(matches!(judge(named.clone(), pi("red01")), Verdict::Fit(_)));
-    let Verdict::Unfit(obstacle) = judge(named, pi("raspberrypi")) else { panic!() };
+    let Verdict::Unfit(obstacle, _) = judge(named, pi("raspberrypi")) else { panic!() };
     assert!(obstacle.advice("ssh red01").ends_with("set-hostname red01"));
 }
 
@@ -116,35 +127,19 @@ fn a_clock_that_is_off_is_worth_a_word() {
 }
 
 #[test]
-fn a_node_that_cannot_be_asked_now_stays_a_node() {
-    let earlier =
-        running(&[("a", "red00", Role::Manager), ("b", "red01", Role::Worker), ("c", "red02", Role::Worker)]);
-    let entries = [entry("b", Role::Worker), entry("d", Role::Worker), entry("a", Role::Manager)];
-    let found = [None, None, Some(Some(pi("red00")))];
-    let verdicts = check(&entries, &found, Some(&earlier), None, Others::Keep, NOW);
-    let hosts = plan(&entries, &verdicts, Some(&earlier));
-    let names: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
-    assert_eq!(names, ["red00", "red01"], "managers first, and nobody who was never seen");
-    let gone: Vec<_> = gone(Some(&earlier), &hosts).iter().map(|host| host.name.to_string()).collect();
-    assert_eq!(gone, ["red02"]);
-}
-
-#[test]
-fn managers_are_found_at_the_files_address_or_at_their_own() {
-    let address = Ipv4Addr::new(10, 1, 1, 9);
-    let found = |name: &str| Some(Some(Found { address: Some(address), ..pi(name) }));
-    let entries =
-        [entry("10.1.1.1", Role::Manager), entry("blue", Role::Manager), entry("red", Role::Worker)];
-    let found = [found("red00"), found("red01"), found("red02")];
-    let verdicts = check(&entries, &found, None, None, Others::Keep, NOW);
-    let addresses: Vec<_> = plan(&entries, &verdicts, None).into_iter().map(|host| host.address).collect();
-    assert_eq!(addresses, [Some(Ipv4Addr::new(10, 1, 1, 1)), Some(address), None]);
-}
-
-#[test]
-fn a_node_does_not_change_its_role() {
+fn a_node_does_not_change_its_role_while_it_is_in_the_swarm() {
     let earlier = running(&[("a", "red00", Role::Manager), ("b", "red01", Role::Worker)]);
-    let entries = [entry("b", Role::Manager)];
-    let verdicts = check(&entries, &[Some(Some(pi("red01")))], Some(&earlier), None, Others::Keep, NOW);
-    assert_eq!(verdicts, [Verdict::Unfit(Obstacle::OtherRole(Role::Worker))]);
+    let ours = card("0123456789abcdef", "red01", Role::Worker);
+    let id = ours.cluster_id.clone();
+    let judged = |found: Found| {
+        let found = [Some(Some(found))];
+        check(&[entry("b", Role::Manager)], &found, Some(&earlier), Some(&id), Others::Keep, NOW).remove(0)
+    };
+    let member = Found { card: Some(ours), swarm: true, ..pi("red01") };
+    let Verdict::Unfit(obstacle, Some(_)) = judged(member.clone()) else { panic!() };
+    assert_eq!(obstacle, Obstacle::OtherRole(Role::Worker));
+    insta::assert_snapshot!(obstacle.advice("ssh b"), @"take it out of the file, run builder config, put it in again, and run it once more; the only manager changes its role after builder kill");
+    let fit = |found: Found| matches!(judged(found), Verdict::Fit(_));
+    assert!(fit(Found { swarm: false, ..member }), "nothing was formed yet, or it was dissolved");
+    assert!(fit(pi("red01")), "nothing was ever brought, or it was purged");
 }

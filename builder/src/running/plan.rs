@@ -1,0 +1,107 @@
+//! Which machines are nodes from now on, and which are none any more, from what was found and who was a node before. Pure.
+//!
+//! Nobody is taken out by mistake: a machine that could not be asked may be any node of before, so as long as there is one of
+//! which nobody can say which it is, all of them stay.
+
+use cluster::host::Host;
+use cluster::identity::Role;
+use cluster::name::{ClusterId, Hostname};
+
+use super::check::{Entry, Verdict};
+use super::probe::{Found, Root};
+use crate::pki::{Running, RunningHost};
+
+/// See the module.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// The nodes from now on: managers first, otherwise in the file's order.
+    pub hosts: Vec<RunningHost>,
+    /// Nodes of before that the file has no more.
+    pub gone: Vec<RunningHost>,
+    /// Those of the nodes that the file has no more, unless one of its machines that could not be asked is one of them.
+    pub held: Vec<RunningHost>,
+}
+
+/// Makes the plan: those that can be nodes, and those that were and cannot be brought in now; these stay what they were.
+pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) -> Plan {
+    let earlier = earlier.map_or(&[][..], |earlier| earlier.hosts.as_slice());
+    let is_fit = |before: &RunningHost| {
+        verdicts.iter().filter_map(Verdict::candidate).any(|candidate| candidate.name == before.name)
+    };
+    let (mut hosts, mut doubt) = (Vec::<RunningHost>::new(), false);
+    for (entry, verdict) in entries.iter().zip(verdicts) {
+        if let Verdict::Fit(candidate) = verdict {
+            let literal = entry.host.name.parse().ok();
+            // Workers have to find their managers; nobody has to find a worker.
+            let own = candidate.found.address.filter(|_| entry.role == Role::Manager);
+            hosts.push(RunningHost {
+                host: entry.host.to_string(),
+                name: candidate.name.clone(),
+                role: entry.role,
+                address: entry.address.or(literal).or(own),
+            });
+            continue;
+        }
+        let named = |before: &RunningHost| is_named(entry, verdict.found(), &before.name);
+        let is_open =
+            |before: &&RunningHost| !is_fit(before) && hosts.iter().all(|host| host.name != before.name);
+        let open = || earlier.iter().filter(is_open);
+        let before =
+            open().find(|before| named(before)).or_else(|| open().find(|before| is_at(entry, before)));
+        // A name that nobody had says enough.
+        doubt |= before.is_none() && entry.name.is_none() && verdict.found().is_none();
+        let before = before.cloned();
+        hosts.extend(before);
+    }
+    let is_missing = |before: &&RunningHost| hosts.iter().all(|host| host.name != before.name);
+    let missing: Vec<_> = earlier.iter().filter(is_missing).cloned().collect();
+    let (gone, held) = if doubt { (Vec::new(), missing) } else { (missing, Vec::new()) };
+    hosts.extend(held.iter().cloned());
+    hosts.sort_by_key(|host| host.role != Role::Manager);
+    Plan { hosts, gone, held }
+}
+
+/// Whether a machine is the node of this name, as the file or the machine itself says.
+fn is_named(entry: &Entry, found: Option<&Found>, name: &Hostname) -> bool {
+    match &entry.name {
+        Some(planned) => planned == name,
+        None => found.is_some_and(|found| found.name == name.as_str()),
+    }
+}
+
+/// Whether a machine is where this node was, however that is written.
+fn is_at(entry: &Entry, before: &RunningHost) -> bool {
+    if entry.name.is_some() {
+        return false;
+    }
+    let same = |other: &str| entry.host.name.eq_ignore_ascii_case(other);
+    let first_label = entry.host.name.split('.').next().unwrap_or_default();
+    let is_address = entry.host.name.parse::<std::net::Ipv4Addr>().is_ok();
+    // Who logs in makes no other machine of it.
+    Host::try_from(before.host.as_str()).is_ok_and(|host| same(&host.name))
+        || before.address.is_some_and(|address| same(&address.to_string()))
+        || (!is_address && first_label.eq_ignore_ascii_case(before.name.as_str()))
+}
+
+/// Whether each of these managers was seen, and is none of this cluster's any more: nobody has to leave their swarm then, and
+/// nobody could be told to.
+pub fn is_over<'a>(
+    mut managers: impl Iterator<Item = &'a Hostname>,
+    verdicts: &[Verdict],
+    ours: &ClusterId,
+) -> bool {
+    // Without root what is there cannot be seen; a card that is not understood has a certificate beside it.
+    let is_free = |found: &Found| match (&found.root, &found.card) {
+        (Root::No(_), _) => false,
+        (_, Some(card)) => card.cluster_id != *ours,
+        (_, None) => found.certificate.is_none(),
+    };
+    managers.all(|manager| {
+        let all =
+            || verdicts.iter().filter_map(Verdict::found).filter(|found| found.name == manager.as_str());
+        all().next().is_some() && all().all(is_free)
+    })
+}
+
+#[cfg(test)]
+mod tests;
