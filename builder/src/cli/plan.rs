@@ -10,7 +10,7 @@ use crate::cli::Globals;
 use crate::error::{Failure, Kind};
 use crate::plan::{self, PlanOptions, Planner, show};
 use crate::report::Progress;
-use crate::{fetch, project};
+use crate::{fetch, project, typed};
 
 /// Show what each card would get, file by file
 ///
@@ -18,7 +18,7 @@ use crate::{fetch, project};
 /// yet are made up for this run.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Nodes or ranges such as red[00-02]; all without it
+    /// Nodes or ranges such as 'red[00-02]'; all without it
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     /// The agent's binary for the image's architecture
@@ -51,8 +51,8 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
         Err(error) => return Err(Failure::new(Kind::Failed, PrintError(error))),
         Ok(()) => {}
     }
-    let words = if args.nodes.is_empty() { String::new() } else { format!(" {}", args.nodes.join(" ")) };
-    progress.say(&format!("next: builder build{words}"));
+    let next = format!("next: builder build{}", typed::words(&args.nodes));
+    progress.say(&typed::about(&project.file, &next));
     Ok(())
 }
 
