@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Failure;
+use crate::typed::{CLUSTER_FILE, usual_file};
 
 pub mod activate;
 mod ask;
@@ -45,11 +46,6 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
-
-/// The cluster file's usual name.
-const CLUSTER_FILE: &str = "cluster.yaml";
-/// The usual name of a list of Pis that already run.
-const HOSTS_FILE: &str = "hostnames.yaml";
 
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
@@ -104,14 +100,15 @@ enum Command {
 /// Runs a parsed command line.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let mut globals = cli.globals;
-    // A new cluster file is nobody's list of hosts.
-    let makes_file = matches!(cli.command, Command::Init(_));
-    let [usual, other] = [CLUSTER_FILE, HOSTS_FILE].map(Path::new);
-    if globals.file == usual && !makes_file && !usual.exists() && other.exists() {
-        globals.file = other.to_owned();
+    match &cli.command {
+        // A new cluster file is nobody's list of hosts.
+        Command::Init(_) => {}
+        Command::Config(config::ConfigArgs { hosts: Some(hosts), .. }) => globals.file.clone_from(hosts),
+        _ if globals.file == Path::new(CLUSTER_FILE) => globals.file = usual_file().to_owned(),
+        _ => {}
     }
     let globals = &globals;
-    match cli.command {
+    let ran = match cli.command {
         Command::Init(args) => init::run(globals, &args),
         Command::Check(args) => check::run(globals, &args),
         Command::Images(args) => images::run(globals, &args),
@@ -136,5 +133,6 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Rm(args) => rm::run(globals, &args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(globals, &args),
-    }
+    };
+    ran.map_err(|failure| failure.about(&globals.file))
 }

@@ -2,7 +2,10 @@
 
 use std::error::Error;
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+use crate::typed;
 
 /// What kind of failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,18 +61,27 @@ pub struct Failure {
     kind: Kind,
     source: Box<dyn Error + Send + Sync>,
     hints: Vec<String>,
+    /// What the commands in it are about.
+    file: Option<PathBuf>,
 }
 
 impl Failure {
     /// A failure of the given kind.
     pub fn new(kind: Kind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: source.into(), hints: Vec::new() }
+        Self { kind, source: source.into(), hints: Vec::new(), file: None }
     }
 
     /// Adds what to type next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// Has its commands name this file, where they would be about another one.
+    #[must_use]
+    pub fn about(mut self, file: &Path) -> Self {
+        self.file = Some(file.to_owned());
         self
     }
 
@@ -91,7 +103,9 @@ impl Failure {
         let mut text = String::new();
         let mut line = |label: &str, message: &str| {
             // A message of several lines (a place in the cluster file) stands as it is.
-            text.push_str(&format!("{label}: {}\n", message.trim_end()));
+            let message = message.trim_end();
+            let typed = self.file.as_ref().map(|file| typed::about(file, message));
+            text.push_str(&format!("{label}: {}\n", typed.as_deref().unwrap_or(message)));
         };
         line("error", &self.source.to_string());
         let mut cause = self.source.source();
@@ -129,6 +143,17 @@ mod tests {
             "error: cannot read red.img\ncaused by: it is a folder\nhint: give a file\n"
         );
         assert_eq!(failure.kind().code(), 1);
+    }
+
+    #[test]
+    fn commands_are_about_the_file_that_was_used() {
+        let failure = Failure::new(Kind::NotAsWanted, "it is the last manager. To end it: builder kill");
+        let failure = failure.hint("builder config --yes").about(Path::new("my hosts.yaml"));
+        assert_eq!(
+            failure.render(),
+            "error: it is the last manager. To end it: builder kill -f 'my hosts.yaml'\n\
+             hint: builder config 'my hosts.yaml' --yes\n"
+        );
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub fn find(file: &Path, given: &[String], words: &[String]) -> Result<Hosts, Fa
     }
     let project = project::load(file).map_err(|failure| match file.exists() {
         true => failure,
-        false => failure.hint("or name the hosts: builder exec --hosts red[00-04] -- uname -a"),
+        false => failure.hint("or name the hosts: builder exec --hosts 'red[00-04]' -- uname -a"),
     })?;
     let names = plan::select(&project.cluster, words)?;
     let list = names.iter().map(|name| Host { user: None, name: name.to_string() }).collect();
@@ -154,6 +154,6 @@ mod tests {
     #[test]
     fn without_a_file_it_says_how_to_do_without() {
         let absent = find(Path::new("/nowhere/cluster.yaml"), &[], &[]).unwrap_err().render();
-        assert!(absent.contains("--hosts red[00-04]"), "{absent}");
+        assert!(absent.contains("--hosts 'red[00-04]' --"), "{absent}");
     }
 }

@@ -29,4 +29,5 @@ pub mod running;
 pub mod scratch;
 pub mod spread;
 pub mod ssh;
+pub mod typed;
 pub mod why;

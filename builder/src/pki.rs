@@ -20,6 +20,7 @@ use cluster::host::Host;
 use cluster::identity::{Holder, Identity, Role};
 use cluster::name::{ClusterId, ClusterName, Hostname, KeyId};
 use cluster::secret::Secret;
+use cluster::spec::Node;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
@@ -290,6 +291,16 @@ fn other_name(found: &Identity, wanted: &Identity) -> authority::AuthorityError 
     authority::AuthorityError::OtherName { found: found.to_uri(), wanted: wanted.to_uri() }
 }
 
+/// How the user's own ssh reaches a node that `builder config` brought in: as it was told, but at the address that a cluster
+/// file has. `None` for nodes with cards.
+pub fn own_host(project: &Project, running: &Running, node: &Node) -> Option<Host> {
+    let host = running.host(&node.name)?;
+    match &node.address {
+        Some(fixed) if !project.runs_already => Some(Host { name: fixed.ip.to_string(), ..host }),
+        _ => Some(host),
+    }
+}
+
 /// Rewrites `known_hosts` and `ssh_config` where they differ from what the cluster file and the addresses make of them.
 fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> Result<(), PkiError> {
     let known = read_addresses(folder)?.addresses;
@@ -301,14 +312,8 @@ fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> R
         .filter_map(|node| {
             let fixed = node.address.as_ref().map(|address| address.ip);
             let address = fixed.or_else(|| known.get(&node.name).copied());
-            let own = running.as_ref().and_then(|running| running.host(&node.name));
-            let way = match own {
-                Some(host) if project.runs_already => ssh::Way::Own(host),
-                // What the cluster file says of where it is counts for its own ssh, too.
-                Some(host) => ssh::Way::Own(match fixed {
-                    Some(fixed) => Host { name: fixed.to_string(), ..host },
-                    None => host,
-                }),
+            let way = match running.as_ref().and_then(|running| own_host(project, running, node)) {
+                Some(host) => ssh::Way::Own(host),
                 None => ssh::Way::Card { address, key: &identities.nodes.get(&node.name)?.host_key_public },
             };
             Some(ssh::Host { name: &node.name, way })

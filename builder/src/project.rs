@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::error::{Failure, Kind};
 use crate::home;
 use crate::pki::{self, Running, RunningHost};
+use crate::typed;
 
 mod keys;
 
@@ -90,11 +91,11 @@ impl From<ProjectError> for Failure {
                 Some("name another file with `-f FILE`".to_owned())
             }
             ProjectError::Wrong(_) => None,
-            ProjectError::NotConfigured(path) => Some(format!("builder config {}", path.display())),
-            ProjectError::NoImage(_) => Some(
-                "for cards, write a cluster file: builder init; for Pis that run: builder config hostnames.yaml"
-                    .to_owned(),
-            ),
+            ProjectError::NotConfigured(path) => Some(format!("builder config {}", typed::path(path))),
+            ProjectError::NoImage(path) => Some(format!(
+                "for cards, write a cluster file: builder init; for Pis that run: builder config {}",
+                typed::path(path)
+            )),
         };
         let failure = Self::new(Kind::Usage, error);
         match hint {

@@ -10,10 +10,11 @@ use builder::cli::rm::rm;
 use builder::cli::status::{StatusArgs, Style, show};
 use builder::cli::up::{UpArgs, up};
 use builder::error::Failure;
-use builder::pki::{self, Identities};
+use builder::pki::{self, Identities, Running, RunningHost};
 use builder::project::Project;
 use builder::remote::Manager;
 use clap::{Args, Parser};
+use cluster::card::{DockerSource, StaticAddress};
 use cluster::identity::Role;
 use cluster::orders::Orders;
 use cluster::wire::{Board, BoardNode, NodeError, Removal, Report, Revoked, Stage, SwarmEntry};
@@ -72,6 +73,11 @@ impl Bench {
         let project = project::project(folder.path(), &nodes);
         let identities = pki::open(&project).unwrap();
         Self { project, identities, _folder: folder }
+    }
+
+    /// Without the name of the folder.
+    fn shown(&self, text: &str) -> String {
+        text.replace(&self.project.folder.display().to_string(), "HERE")
     }
 
     fn manager(&self, answers: Vec<Answer>) -> SocketAddr {
@@ -244,12 +250,12 @@ fn who_has_not_left_is_named_with_what_to_type() {
     let answers = || vec![answer(&before), answer(&killed()), accepted(&killed()), answer(&after)];
     let outcome = bench.kill(bench.manager(answers()), "--yes");
     assert_eq!(outcome.code(), 6);
-    insta::assert_snapshot!(outcome.out + &outcome.result.unwrap_err().render(), @"
+    insta::assert_snapshot!(bench.shown(&(outcome.out + &outcome.result.unwrap_err().render())), @"
     red is dissolved: 1 of 3 nodes are in no swarm
     red01 has not left (last heard from 2 min ago)
-      it leaves by itself when it is back on; or type: ssh pi@red01 sudo docker swarm leave --force
+      it leaves by itself when it is back on; or type: ssh -F HERE/red.secrets/ssh_config red01 sudo docker swarm leave --force
     red02 has not left (last heard from 90 s ago: leaving the swarm failed\u{fffd}[2J)
-      it does not leave by itself; type: ssh pi@red02 sudo docker swarm leave --force
+      it does not leave by itself; type: ssh -F HERE/red.secrets/ssh_config red02 sudo docker swarm leave --force
     error: red is dissolved, but 2 nodes have not left: red01, red02
     hint: to see later whether all have left: builder status
     ");
@@ -261,6 +267,45 @@ fn who_has_not_left_is_named_with_what_to_type() {
     assert_eq!(json.pointer("/remaining/0/node"), Some(&serde_json::json!("red01")));
     assert_eq!(json.pointer("/remaining/0/last_heard"), Some(&serde_json::json!(125.0)));
     assert_eq!(json.pointer("/untold"), Some(&serde_json::json!([])));
+    let command = json.pointer("/remaining/0/command").unwrap().as_str().unwrap();
+    assert_eq!(
+        bench.shown(command),
+        "ssh -F HERE/red.secrets/ssh_config red01 sudo docker swarm leave --force"
+    );
+}
+
+/// Their names may be known to nobody else; what they were brought in by leads there.
+#[test]
+fn pis_that_ran_before_are_named_with_what_config_was_given() {
+    let mut bench = Bench::new();
+    let hosts = ["red00", "red01", "red02"].map(|name| RunningHost {
+        host: if name == "red01" { "ada@10.1.1.3".to_owned() } else { format!("{name}.lan") },
+        name: hostname(name),
+        role: if name == "red00" { Role::Manager } else { Role::Worker },
+        address: None,
+    });
+    let running = Running::new(None, DockerSource::Docker, hosts.into());
+    pki::remember_running(&bench.project, &running).unwrap();
+    let before = bench.board(vec![member("red00"), member("red01"), member("red02")]);
+    let off = |name| BoardNode { last_heard_ms: Some(125_000), ..member(name) };
+    let after = Board {
+        dissolved: true,
+        ..bench.board(vec![out("red00", Some(KILLED)), off("red01"), off("red02")])
+    };
+    let told = |bench: &Bench| {
+        let answers = vec![answer(&before), answer(&killed()), accepted(&killed()), answer(&after)];
+        bench.kill(bench.manager(answers), "--yes").out
+    };
+    bench.project.runs_already = true;
+    let out = told(&bench);
+    assert!(out.contains("or type: ssh ada@10.1.1.3 sudo docker swarm leave --force\n"), "{out}");
+    assert!(out.contains("or type: ssh pi@red02.lan sudo docker swarm leave --force\n"), "{out}");
+    // Those of a cluster file are where that says.
+    bench.project.cluster.nodes[1].address =
+        Some(StaticAddress { ip: Ipv4Addr::new(10, 1, 1, 9), prefix: 24, gateway: None, dns: Vec::new() });
+    bench.project.runs_already = false;
+    let out = told(&bench);
+    assert!(out.contains("or type: ssh ada@10.1.1.9 sudo docker swarm leave --force\n"), "{out}");
 }
 
 #[test]
@@ -283,7 +328,10 @@ fn a_manager_that_could_not_be_told_is_named() {
     let outcome = bench.kill(bench.manager(answers), "--yes");
     assert_eq!(outcome.code(), 6);
     assert!(
-        outcome.out.contains("red03 could not be told: until it hears of it from another manager, it would let nodes in again\n"),
+        bench.shown(&outcome.out).contains(
+            "red03 could not be told: until it hears of it from another manager, it would let nodes in again\n  when it is on, \
+             type again: builder kill -f HERE/cluster.yaml\n"
+        ),
         "{}",
         outcome.out
     );
@@ -309,7 +357,10 @@ fn up_tells_the_managers_and_waits_for_the_swarm() {
 
     let outcome = bench.up(bench.manager(told.to_vec()), "--no-wait");
     assert_eq!(outcome.code(), 0);
-    assert_eq!(outcome.out, "red is being formed; to see it: builder status --wait\n");
+    assert_eq!(
+        bench.shown(&outcome.out),
+        "red is being formed; to see it: builder status -f HERE/cluster.yaml --wait\n"
+    );
 }
 
 #[test]
@@ -420,7 +471,10 @@ fn removing_asks_and_waits_until_the_entry_is_gone() {
     let outcome = run(Some("yes\n"), false);
     assert_eq!(outcome.code(), 0, "{:?}", outcome.result);
     assert!(outcome.talk.ends_with("waiting for red02 to go\n"), "{}", outcome.talk);
-    assert_eq!(outcome.out, "red02 is out of the swarm; to have it back: builder up\n");
+    assert_eq!(
+        bench.shown(&outcome.out),
+        "red02 is out of the swarm; to have it back: builder up -f HERE/cluster.yaml\n"
+    );
     assert_eq!(run(Some("yes\n"), true).out, "[{\"node\":\"red02\",\"gone\":true,\"refused\":null}]\n");
     assert_eq!(
         run(None, false).failure(),
@@ -487,7 +541,7 @@ fn the_status_tells_who_has_left_and_who_was_removed() {
         let args: StatusArgs = parse(&format!("--manager {}", bench.manager(vec![answer(board)])));
         let mut out = Vec::new();
         show(&bench.project, &args, Style::default(), &mut out, &mut Vec::new()).unwrap();
-        String::from_utf8(out).unwrap()
+        bench.shown(&String::from_utf8(out).unwrap())
     };
     let gone = BoardNode { dismissed: true, ..out("red02", Some(KILLED)) };
     let formed = Board { formed: true, ..bench.board(vec![member("red00"), member("red01"), gone]) };
@@ -496,14 +550,16 @@ fn the_status_tells_who_has_left_and_who_was_removed() {
     red00  manager  ready  Ready   Active        Leader          -       10.1.1.2  1 s ago
     red01  worker   ready  Ready   Active        -               -       10.1.1.2  1 s ago
     red02  worker   swarm  -       -             -               -       10.1.1.2  1 s ago
-           removed by builder rm; builder up has it back
+           removed by builder rm -f HERE/cluster.yaml; builder up -f HERE/cluster.yaml has it back
            left the swarm as told
     red is formed: 2 of 2 nodes ready
     ");
     let dissolved = Board { dissolved: true, ..bench.board(all_out()) };
     let text = shown(&dissolved);
     assert!(
-        text.ends_with("red is dissolved: 3 of 3 nodes have left; builder up forms it again\n"),
+        text.ends_with(
+            "red is dissolved: 3 of 3 nodes have left; builder up -f HERE/cluster.yaml forms it again\n"
+        ),
         "{text}"
     );
 }

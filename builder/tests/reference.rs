@@ -5,6 +5,8 @@
 mod bench;
 #[path = "reference/completions.rs"]
 mod completions;
+#[path = "reference/documents.rs"]
+mod documents;
 #[path = "reference/drift.rs"]
 mod drift;
 #[path = "reference/help.rs"]

@@ -280,7 +280,9 @@ fn existing_makes_nothing_up() {
     let failure = pki::existing(&bench.project).unwrap_err();
     assert_eq!(
         bench.shown(&failure),
-        "error: the secrets folder HERE/red.secrets does not exist\nhint: make the cards first: builder build\n"
+        "error: the secrets folder HERE/red.secrets does not exist\n\
+         hint: make the cards first: sudo builder flash, or their images: builder build\n\
+         hint: for Pis that ran before: builder config\n"
     );
     assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 0);
 
@@ -344,7 +346,9 @@ fn a_lost_file_is_named_and_never_made_anew() {
             format!(
                 "error: the secrets folder is not whole: HERE/red.secrets/{name} is missing\n\
                  hint: restore HERE/red.secrets/{name} from a backup\n\
-                 hint: or begin anew, after which every card must be made again: mv HERE/red.secrets HERE/red.secrets.old\n"
+                 hint: or begin anew, after which every card must be made again: mv HERE/red.secrets HERE/red.secrets.old\n\
+                 hint: then: sudo builder flash, or for images: builder build --force; for Pis that ran before: builder config \
+                 --take-over\n"
             )
         );
     }
@@ -368,7 +372,7 @@ fn the_hint_for_a_lost_node_key_works() {
     fs::remove_file(bench.path("nodes/red01-key.pem")).unwrap();
     let text = bench.refused();
     let (_, command) = text.split_once("made again: ").unwrap();
-    let command = command.trim_end().replace("HERE", &bench.folder.path().display().to_string());
+    let command = command.lines().next().unwrap().replace("HERE", &bench.folder.path().display().to_string());
     assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
     pki::open(&bench.project).unwrap();
 }

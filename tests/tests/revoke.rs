@@ -154,7 +154,11 @@ fn a_revoked_card_is_turned_away_its_successor_let_in_and_nobody_else_affected()
         out,
         "red01: the manager refuses its certificate from now on\nred01: it was no member of the swarm\n"
     );
-    assert!(talk.ends_with("next, for a new card: builder build red01\n"), "{talk}");
+    let file = format!("-f {}", scene.project.file.display());
+    let next = format!(
+        "next, for a new card: sudo builder flash {file} red01, or its image: builder build {file} --force red01\n"
+    );
+    assert!(talk.ends_with(&next), "{talk}");
     assert!(scene.report("red01", &stolen).unwrap_err().contains("revoked"));
     assert_eq!(scene.report("red02", &other), Ok(()));
 

@@ -73,13 +73,17 @@ fn a_lost_card_is_out_of_the_swarm_and_its_successor_is_in() {
     assert!(said.contains(" ready said this stage begins"), "{said}");
     assert!(!said.contains("the root partition tells nothing"), "{said}");
     assert!(
-        said.ends_with("what to do: Its certificate was revoked. Make it a new card: builder build grey01\n"),
+        said.ends_with(
+            "what to do: Its certificate was revoked. Make it a new card: sudo builder flash grey01, or its image: builder build \
+             --force grey01\n"
+        ),
         "{said}"
     );
 
-    let built = shelf.builder(["build", "grey01", "-o", "again"]).unwrap();
+    // The lost card's own image is still there.
+    let built = shelf.builder(["build", "--force", "grey01"]).unwrap();
     assert!(built.status.success(), "{}", text(&built.stderr));
-    shelf.rack.insert("again01", &shelf.folder().join("again/grey01.img")).unwrap();
+    shelf.rack.insert("again01", &shelf.folder().join("cards/grey01.img")).unwrap();
     shelf.rack.power_on("again01").unwrap();
     shelf.wait_formed(PATIENCE, |_| ()).unwrap();
     assert_eq!(members(&shelf), ["grey00", "grey01", "grey02"]);

@@ -17,7 +17,7 @@ use crate::remote::{Address, Manager};
 /// What runs elsewhere stays there: the swarm starts only new tasks on them.
 #[derive(Debug, Args)]
 pub struct ActivateArgs {
-    /// Nodes, ranges such as red[02-03], or Swarm node ids
+    /// Nodes, ranges such as 'red[02-03]', or Swarm node ids
     #[arg(value_name = "NODE", required = true)]
     nodes: Vec<String>,
     /// Where the manager is: an address or a name, and a port if not 8377

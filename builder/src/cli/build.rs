@@ -14,6 +14,7 @@ use crate::fetch::Base;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
+use crate::typed;
 
 /// Make a card image per node
 ///
@@ -21,7 +22,7 @@ use crate::report::Progress;
 /// appear when they are whole.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// Nodes or ranges such as red[00-02]; all without it
+    /// Nodes or ranges such as 'red[00-02]'; all without it
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     /// Where the card images go
@@ -58,7 +59,8 @@ pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
     let text = if globals.json { document(&cards, &base) } else { table(&cards) };
     let printed = io::stdout().lock().write_all(text.as_bytes());
     printed.map_err(|source| Failure::new(Kind::Failed, PrintError(source)))?;
-    progress.say("next: write each image to its SD card, power the Pis on, then: builder status --wait");
+    let next = "next: write each image to its SD card, power the Pis on, then: builder status --wait";
+    progress.say(&typed::about(&project.file, next));
     Ok(())
 }
 

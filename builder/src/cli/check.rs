@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::cli::{Globals, columns};
 use crate::error::{Failure, Kind};
 use crate::project::{self, ProjectError};
+use crate::typed;
 
 /// Check the cluster file, or a hostnames.yaml, and show what it plans
 #[derive(Debug, Args)]
@@ -64,7 +65,8 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
         Some(found) => {
             let found = told(globals, found)?;
             let shown = if globals.json { json(&CheckedHosts::good(&found))? } else { hosts(&found) };
-            tell(globals, &shown, "a good list of hosts: builder config makes them a swarm")
+            let said = "a good list of hosts: builder config makes them a swarm";
+            tell(globals, &shown, &typed::about(&globals.file, said))
         }
         None => {
             let project = told(globals, project::read(&globals.file))?;

@@ -55,10 +55,11 @@ use state::{Line, Outcome, Work};
 /// The same command again brings what is missing, and otherwise changes nothing.
 /// Exit code 0 if all nodes are ready, otherwise 6; 5 if none can be reached.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub struct ConfigArgs {
     /// The hosts; without it, the cluster file
     #[arg(value_name = "FILE")]
-    hosts: Option<PathBuf>,
+    pub(super) hosts: Option<PathBuf>,
     /// Only look, and show what there is to do
     #[arg(long)]
     dry_run: bool,
@@ -149,7 +150,8 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let limits = bring::limits(usize::from(args.jobs), args.ssh_timeout);
     let progress = Progress::new(globals.quiet, globals.json);
     let way = Way { ssh: Arc::new(ssh), limits, interrupt: &interrupt, progress };
-    let around = Around { ours: None, own: args.ssh_config.clone(), user: field.user.clone() };
+    let around =
+        Around { ours: None, own: args.ssh_config.clone(), user: field.user.clone(), at: field.places()? };
 
     let mut outlook = Outlook::new(&field, &way, args)?;
     if !globals.json {

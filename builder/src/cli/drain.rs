@@ -17,6 +17,7 @@ use crate::error::{Failure, Kind};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
+use crate::typed;
 
 /// Keep the swarm's tasks off nodes, and wait until what ran there has ended
 ///
@@ -26,7 +27,7 @@ use crate::remote::{Address, Manager};
 /// tasks.
 #[derive(Debug, Args)]
 pub struct DrainArgs {
-    /// Nodes, ranges such as red[02-03], or Swarm node ids
+    /// Nodes, ranges such as 'red[02-03]', or Swarm node ids
     #[arg(value_name = "NODE", required = true)]
     nodes: Vec<String>,
     /// Do not wait
@@ -134,7 +135,7 @@ fn told_left((member, tasks): &(&Member, NodeTasks)) -> String {
 
 fn late(args: &DrainArgs, left: Vec<String>) -> Failure {
     let timeout = humantime::format_duration(args.timeout);
-    let again = format!("to wait longer: builder drain {} --timeout 1h", args.nodes.join(" "));
+    let again = format!("to wait longer: builder drain{} --timeout 1h", typed::words(&args.nodes));
     Failure::new(Kind::NotAsWanted, DrainError::Left { timeout, left }).hint(again)
 }
 

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use cluster::spec::Node;
 use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::error::{Failure, Kind};
-use crate::hosts;
+use crate::hosts::{self, Hosts};
 use crate::interrupt::Interrupt;
 use crate::pki;
-use crate::project::Project;
 use crate::ssh::Ssh;
 use crate::ssh::batch::{self, End, Event, Job, Limits};
 use crate::ssh::trouble::Around;
@@ -47,10 +47,10 @@ use summary::Summary;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ExecArgs {
-    /// Nodes or ranges such as red[00-02], of the file; all without it
+    /// Nodes or ranges such as 'red[00-02]', of the file; all without it
     #[arg(value_name = "HOST")]
     words: Vec<String>,
-    /// Hosts or ranges such as red[00-04],pi@10.1.1.[2-5], instead of a file
+    /// Hosts or ranges such as 'red[00-04],pi@10.1.1.[2-5]', instead of a file
     #[arg(long, value_name = "HOSTS", conflicts_with = "words")]
     hosts: Vec<String>,
     /// Who logs in; a user@host says more
@@ -102,19 +102,23 @@ impl From<ExecError> for Failure {
     }
 }
 
+/// Host keys of machines that ran before us are the affair of the user's own ssh.
+fn around(hosts: &Hosts, args: &ExecArgs) -> Around {
+    let around = Around { own: args.ssh_config.clone(), user: args.user.clone(), ..Around::default() };
+    let Some(project) = &hosts.project else { return around };
+    let Ok(Some(running)) = pki::running(&project.secrets_folder()) else {
+        return Around { ours: Some(project.secrets_folder().join("ssh_config")), ..around };
+    };
+    let place = |node: &Node| Some((node.name.to_string(), pki::own_host(project, &running, node)?));
+    Around { at: project.cluster.nodes.iter().filter_map(place).collect(), ..around }
+}
+
 /// Runs the command.
 pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
     let ssh = Arc::new(Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?);
     let jobs = Job::everywhere(&ssh, &args.command);
-    // Host keys of machines that ran before us are the affair of the user's own ssh.
-    let with_cards = hosts
-        .project
-        .as_ref()
-        .map(Project::secrets_folder)
-        .filter(|folder| matches!(pki::running(folder), Ok(None)));
-    let ours = with_cards.map(|folder| folder.join("ssh_config"));
-    let around = Around { ours, own: args.ssh_config.clone(), user: args.user.clone() };
+    let around = around(&hosts, args);
     let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
     let manner = match (globals.json, args.group) {
         (true, _) => Manner::Json,
@@ -148,4 +152,49 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
         let _unwritten = writeln!(io::stderr().lock(), "{told}");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use cluster::card::DockerSource;
+    use cluster::identity::Role;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::pki::{Running, RunningHost};
+    use crate::project;
+
+    #[test]
+    fn advice_names_the_user_and_the_machine_that_ssh_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("red.yaml");
+        let text = "version: 1\ncluster: red\nimage: os.img\nnodes: red[00-01]\n\
+                    user: {name: ada, authorized_keys: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti']}\n\
+                    per_node: {red01: {address: 10.1.1.3/24}}\n";
+        std::fs::write(&file, text).unwrap();
+        let project = project::load(&file).unwrap();
+        pki::open(&project).unwrap();
+        let hosts = hosts::find(&file, &[], &[]).unwrap();
+        let ssh = |words: &[&str]| {
+            let line = Cli::try_parse_from([&["builder", "exec"], words, &["--", "true"]].concat()).unwrap();
+            let Command::Exec(args) = line.command else { panic!("{line:?}") };
+            let around = around(&hosts, &args);
+            [0, 1].map(|place| around.ssh("", &hosts.list[place]))
+        };
+        let config = folder.path().join("red.secrets/ssh_config");
+        assert_eq!(ssh(&[]), ["red00", "red01"].map(|node| format!("ssh -F {} {node}", config.display())));
+
+        let host = |node: &Node| RunningHost {
+            host: node.name.to_string(),
+            name: node.name.clone(),
+            role: Role::Worker,
+            address: None,
+        };
+        let list = project.cluster.nodes.iter().map(host).collect();
+        let running = Running::new(Some("ada".to_owned()), DockerSource::Docker, list);
+        pki::remember_running(&project, &running).unwrap();
+        assert_eq!(ssh(&[]), ["ssh ada@red00", "ssh ada@10.1.1.3"]);
+        assert_eq!(ssh(&["--user", "eve"]), ["ssh eve@red00", "ssh eve@10.1.1.3"]);
+    }
 }

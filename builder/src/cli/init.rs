@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::error::{Failure, Kind};
-use crate::{owner, project};
+use crate::{owner, project, typed};
 
 /// Write a commented starter cluster file
 #[derive(Debug, Args)]
@@ -67,7 +67,7 @@ fn talk(file: &Path, key: Option<&str>) {
         Some(key) => format!("your public key: {key}\n"),
         None => "you have no SSH key yet: make one with `ssh-keygen -t ed25519`\n".to_owned(),
     });
-    words.push_str("next: edit the file, then run `builder check`\n");
+    words.push_str(&typed::about(file, "next: edit the file, then run `builder check`\n"));
     // Nobody reads a closed standard error.
     let _unread = io::stderr().lock().write_all(words.as_bytes());
 }

@@ -27,6 +27,8 @@ use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Told, Untold, printable};
 use crate::report::Progress;
 use crate::ssh::Ssh;
+use crate::ssh::trouble::Around;
+use crate::typed;
 
 /// Who was not heard from for so long is not waited for. Nodes that are well report four times as often.
 const SILENT: Duration = Duration::from_secs(60);
@@ -154,7 +156,8 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let told = manager.kill()?;
     let end =
         wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
-    let text = if style.json { end.to_json(project)? } else { end.to_text(project) };
+    let text =
+        if style.json { end.to_json(project)? } else { typed::about(&project.file, &end.to_text(project)) };
     ask::print(desk, &text)?;
     end.verdict(cluster)
 }
@@ -237,7 +240,14 @@ struct JsonUntold<'a> {
 
 /// What ends a node's membership at once, whatever its agent does.
 fn command(project: &Project, node: &BoardNode) -> String {
-    format!("ssh {}@{} sudo docker swarm leave --force", project.cluster.user.name, node.name)
+    let running = pki::running(&project.secrets_folder()).ok().flatten();
+    let planned = project.cluster.nodes.iter().find(|planned| planned.name == node.name);
+    let own = planned.and_then(|planned| pki::own_host(project, running.as_ref()?, planned));
+    // Machines that ran before us are reached as the user's own ssh does.
+    let ours = own.is_none().then(|| project.secrets_folder().join("ssh_config"));
+    let host = own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() });
+    let ssh = Around { ours, ..Around::default() }.ssh("", &host);
+    format!("{ssh} sudo docker swarm leave --force")
 }
 
 fn error(node: &BoardNode) -> Option<&str> {

@@ -20,7 +20,7 @@ use crate::remote::{Address, Manager, printable};
 /// them back. Others last until the node joins anew, with a new card say.
 #[derive(Debug, Args)]
 pub struct LabelArgs {
-    /// A node, a range such as red[02-03], or a Swarm node id
+    /// A node, a range such as 'red[02-03]', or a Swarm node id
     #[arg(value_name = "NODE")]
     node: String,
     /// Labels to set; with a hyphen behind, labels to take away

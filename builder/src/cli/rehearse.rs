@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// left in CLUSTER.rehearsal beside the cluster file.
 #[derive(Debug, Args)]
 pub struct RehearseArgs {
-    /// Nodes or ranges such as red[00-02], the manager among them; all without it
+    /// Nodes or ranges such as 'red[00-02]', the manager among them; all without it
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     /// Where the card images are

@@ -67,8 +67,8 @@ pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Resu
     let failed = |error| Failure::new(Kind::Failed, error);
     let interrupt = Interrupt::listen().map_err(|source| failed(RemovalError::Signals(source)))?;
     let hosts: Vec<Host> = reach.ssh.hosts().to_vec();
-    let around =
-        Around { ours: reach.ours.map(Path::to_owned), own: reach.own.map(Path::to_owned), user: reach.user };
+    let (ours, own) = (reach.ours.map(Path::to_owned), reach.own.map(Path::to_owned));
+    let around = Around { ours, own, user: reach.user, ..Around::default() };
     let nodes = reach.nodes.iter().enumerate();
     let jobs = nodes.map(|(index, node)| removal(index, (&reach.cluster, node), docker)).collect();
     let limits = Limits { jobs: JOBS, timeout: Some(PATIENCE) };

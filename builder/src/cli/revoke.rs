@@ -17,7 +17,7 @@ use crate::cli::Globals;
 use crate::error::{Failure, Kind, one_line};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Untold, printable};
-use crate::{pki, plan};
+use crate::{pki, plan, typed};
 
 /// Turn a node away for good: its card was lost, copied or stolen
 ///
@@ -26,7 +26,7 @@ use crate::{pki, plan};
 /// `builder build` makes a card with a new certificate for it.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// Nodes or ranges such as red[02-03]
+    /// Nodes or ranges such as 'red[02-03]'
     #[arg(value_name = "NODE", required = true)]
     nodes: Vec<String>,
     /// Do not ask
@@ -176,10 +176,15 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
     if !json {
         let names: Vec<_> = done.iter().map(|away| away.name.as_str()).collect();
         let next = match project.runs_already {
-            true => format!("next, for new certificates: builder config {}", project.file.display()),
-            false => format!("next, for a new card: builder build {}", names.join(" ")),
+            true => "next, for new certificates: builder config".to_owned(),
+            false => {
+                let words = typed::words(&names);
+                format!(
+                    "next, for a new card: sudo builder flash{words}, or its image: builder build --force{words}"
+                )
+            }
         };
-        writeln!(desk.talk, "{next}").map_err(RevokeError::Talk)?;
+        writeln!(desk.talk, "{}", typed::about(&project.file, &next)).map_err(RevokeError::Talk)?;
     }
     Ok(())
 }

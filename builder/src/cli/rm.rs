@@ -20,6 +20,7 @@ use crate::error::{Failure, Kind};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
+use crate::typed;
 
 /// Take nodes out of the swarm; their cards stay good
 ///
@@ -28,7 +29,7 @@ use crate::remote::{Address, Manager, RemoteError};
 /// lost needs `builder revoke` instead.
 #[derive(Debug, Args)]
 pub struct RmArgs {
-    /// Nodes or ranges such as red[02-03]; of nodes that are not planned the name or id in the node list
+    /// Nodes or ranges such as 'red[02-03]'; of nodes that are not planned the name or id in the node list
     #[arg(value_name = "NODE", required = true)]
     pub nodes: Vec<String>,
     /// Do not ask
@@ -125,13 +126,13 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
             "{}: what runs there is started elsewhere, the node leaves the swarm and stays out until builder up.",
             names.join(", ")
         );
-        ask::confirm(desk, &what, "builder rm --yes NODE")?;
+        ask::confirm(desk, &typed::about(&project.file, &what), "builder rm --yes NODE")?;
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let screen = &mut Screen::new(style, false, desk.out, desk.talk);
     let fates = take_out(&mut manager, names, args.timeout, screen, &|| false)?;
-    let text = if style.json { to_json(&fates)? } else { to_text(&fates) };
+    let text = if style.json { to_json(&fates)? } else { typed::about(&project.file, &to_text(&fates)) };
     ask::print(desk, &text)?;
     verdict(&fates)
 }

@@ -15,6 +15,7 @@ use crate::error::{Failure, Kind};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
+use crate::typed;
 
 /// Print the command that joins another machine to the swarm
 ///
@@ -100,6 +101,6 @@ pub fn print(
          is revoked, or now: builder token --rotate",
         role.as_str()
     );
-    writeln!(talk, "{sentence}").map_err(MemberError::Print)?;
+    writeln!(talk, "{}", typed::about(&project.file, &sentence)).map_err(MemberError::Print)?;
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Untold};
+use crate::typed;
 
 /// Form the swarm again after `builder kill`, and have removed nodes back
 ///
@@ -87,7 +88,7 @@ pub fn up(
         serde_json::to_string(&Json { cluster: cluster.as_str(), changed, untold }).map_err(AskError::Json)?
             + "\n"
     } else if changed {
-        format!("{cluster} is being formed; to see it: builder status --wait\n")
+        typed::about(&project.file, &format!("{cluster} is being formed; to see it: builder status --wait\n"))
     } else {
         format!("{cluster} is not dissolved and no node was removed: nothing to do\n")
     };

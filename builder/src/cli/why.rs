@@ -18,7 +18,7 @@ use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
 use crate::why::{Case, Seen, advice};
-use crate::{pki, plan};
+use crate::{pki, plan, typed};
 
 /// Events that are shown to a person.
 const SHOWN: usize = 20;
@@ -63,7 +63,8 @@ impl From<WhyError> for Failure {
             WhyError::NotOne(_) => (Kind::Usage, "such as: builder why red03".to_owned()),
             WhyError::OtherCard { found, .. } => (Kind::Usage, format!("builder why {found} --card DEVICE")),
             WhyError::Unplanned(_) => {
-                (Kind::Failed, "make the manager's card again with the present cluster file".to_owned())
+                let what = "make the manager's card again with the present file, or, if it ran before: builder config";
+                (Kind::Failed, what.to_owned())
             }
             WhyError::Print(_) | WhyError::Json(_) => return Self::new(Kind::Failed, error),
         };
@@ -112,10 +113,12 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             let found = board.nodes.into_iter().find(|found| found.name == *node);
             let found = found.ok_or_else(|| WhyError::Unplanned(node.to_string()))?;
             let events = manager.history(node)?.events;
-            (case(&found, project), events, from_board(&found))
+            let running = pki::running(&project.secrets_folder())?;
+            let runs_already = running.is_some_and(|running| running.host(node).is_some());
+            (Case { runs_already, ..case(&found, project) }, events, from_board(&found))
         }
     };
-    let advice = advice(&case);
+    let advice = typed::about(&project.file, &advice(&case));
     let text = if json {
         let answer = Json {
             node: &case.node,
@@ -144,6 +147,7 @@ fn case(node: &BoardNode, project: &Project) -> Case {
         node: node.name.to_string(),
         cluster: project.cluster.name.to_string(),
         manager: manager.map(|manager| manager.name.to_string()),
+        runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
         stage: report.map(|report| report.stage),
         trouble: report

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind};
+use crate::typed::path as quoted;
 
 /// A secrets folder that cannot be used. Never a reason to make a new CA: cards made with the old one would be orphans.
 #[derive(Debug, Error)]
@@ -83,9 +84,14 @@ impl PkiError {
                     "or give the cluster file its old name back under `cluster:`".to_owned(),
                 ]
             }
-            Self::Absent { .. } | Self::NoNode { .. } => {
-                vec!["make the cards first: builder build".to_owned()]
-            }
+            Self::Absent { .. } => vec![
+                "make the cards first: sudo builder flash, or their images: builder build".to_owned(),
+                "for Pis that ran before: builder config".to_owned(),
+            ],
+            Self::NoNode { node, .. } => vec![
+                format!("make its card first: sudo builder flash {node}, or its image: builder build {node}"),
+                "if it is a Pi that ran before: builder config".to_owned(),
+            ],
             Self::Clash { node } => vec![format!("call {node}-key something else in the cluster file")],
             Self::File { .. } | Self::Make { .. } => Vec::new(),
         }
@@ -102,7 +108,9 @@ impl Whose {
                     "or begin anew, after which every card must be made again: mv {0} {0}.old",
                     quoted(folder)
                 );
-                vec![restore, anew]
+                let next = "then: sudo builder flash, or for images: builder build --force; for Pis that ran before: builder \
+                            config --take-over";
+                vec![restore, anew, next.to_owned()]
             }
             Self::Node(name) => {
                 let stem = path.with_file_name(name);
@@ -111,7 +119,11 @@ impl Whose {
                      rm -f {0}.pem {0}-key.pem {0}-ssh-host-key {0}-ssh-host-key.pub",
                     quoted(&stem)
                 );
-                vec![restore, anew]
+                let next = format!(
+                    "then: sudo builder flash {name}, or for its image: builder build --force {name}; for a Pi that ran \
+                     before: builder config"
+                );
+                vec![restore, anew, next]
             }
             Self::Former => vec![
                 restore,
@@ -125,22 +137,9 @@ impl Whose {
     }
 }
 
-/// The path as a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:".contains(c);
-    if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_with_spaces_is_quoted_for_the_shell() {
-        assert_eq!(quoted(Path::new("a/b.secrets")), "a/b.secrets");
-        assert_eq!(quoted(Path::new("my Pi's")), r"'my Pi'\''s'");
-    }
 
     #[test]
     fn a_lost_node_key_does_not_cost_the_whole_folder() {

@@ -157,7 +157,7 @@ impl RemoteError {
     }
 
     fn hints(&self) -> Vec<String> {
-        let made_with = "if its card was made with other secrets, make it again: builder build";
+        let made_with = "if its card was made with other secrets, make it again: sudo builder flash NODE";
         match self {
             Self::Unreachable { manager, attempts } => unreachable_hints(manager, attempts),
             Self::Forbidden(_) => vec![made_with.to_owned()],
@@ -180,7 +180,7 @@ fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<String> {
     if any(|obstacle| matches!(obstacle, Obstacle::OtherCa | Obstacle::Unwelcome)) {
         hints.push(format!(
             "a machine there is not {manager} of this cluster: another cluster's manager, an impostor, or a card \
-             made with other secrets than these; for such a card: builder build, and write it again"
+             made with other secrets than these; for such a card: sudo builder flash NODE"
         ));
     }
     if any(|obstacle| matches!(obstacle, Obstacle::OtherNode)) {

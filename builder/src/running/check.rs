@@ -1,6 +1,6 @@
 //! Which machines can become nodes, under which names, and what keeps the others out. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use cluster::host::Host;
@@ -99,8 +99,15 @@ pub enum Obstacle {
         needed: u64,
     },
     /// It calls itself what no node can be called.
-    #[error("it calls itself `{0}`, which {1}")]
-    Name(String, cluster::name::NameError),
+    #[error("it calls itself `{found}`, which {reason}")]
+    Name {
+        /// Its own.
+        found: String,
+        /// Why not.
+        reason: cluster::name::NameError,
+        /// A name that is free.
+        free: String,
+    },
     /// It calls itself something else than the cluster file.
     #[error("it calls itself {found}, and the cluster file calls it {planned}")]
     OtherName {
@@ -116,6 +123,8 @@ pub enum Obstacle {
         name: Hostname,
         /// Who else has it.
         other: Host,
+        /// A name that is free.
+        free: String,
     },
     /// It is in the file twice.
     #[error("it is the same machine as {0}")]
@@ -145,9 +154,9 @@ impl Obstacle {
             }
             Self::Arch(_) => "take it out of the file".to_owned(),
             Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /"),
-            Self::Name(..) => format!("give it another: {}", rename("red03")),
+            Self::Name { free, .. } => format!("give it another: {}", rename(free)),
             Self::OtherName { planned, .. } => rename(planned.as_str()),
-            Self::NameTaken { .. } => format!("give it one of its own: {}", rename("red03")),
+            Self::NameTaken { free, .. } => format!("give it one of its own: {}", rename(free)),
             Self::SameMachine(_) => "name it once".to_owned(),
             Self::OtherRole(_) => {
                 "take it out of the file, run builder config, put it in again, and run it once more; the only manager \
@@ -196,7 +205,8 @@ pub fn check(
                         if let Some(other) = boots.get(found.boot.as_str()) {
                             unfit(Obstacle::SameMachine((*other).clone()))
                         } else if let Some(other) = names.get(&name) {
-                            unfit(Obstacle::NameTaken { name, other: (*other).clone() })
+                            let (other, free) = ((*other).clone(), String::new());
+                            unfit(Obstacle::NameTaken { name, other, free })
                         } else {
                             names.insert(name.clone(), &entry.host);
                             boots.insert(&found.boot, &entry.host);
@@ -209,7 +219,23 @@ pub fn check(
         };
         verdicts.push(verdict);
     }
+    let known = earlier.into_iter().flat_map(|earlier| earlier.hosts.iter().map(|host| host.name.as_str()));
+    let named = entries.iter().filter_map(|entry| Some(entry.name.as_ref()?.as_str()));
+    let own = found.iter().flatten().flatten().map(|found| found.name.as_str());
+    let mut taken: BTreeSet<String> = known.chain(named).chain(own).map(str::to_owned).collect();
+    for (place, verdict) in verdicts.iter_mut().enumerate() {
+        if let Verdict::Unfit(Obstacle::Name { free, .. } | Obstacle::NameTaken { free, .. }, _) = verdict {
+            *free = free_name(place, &taken);
+            taken.insert(free.clone());
+        }
+    }
     verdicts
+}
+
+/// A name for the machine at a place of the file, as the lesson numbers them.
+fn free_name(place: usize, taken: &BTreeSet<String>) -> String {
+    let mut names = (place..).map(|number| format!("red{number:02}"));
+    names.find(|name| !taken.contains(name)).unwrap_or_default()
 }
 
 fn one(
@@ -224,8 +250,10 @@ fn one(
     {
         return Err(Obstacle::OtherName { planned: planned.clone(), found: found.name.clone() });
     }
-    let name =
-        Hostname::try_from(found.name.as_str()).map_err(|error| Obstacle::Name(found.name.clone(), error))?;
+    let name = Hostname::try_from(found.name.as_str()).map_err(|reason| {
+        let found = found.name.clone();
+        Obstacle::Name { found, reason, free: String::new() }
+    })?;
     if !found.systemd || found.arch.is_empty() {
         return Err(Obstacle::System(found.system.clone()));
     }

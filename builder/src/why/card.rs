@@ -104,7 +104,8 @@ impl From<ReadError> for Failure {
                     .to_owned()
             }
             ReadError::Fat { .. } | ReadError::Payload { .. } => {
-                "write the card again: builder build NODE".to_owned()
+                "write the card again: sudo builder flash NODE, or its image: builder build --force NODE"
+                    .to_owned()
             }
             ReadError::NotOurs { .. } => "is this the right card?".to_owned(),
         };
@@ -184,6 +185,7 @@ impl Evidence {
             node: self.card.node.to_string(),
             cluster: self.card.cluster.to_string(),
             manager: manager.map(|manager| manager.name.to_string()),
+            runs_already: false,
             seen: Seen::Card(self.first_start),
             stage: last.map(|event| event.stage).or(self.finished),
             trouble: trouble.map(|event| (event.text.clone(), event.kind == Kind::GaveUp)),

@@ -5,6 +5,7 @@ fn board(stage: Option<Stage>, silent: Option<u64>, ready: bool) -> Case {
         node: "red03".to_owned(),
         cluster: "red".to_owned(),
         manager: Some("red00".to_owned()),
+        runs_already: false,
         seen: Seen::Board { silent: silent.map(Duration::from_secs), ready },
         stage,
         trouble: None,
@@ -42,6 +43,36 @@ fn every_state_has_its_sentence() {
     ];
     let text: String = cases.iter().map(|(name, case)| format!("{name}: {}\n", advice(case))).collect();
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn of_pis_that_ran_before_nobody_is_told_to_write_a_card() {
+    let running = |case: Case| advice(&Case { runs_already: true, ..case });
+    let troubles = KNOWN.iter().map(|(words, _)| with_trouble(&format!("cannot go on: {words}"), false));
+    let states = [board(None, None, false), board(Some(Stage::Docker), Some(300), false)];
+    let stages = [Stage::Seed, Stage::Network, Stage::Clock, Stage::Docker, Stage::Swarm, Stage::Ready];
+    let stages = stages.map(|stage| board(Some(stage), Some(1), false));
+    for case in troubles.chain(states).chain(stages) {
+        let text = running(case);
+        for wrong in
+            ["builder flash", "builder build", "--card", "cards again", "RUNNING", "MANAGER", "CLUSTER"]
+        {
+            assert!(!text.contains(wrong), "{text}");
+        }
+    }
+    for (words, _) in KNOWN_OF_RUNNING {
+        assert!(KNOWN.iter().any(|(known, _)| *known == words), "{words}");
+    }
+    insta::assert_snapshot!(
+        [
+            running(with_trouble("the certificate was revoked", false)),
+            running(board(None, None, false)),
+        ].join("\n"),
+        @r"
+    Its certificate was revoked. For a new one: builder config
+    red03 never reported. Is it on, and on the same network as red00? If it is, look at its agent: ssh -F red.secrets/ssh_config red03 systemctl status firstboot; what it needs is brought again by: builder config
+    "
+    );
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn a_nodes_host_key_is_the_one_on_its_card() {
     error: done on 1 of 3 hosts
       red01: it shows another host key than the one that is known
       red02: it cannot be reached: connection refused
-    hint: red01: the machine at that address was not made from this node's card: is it another Pi, or was its card made with other secrets? builder status tells addresses, builder flash red01 makes the card anew
+    hint: red01: the machine at that address was not made from this node's card: is it another Pi, or was its card made with other secrets? builder status tells addresses, sudo builder flash red01 makes the card anew
     hint: red02: still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh
     ");
     let one = bench.run(&["red00", "--", "echo", "ok"]);

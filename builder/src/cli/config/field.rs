@@ -1,5 +1,6 @@
 //! What `config` is about: the machines of a file, what was brought in before, and how `ssh` gets there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cluster::card::DockerSource;
@@ -70,16 +71,14 @@ impl Field {
     /// ssh_config(5).
     pub(super) fn ssh_config(&self) -> Result<Option<String>, Failure> {
         let Some(project) = &self.cluster else { return Ok(None) };
-        let known = pki::last_addresses(project)?;
+        let places = self.places()?;
         let file = std::path::absolute(project.secrets_folder().join("known_hosts")).unwrap_or_default();
         let mut text = String::new();
         for entry in &self.entries {
             let is_new = self.before(entry).is_none();
-            let last = entry.name.as_ref().filter(|_| is_new).and_then(|name| known.get(name)).copied();
-            let address = entry.address.or(last);
             text.push_str(&format!("Host {}\n", entry.host.name));
-            if let Some(address) = address {
-                text.push_str(&format!("    HostName {address}\n"));
+            if let Some(place) = places.get(&entry.host.name) {
+                text.push_str(&format!("    HostName {}\n", place.name));
             }
             // Beside the user's own: a machine may have a card of ours, or not.
             if is_new && file.is_file() {
@@ -90,6 +89,20 @@ impl Field {
             }
         }
         Ok(Some(text))
+    }
+
+    /// Where machines of a cluster file are looked for instead of under their names: at the file's addresses, and those with
+    /// cards of ours where they were last.
+    pub(super) fn places(&self) -> Result<BTreeMap<String, Host>, Failure> {
+        let Some(project) = &self.cluster else { return Ok(BTreeMap::new()) };
+        let known = pki::last_addresses(project)?;
+        let place = |entry: &Entry| {
+            let is_new = self.before(entry).is_none();
+            let last = entry.name.as_ref().filter(|_| is_new).and_then(|name| known.get(name)).copied();
+            let name = entry.address.or(last)?.to_string();
+            Some((entry.host.name.clone(), Host { user: None, name }))
+        };
+        Ok(self.entries.iter().filter_map(place).collect())
     }
 
     /// What was brought in before of an entry.

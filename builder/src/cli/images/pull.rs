@@ -16,6 +16,7 @@ use crate::fetch::{FetchError, Fetcher, LocateError, Names};
 use crate::lock::{self, Lock};
 use crate::project;
 use crate::report::{Bytes, Progress};
+use crate::typed;
 
 /// Download an image, check it and unpack it into the cache
 ///
@@ -138,6 +139,7 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
             lock::NAME
         ));
     }
-    progress.say(if own.is_some() { "next: builder plan" } else { "next: name it in the cluster file" });
+    let next = if own.is_some() { "next: builder plan" } else { "next: name it in the cluster file" };
+    progress.say(&typed::about(&globals.file, next));
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::plan;
 use crate::project::Project;
 use crate::rehearse::{End, Folder, Lan, Machine, MachineSpec, Network, Qemu, RehearseError, card, mac};
+use crate::typed;
 
 /// Where every Pi has its SSH server.
 const SSH: u16 = 22;
@@ -43,7 +44,7 @@ pub(super) fn cast(project: &Project, words: &[String], cards: &Path) -> Result<
     let manager = manager(project)?;
     if !names.contains(&manager) {
         let all: Vec<_> = std::iter::once(manager.as_str()).chain(words.iter().map(String::as_str)).collect();
-        let hint = format!("builder rehearse {}", all.join(" "));
+        let hint = format!("builder rehearse{}", typed::words(&all));
         return Err(Failure::new(Kind::Usage, RehearsalError::NoManager(manager.to_string())).hint(hint));
     }
     let path = |name: &Hostname| cards.join(format!("{name}.img"));
@@ -54,9 +55,9 @@ pub(super) fn cast(project: &Project, words: &[String], cards: &Path) -> Result<
         let words = if missing.len() == cast.len() && words.is_empty() {
             String::new()
         } else {
-            format!(" {}", missing.join(" "))
+            typed::words(&missing)
         };
-        let hint = format!("make them first: builder build -o {}{words}", cards.display());
+        let hint = format!("make them first: builder build -o {}{words}", typed::path(cards));
         let error = RehearsalError::NoCard(missing, cards.to_owned());
         return Err(Failure::new(Kind::Failed, error).hint(hint));
     }

@@ -5,6 +5,7 @@ use cluster::wire::{BoardNode, Report};
 use super::view::{View, has_left, is_as_wanted, is_ready};
 use crate::cli::columns;
 use crate::remote::{address, printable};
+use crate::typed;
 
 const TITLES: [&str; 9] =
     ["NAME", "ROLE", "STAGE", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE", "ADDRESS", "LAST HEARD"];
@@ -17,14 +18,15 @@ pub(super) fn render(view: &View) -> String {
     if view.board.quorum_lost {
         text.push_str(QUORUM_LOST);
     }
-    text + &summary(view) + "\n"
+    typed::about(&view.file, &text) + &summary(view) + "\n"
 }
 
 /// Running services go on; nothing can be changed, and no node can join.
 const QUORUM_LOST: &str = "\
 The managers have lost their quorum: more than half of them have to be on and reachable. What runs goes on, but nothing
 can be changed and no node can join. Power the missing managers on. If their cards are lost: write new ones for all but
-one manager (builder build), type `docker swarm init --force-new-cluster` on that one, and power the others on.
+one manager (sudo builder flash NODE), type `sudo docker swarm init --force-new-cluster` on that one, and power the
+others on.
 ";
 
 /// The board in one sentence.
@@ -33,10 +35,8 @@ pub(super) fn summary(view: &View) -> String {
     if view.board.dissolved {
         let out = view.board.nodes.iter().filter(|node| has_left(node)).count();
         let all = view.board.nodes.len();
-        return format!(
-            "{} is dissolved: {out} of {all} nodes have left; builder up forms it again",
-            view.board.cluster
-        );
+        let again = typed::about(&view.file, "builder up forms it again");
+        return format!("{} is dissolved: {out} of {all} nodes have left; {again}", view.board.cluster);
     }
     let formed = if view.board.formed { "formed" } else { "not formed yet" };
     format!("{} is {formed}: {ready} of {all} nodes ready", view.board.cluster)
@@ -144,7 +144,11 @@ mod tests {
                 "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
                     "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
         });
-        let view = View { board: serde_json::from_value(board).unwrap(), unplanned: Default::default() };
+        let view = View {
+            board: serde_json::from_value(board).unwrap(),
+            unplanned: Default::default(),
+            file: "cluster.yaml".into(),
+        };
         let text = render(&view);
         assert!(
             text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),

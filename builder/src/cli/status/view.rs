@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use cluster::identity::Role;
 use cluster::name::Hostname;
@@ -17,6 +18,8 @@ pub(in crate::cli) struct View {
     pub(in crate::cli) board: Board,
     /// Nodes of the cluster file that the manager's card does not plan.
     pub(in crate::cli) unplanned: BTreeSet<Hostname>,
+    /// The cluster file.
+    pub(in crate::cli) file: PathBuf,
 }
 
 impl View {
@@ -37,7 +40,7 @@ impl View {
             });
         }
         board.formed &= unplanned.is_empty();
-        Self { board, unplanned }
+        Self { board, unplanned, file: project.file.clone() }
     }
 
     /// The same for some of the nodes, as if there were no others.

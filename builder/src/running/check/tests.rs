@@ -79,7 +79,7 @@ fn whatever_keeps_a_machine_out_says_what_to_type() {
     its system is Alpine Linux v3.22, and nodes need Debian or a system made of it, with apt and systemd / install Raspberry Pi OS or Debian on it, or take it out of the file
     Docker has no packages for its processor (armv6l) / take it out of the file
     its disk is full: 390 MiB are free, and 1024 MiB are needed / see what takes the room: ssh pi@10.1.1.2 sudo du -xhd1 /
-    it calls itself `Red_01`, which has the character 'R'; use lower-case letters, digits and hyphens / give it another: ssh pi@10.1.1.2 sudo hostnamectl set-hostname red03
+    it calls itself `Red_01`, which has the character 'R'; use lower-case letters, digits and hyphens / give it another: ssh pi@10.1.1.2 sudo hostnamectl set-hostname red00
     it is in another swarm / --take-over has it leave for this one; what only runs there is lost
     "#);
 }
@@ -101,6 +101,33 @@ fn two_machines_of_one_name_and_one_machine_twice_are_told_apart() {
         matches!(&verdicts[1], Verdict::Unfit(Obstacle::NameTaken { other, .. }, _) if other.name == "a")
     );
     assert!(matches!(&verdicts[2], Verdict::Unfit(Obstacle::SameMachine(other), _) if other.name == "a"));
+}
+
+/// Five Pis that were never given a name: what is typed for one must not take the next one's.
+#[test]
+fn machines_of_one_name_are_told_different_ones() {
+    let entries: Vec<_> = ["a", "b", "c", "d", "e"].map(|host| entry(host, Role::Worker)).into();
+    let pi = |name: &str, boot: &str| Some(Some(Found { boot: boot.to_owned(), ..pi(name) }));
+    let found = [
+        pi("raspberrypi", "1"),
+        pi("raspberrypi", "2"),
+        pi("red03", "3"),
+        pi("My_Pi", "4"),
+        pi("raspberrypi", "5"),
+    ];
+    let earlier = running(&[("z", "red01", Role::Worker)]);
+    let free = |earlier| -> Vec<String> {
+        let verdicts = check(&entries, &found, earlier, None, Others::Keep, NOW);
+        let unfit = verdicts.iter().filter_map(|verdict| match verdict {
+            Verdict::Unfit(obstacle, _) => {
+                obstacle.advice("ssh pi@x").rsplit_once(' ').map(|(_, name)| name.to_owned())
+            }
+            _ => None,
+        });
+        unfit.collect()
+    };
+    assert_eq!(free(None), ["red01", "red04", "red05"], "red03 is one already");
+    assert_eq!(free(Some(&earlier)), ["red02", "red04", "red05"]);
 }
 
 #[test]

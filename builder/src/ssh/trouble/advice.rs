@@ -1,10 +1,12 @@
 //! What to type about each kind of trouble: one advice for all machines that share it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cluster::host::Host;
 
 use super::{Kind, Trouble};
+use crate::typed::word as quoted;
 
 /// What decides which words help.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +17,8 @@ pub struct Around {
     pub own: Option<PathBuf>,
     /// Who logs in, where the command line says so.
     pub user: Option<String>,
+    /// Where machines are, and who logs in, as a cluster file has it: by the names that are shown.
+    pub at: BTreeMap<String, Host>,
 }
 
 impl Around {
@@ -29,11 +33,17 @@ impl Around {
 
     /// Machine and user as `ssh` takes them.
     fn login(&self, host: &Host) -> String {
-        let said = host.user.clone().or_else(|| self.user.clone());
+        let at = self.at.get(&host.name).and_then(|at| at.user.clone());
+        let said = host.user.clone().or_else(|| self.user.clone()).or(at);
         match said.or_else(|| self.ours.is_none().then(|| "pi".to_owned())) {
-            Some(user) => format!("{user}@{}", host.name),
-            None => host.name.clone(),
+            Some(user) => format!("{user}@{}", self.name(host)),
+            None => self.name(host).to_owned(),
         }
+    }
+
+    /// The name or address that `ssh` looks for.
+    fn name<'a>(&'a self, host: &'a Host) -> &'a str {
+        &self.at.get(&host.name).unwrap_or(host).name
     }
 }
 
@@ -43,16 +53,19 @@ pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
     let ours = around.ours.is_some();
     match trouble.kind {
         Kind::UnknownKey if ours => {
-            "the secrets folder has lost this host key: builder build writes known_hosts anew".to_owned()
+            let node = &first.name;
+            format!(
+                "the secrets folder has lost this host key: builder build --force {node} writes known_hosts anew"
+            )
         }
         Kind::UnknownKey => unknown_key(trouble, hosts, first, around),
         Kind::ChangedKey if ours => format!(
             "the machine at that address was not made from this node's card: is it another Pi, or was its card made \
-             with other secrets? builder status tells addresses, builder flash {} makes the card anew",
+             with other secrets? builder status tells addresses, sudo builder flash {} makes the card anew",
             first.name
         ),
         Kind::ChangedKey => {
-            let known = between(&trouble.said, "Host key for ", " has changed").unwrap_or(&first.name);
+            let known = between(&trouble.said, "Host key for ", " has changed").unwrap_or(around.name(first));
             let file = trouble.known_in.as_deref().map(|file| format!(" -f {}", quoted(file)));
             format!(
                 "if the machine was set up anew, forget its old key: ssh-keygen{} -R {}; if it was not, somebody may \
@@ -70,7 +83,7 @@ pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
             around.login(first)
         ),
         Kind::Name if ours => "builder status finds the nodes' addresses and keeps them for ssh".to_owned(),
-        Kind::Name => "is the name right? Addresses do as well: --hosts 10.1.1.[2-5]".to_owned(),
+        Kind::Name => "is the name right? Addresses do as well: --hosts '10.1.1.[2-5]'".to_owned(),
         Kind::Refused => {
             "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".to_owned()
         }
@@ -98,7 +111,7 @@ fn unknown_key(trouble: &Trouble, hosts: &[&Host], first: &Host, around: &Around
     // What stands in known_hosts for a port of its own: [10.1.1.3]:2222.
     let port = name.and_then(|name| name.strip_prefix('[')?.split_once("]:"));
     let port = port.map(|(_, port)| format!(" -p {}", quoted(port))).unwrap_or_default();
-    let names: Vec<_> = hosts.iter().map(|host| host.name.as_str()).collect();
+    let names: Vec<_> = hosts.iter().map(|host| around.name(host)).collect();
     format!(
         "{one}; or all of them, on a network where nobody else answers: ssh-keyscan{port} {} >> ~/.ssh/known_hosts",
         names.join(" ")
@@ -108,15 +121,6 @@ fn unknown_key(trouble: &Trouble, hosts: &[&Host], first: &Host, around: &Around
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(before)?;
     rest.split_once(after).map(|(inside, _)| inside)
-}
-
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/~:@".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
@@ -145,6 +149,20 @@ mod tests {
         compare the fingerprint and accept it: ssh -F 'my conf' -o StrictHostKeyChecking=ask pi@red0 true
         "
         );
+    }
+
+    /// A cluster file may say where a machine is that nobody knows by its name.
+    #[test]
+    fn what_is_typed_leads_where_ssh_looked() {
+        let said = "No ED25519 host key is known for 10.1.1.3 and you have requested strict checking.";
+        let at = |name: &str| (name.to_owned(), Host::try_from("ada@10.1.1.3").unwrap());
+        let around = Around { at: [at("red03")].into(), ..Around::default() };
+        let told = advice(Kind::UnknownKey, said, &["red03", "red04"], &around);
+        assert!(told.contains(": ssh -o StrictHostKeyChecking=ask ada@10.1.1.3 true;"), "{told}");
+        assert!(told.ends_with("ssh-keyscan 10.1.1.3 red04 >> ~/.ssh/known_hosts"), "{told}");
+        let eve = Around { user: Some("eve".to_owned()), ..around };
+        assert!(advice(Kind::Denied, "", &["red03"], &eve).contains("ssh-copy-id eve@10.1.1.3;"));
+        assert!(advice(Kind::Denied, "", &["red04"], &eve).contains("ssh-copy-id eve@red04;"));
     }
 
     #[test]
