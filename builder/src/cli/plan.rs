@@ -1,12 +1,12 @@
 //! `builder plan`.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::cli::{CLUSTER_FILE, Globals};
+use crate::cli::Globals;
 use crate::error::{Failure, Kind};
 use crate::plan::{self, PlanOptions, Planner, show};
 use crate::report::Progress;
@@ -51,45 +51,13 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
         Err(error) => return Err(Failure::new(Kind::Failed, PrintError(error))),
         Ok(()) => {}
     }
-    progress.say(&format!("next: {}", next(&globals.file, &args.nodes)));
-    Ok(())
-}
-
-/// What to type next. Cards are written on Linux only; elsewhere their images are made, for a program that writes them.
-fn next(file: &Path, nodes: &[String]) -> String {
+    let words = if args.nodes.is_empty() { String::new() } else { format!(" {}", args.nodes.join(" ")) };
+    // Cards are written on Linux only; elsewhere their images are made, for a program that writes them.
     let command = if cfg!(target_os = "linux") { "sudo builder flash" } else { "builder build" };
-    let file =
-        (file != Path::new(CLUSTER_FILE)).then(|| format!("-f {}", quoted(&file.display().to_string())));
-    let nodes = nodes.iter().map(|node| quoted(node));
-    let words: Vec<_> = std::iter::once(command.to_owned()).chain(file).chain(nodes).collect();
-    words.join(" ")
-}
-
-/// A word as a shell takes it: not every one leaves brackets alone.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    progress.say(&format!("next: {command}{words}"));
+    Ok(())
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot print the plan")]
 struct PrintError(#[source] io::Error);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn what_comes_next_writes_the_cards_that_were_shown() {
-        let next = |file: &str, nodes: &[&str]| {
-            let nodes: Vec<_> = nodes.iter().map(ToString::to_string).collect();
-            next(Path::new(file), &nodes)
-        };
-        assert_eq!(next("cluster.yaml", &[]), "sudo builder flash");
-        assert_eq!(
-            next("my lab.yaml", &["red[00-01]", "red03"]),
-            "sudo builder flash -f 'my lab.yaml' 'red[00-01]' red03"
-        );
-    }
-}
