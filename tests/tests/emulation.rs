@@ -90,6 +90,7 @@ fn the_armhf_seed_stage_takes_a_real_card_onto_a_root_tree() {
         .current_dir(&folder)
         .args(["build", "-o", "cards", "red01"])
         .env("HOME", folder.path())
+        .env_remove("SUDO_UID")
         .output()
         .unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
