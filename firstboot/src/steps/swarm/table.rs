@@ -23,6 +23,7 @@ const HEADLESS: &str = "waiting for Docker to manage again";
 const NO_MAJORITY: &str =
     "waiting for the managers to agree: more than half of them have to be on and reachable";
 const MOVED: &str = "the manager has another address and counts this node as down";
+const UNLISTED: &str = "the manager does not list this node";
 const DEMOTED: &str = "the other managers have made this one a worker";
 
 /// All that decides.
@@ -158,6 +159,9 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         Condition::Joining if lasted < PENDING => wait("Docker is trying to join"),
         Condition::Joining => Move::Leave("joining took too long".to_owned()),
         Condition::Leaderless if outlook.is_the_only_manager() => wait(HEADLESS),
+        Condition::Leaderless if outlook.role == Role::Worker => {
+            wait("waiting for the managers to manage again")
+        }
         Condition::Leaderless => wait(NO_MAJORITY),
         Condition::Returning => returning(outlook, lasted),
         Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
@@ -193,7 +197,7 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
             Move::Rejoin("this node's Swarm certificate is out of date".to_owned())
         }
         Condition::Missing if lasted > MISSING => {
-            Move::Rejoin("the manager does not list this node".to_owned())
+            Move::Rejoin(UNLISTED.to_owned())
         }
         Condition::Down | Condition::Missing => wait("waiting to be seen ready"),
         // Leaving by force would take the managers a member of which they do not know that it is gone.
@@ -235,6 +239,7 @@ fn returning(outlook: &Outlook<'_>, lasted: Duration) -> Move {
         _ if manages == Some(true) => {}
         Role::Manager if lasted > PENDING => return Move::Leave(DEMOTED.to_owned()),
         Role::Manager => {}
+        Role::Worker if lasted > MISSING && manages.is_none() => return Move::Rejoin(UNLISTED.to_owned()),
         Role::Worker if lasted > DOWN && !knows_manager(outlook) => return Move::Rejoin(MOVED.to_owned()),
         Role::Worker if lasted > PENDING => {
             return Move::Rejoin("Docker does not come back into the swarm by itself".to_owned());

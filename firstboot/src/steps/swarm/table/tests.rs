@@ -178,7 +178,10 @@ fn a_manager_that_was_restarted_leaves_when_a_majority_says_that_it_is_none() {
 
 #[test]
 fn a_worker_that_was_restarted_asks_only_when_the_managers_have_been_back_for_long() {
-    let case = |list_read, seconds| restarted(worker(LocalState::Active), list_read, seconds);
+    let case = |list_read, seconds| {
+        let told = entry("me", "down").filter(|_| list_read);
+        restarted(Case { told, ..worker(LocalState::Active) }, list_read, seconds)
+    };
     assert!(matches!(moved(&case(false, 100_000)), Move::Wait(_)));
     assert!(matches!(moved(&case(true, 60)), Move::Wait(_)));
     assert!(matches!(moved(&case(true, 80)), Move::Rejoin(_)));
@@ -187,6 +190,10 @@ fn a_worker_that_was_restarted_asks_only_when_the_managers_have_been_back_for_lo
     assert!(matches!(moved(&moved_away), Move::Rejoin(_)));
     moved_away.seconds = 30;
     assert!(matches!(moved(&moved_away), Move::Wait(_)));
+    // They have begun anew, or removed it.
+    let forgotten = |seconds| moved(&Case { told: None, ..case(true, seconds) });
+    assert!(matches!(forgotten(10), Move::Wait(_)));
+    assert!(matches!(forgotten(20), Move::Rejoin(_)));
 }
 
 #[test]
