@@ -169,7 +169,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
         failures.extend(state::judge(&outlook.lines, &around, true));
         if let Some(identities) = brought {
             let gone = (outlook.gone.as_slice(), &identities.cluster_id);
-            match gone::clean(&field, gone, own, progress) {
+            match gone::clean(&field, &outlook.verdicts, gone, own, progress) {
                 Ok(cleaned) => outcome.cleaned = cleaned,
                 Err(failure) => failures.push(failure),
             }

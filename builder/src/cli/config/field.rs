@@ -174,3 +174,48 @@ fn of_cluster(project: &Project) -> Vec<Entry> {
     });
     entry.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use cluster::name::Hostname;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_file_is_changed_by_its_managers_of_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cluster.yaml");
+        let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
+        let text = format!(
+            "version: 1\ncluster: teal\nimage: x.img.xz\nnodes: teal[01-02]\nmanagers: [teal02]\n\
+             user: {{name: pi, authorized_keys: ['{key}']}}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let field = Field::read(&file, None, None).unwrap();
+        assert!(field.project_before().is_none(), "no identities were made yet");
+        pki::open(field.cluster.as_ref().unwrap()).unwrap();
+
+        let host = |(name, role): (&str, Role)| RunningHost {
+            host: name.to_owned(),
+            name: Hostname::try_from(name).unwrap(),
+            role,
+            address: None,
+        };
+        let hosts = [("teal00", Role::Manager), ("teal02", Role::Worker)].map(host);
+        let field = Field { earlier: Some(field.record(hosts.into())), ..field };
+        let nodes = |project: Project| {
+            let nodes = project.cluster.nodes.into_iter().map(|node| (node.name.to_string(), node.role));
+            nodes.collect::<Vec<_>>()
+        };
+        let node = |name: &str, role| (name.to_owned(), role);
+        let before = nodes(field.project_before().unwrap());
+        let [old, worker, other] =
+            [("teal00", Role::Manager), ("teal02", Role::Worker), ("teal01", Role::Worker)];
+        assert_eq!(before, [old, worker, other].map(|(name, role)| node(name, role)));
+        // Whoever is a worker of the swarm stays one; the others are told so.
+        let now = nodes(field.project(field.earlier.as_ref().unwrap()));
+        assert_eq!(now, [node("teal01", Role::Worker), node("teal02", Role::Worker)]);
+        let now = nodes(field.project(&field.record(Vec::new())));
+        assert_eq!(now, [node("teal01", Role::Worker), node("teal02", Role::Manager)]);
+    }
+}

@@ -91,9 +91,13 @@ pub(super) fn take_out(
     let mut screen = Screen::new(style, false, &mut out, &mut talk);
     let stop = || way.interrupt.asked();
     let fates = rm::take_out(&mut manager, names, PATIENCE, &mut screen, &stop).map_err(|error| {
-        Failure::from(error).hint(format!(
-            "{who} is not in the file any more, and the managers of before have to be told: put it back, or run the same \
-             command again when they answer"
+        let failure = Failure::from(error).hint(format!(
+            "not in the file any more: {who}. The managers of before have to be told: put it back, or run the same command \
+             again when they answer"
+        ));
+        let Some(dead) = manager_of(gone) else { return failure };
+        failure.hint(format!(
+            "if {dead} is gone for good, call the new one the same, there: sudo hostnamectl set-hostname {dead}"
         ))
     })?;
     let mut remaining = Vec::new();
@@ -103,8 +107,9 @@ pub(super) fn take_out(
             Fate::Gone | Fate::Unknown(_) => {}
             Fate::Going => remaining.push(name),
             Fate::Refused(why) => {
-                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why })
-                    .hint("put it back into the file, or end the swarm first, builder kill, and run the same command again"));
+                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why }).hint(
+                    "put it back into the file, or end the swarm first: builder kill; then run the same command again",
+                ));
             }
         }
     }
@@ -115,6 +120,10 @@ pub(super) fn take_out(
         .hint("the managers go on with it: run the same command again in a while"))
 }
 
+fn manager_of(gone: &[RunningHost]) -> Option<&Hostname> {
+    gone.iter().find(|host| host.role == Role::Manager).map(|host| &host.name)
+}
+
 /// Takes our software off the machines, but for those that are brought in again under another name, and says who is free of
 /// it. They are no nodes any more, so whoever cannot be reached, for it may be dead, only keeps it.
 ///
@@ -122,11 +131,16 @@ pub(super) fn take_out(
 /// When no machine can be asked from here.
 pub(super) fn clean(
     field: &Field,
+    verdicts: &[Verdict],
     (gone, cluster): (&[RunningHost], &ClusterId),
     own: Option<&std::path::Path>,
     progress: Progress,
 ) -> Result<Vec<Hostname>, Failure> {
-    let is_free = |host: &Host| field.entries.iter().all(|entry| entry.host.name != host.name);
+    let taken: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.found()?.address).collect();
+    let is_free = |host: &Host| {
+        field.entries.iter().all(|entry| entry.host.name != host.name)
+            && taken.iter().all(|address| address.to_string() != host.name)
+    };
     let gone =
         gone.iter().filter_map(|gone| Some((Host::try_from(gone.host.as_str()).ok()?, gone.name.clone())));
     let (hosts, nodes): (Vec<_>, Vec<_>) = gone.filter(|(host, _)| is_free(host)).unzip();

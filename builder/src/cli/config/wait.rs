@@ -19,7 +19,7 @@ use crate::remote::{Manager, RemoteError};
 /// How often it is asked whether Ctrl-C was pressed meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long is looked for nodes that are out, where nobody waits for them to be ready. Such a node reports every few seconds.
-const CALL: Duration = Duration::from_secs(20);
+const CALL: Duration = Duration::from_secs(60);
 
 /// Why the nodes are not ready.
 #[derive(Debug, Error)]
