@@ -204,9 +204,11 @@ impl Flashing<'_> {
         slots: &[Slot],
         claimed: &[Claimed],
     ) -> Result<Vec<Hostname>, Failure> {
-        begun::first(nodes, claimed, |place, node| {
+        let unfinished: Vec<_> = claimed.iter().map(|card| begun::is_unfinished(card)).collect();
+        begun::first(nodes, &unfinished, |place, node| {
             let content = Journal::content(&self.base.digest, &self.patches(node)?);
-            let begun = claimed.get(place).is_some_and(|card| self.journal.is_begun(card.disk(), content));
+            let begun =
+                claimed.get(place).is_some_and(|card| self.journal.safe_blocks(card.disk(), content) > 0);
             if let Some(slot) = slots.get(place).filter(|_| begun && nodes.get(place) != Some(node)) {
                 say(&format!(
                     "the card in {} was begun for {node}: that one comes first",

@@ -8,10 +8,10 @@ use crate::device::medium::read_exact;
 use crate::error::Failure;
 
 /// The nodes in the order in which they are written: where the card in a reader was begun for one of them, that one comes
-/// at the reader's place. `is_begun` is asked of a reader's place and a node, and only for cards as we leave them.
-pub(super) fn first<M: Medium>(
+/// at the reader's place. `is_begun` is asked of a reader's place and a node, and only for cards that are `unfinished`.
+pub(super) fn first(
     nodes: &[Hostname],
-    cards: &[M],
+    unfinished: &[bool],
     is_begun: impl Fn(usize, &Hostname) -> Result<bool, Failure>,
 ) -> Result<Vec<Hostname>, Failure> {
     // There is nothing to choose between.
@@ -20,14 +20,12 @@ pub(super) fn first<M: Medium>(
     }
     let mut rest = nodes.to_vec();
     let mut places = Vec::new();
-    for (place, card) in cards.iter().enumerate() {
+    for (place, unfinished) in unfinished.iter().enumerate() {
         let mut begun = None;
-        if is_without_first_page(card) {
-            for (at, node) in rest.iter().enumerate() {
-                if is_begun(place, node)? {
-                    begun = Some(at);
-                    break;
-                }
+        for (at, node) in rest.iter().enumerate().filter(|_| *unfinished) {
+            if is_begun(place, node)? {
+                begun = Some(at);
+                break;
             }
         }
         places.push(begun.map(|at| rest.remove(at)));
@@ -38,56 +36,31 @@ pub(super) fn first<M: Medium>(
     Ok(ordered)
 }
 
-/// Until a card is finished, its first page is zeros.
-fn is_without_first_page(card: &dyn Medium) -> bool {
+/// Whether a card's first page is zeros, as it is until the card is finished.
+pub(super) fn is_unfinished(card: &dyn Medium) -> bool {
     let mut page = Aligned::new(PAGE);
     read_exact(card, &mut page, 0).is_ok() && is_zero(&page)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
 
-    /// A card of one page of that byte.
-    struct Page(u8);
-
-    impl Medium for Page {
-        fn size(&self) -> u64 {
-            PAGE as u64
-        }
-        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
-            Err(io::ErrorKind::PermissionDenied.into())
-        }
-        fn read_at(&self, buffer: &mut [u8], _: u64) -> io::Result<usize> {
-            buffer.fill(self.0);
-            Ok(buffer.len())
-        }
-        fn zero(&self, _: u64, _: u64) -> io::Result<()> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn ordered(cards: &[Page], begun: &[(usize, &str)]) -> String {
+    fn ordered(unfinished: &[bool], begun: &[(usize, &str)]) -> String {
         let nodes = ["red00", "red01", "red02", "red03"].map(|name| Hostname::try_from(name).unwrap());
         let is_begun = |place, node: &Hostname| Ok(begun.contains(&(place, node.as_str())));
-        let ordered = first(&nodes, cards, is_begun).unwrap();
+        let ordered = first(&nodes, unfinished, is_begun).unwrap();
         ordered.iter().map(Hostname::as_str).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn a_card_that_was_begun_comes_first_in_its_reader() {
-        let (ours, other) = (|| Page(0), || Page(0xa5));
-        assert_eq!(ordered(&[ours()], &[(0, "red02")]), "red02 red00 red01 red03");
-        assert_eq!(ordered(&[other(), ours()], &[(1, "red03")]), "red00 red03 red01 red02");
-        assert_eq!(ordered(&[ours(), ours()], &[(0, "red01"), (1, "red00")]), "red01 red00 red02 red03");
-        // Two slots of one reader have one record: it is one card's.
-        assert_eq!(ordered(&[ours(), ours()], &[(0, "red02"), (1, "red02")]), "red02 red00 red01 red03");
-        assert_eq!(ordered(&[other()], &[(0, "red02")]), "red00 red01 red02 red03", "another card by now");
-        assert_eq!(ordered(&[ours()], &[]), "red00 red01 red02 red03");
+        assert_eq!(ordered(&[true], &[(0, "red02")]), "red02 red00 red01 red03");
+        assert_eq!(ordered(&[false, true], &[(1, "red03")]), "red00 red03 red01 red02");
+        assert_eq!(ordered(&[true, true], &[(0, "red01"), (1, "red00")]), "red01 red00 red02 red03");
+        // The slots of one reader have one serial: it is one card's.
+        assert_eq!(ordered(&[true, true], &[(0, "red02"), (1, "red02")]), "red02 red00 red01 red03");
+        assert_eq!(ordered(&[false], &[(0, "red02")]), "red00 red01 red02 red03", "another card by now");
+        assert_eq!(ordered(&[true], &[]), "red00 red01 red02 red03");
     }
 }
