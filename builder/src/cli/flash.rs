@@ -190,11 +190,10 @@ impl Flashing<'_> {
 
     /// Claims all readers or none.
     fn claim(&self, slots: &[Slot]) -> Result<Vec<Claimed>, Failure> {
-        let claimed = slots.iter().map(|slot| {
-            let demand = Demand { serial: slot.serial.clone(), ..self.demand.clone() };
-            Ok(claim::claim(&self.kernel, &slot.given, &slot.disk, &demand)?)
-        });
-        claimed.collect()
+        let claimed = slots
+            .iter()
+            .map(|slot| claim::claim(&self.kernel, &slot.given, &slot.disk, &slot.demand(&self.demand)));
+        Ok(claimed.collect::<Result<_, _>>()?)
     }
 
     /// After a crash nobody was told what was left: a card that was begun then is not made another node's.
@@ -204,9 +203,11 @@ impl Flashing<'_> {
         slots: &[Slot],
         claimed: &[Claimed],
     ) -> Result<Vec<Hostname>, Failure> {
-        begun::first(nodes, claimed, |place, node| {
-            let content = Journal::content(&self.base.digest, &self.patches(node)?);
-            let begun = claimed.get(place).is_some_and(|card| self.journal.is_begun(card.disk(), content));
+        let unfinished: Vec<_> = claimed.iter().map(|card| begun::is_unfinished(card)).collect();
+        begun::first(nodes, &unfinished, |place, node| {
+            let patches = self.patches(node)?;
+            let is_for = |card| begun::is_for(card, &patches, &self.journal, &self.base);
+            let begun = claimed.get(place).is_some_and(is_for);
             if let Some(slot) = slots.get(place).filter(|_| begun && nodes.get(place) != Some(node)) {
                 say(&format!(
                     "the card in {} was begun for {node}: that one comes first",

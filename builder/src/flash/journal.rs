@@ -71,12 +71,6 @@ impl Journal {
         record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
     }
 
-    /// Whether a card of that content was begun in that device and not finished, however far it got.
-    pub fn is_begun(&self, disk: &Disk, content: Digest) -> bool {
-        let record = record::read::<Unfinished>(&self.unfinished(disk, content));
-        record.is_some_and(|record| record.version == VERSION && record.content == content)
-    }
-
     /// Remembers how many are safe.
     ///
     /// # Errors
@@ -153,9 +147,6 @@ mod tests {
         let journal = Journal::open(&Cache::open(Some(folder.path())).unwrap()).unwrap();
         let content =
             |byte| Journal::content("base", &Patches::new(&[Write { offset: 0, bytes: vec![byte; 512] }]));
-        journal.note(&disk("A"), content(1), 0).unwrap();
-        assert!(journal.is_begun(&disk("A"), content(1)));
-        assert!(!journal.is_begun(&disk("A"), content(2)) && !journal.is_begun(&disk("B"), content(1)));
         journal.note(&disk("A"), content(1), 64).unwrap();
         assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 64);
         assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 0);
@@ -164,7 +155,6 @@ mod tests {
         journal.note(&disk("A"), content(2), 16).unwrap();
         journal.finish((&disk("A"), content(1)), ("c1".into(), "red00".into()), true, content(1)).unwrap();
         assert_eq!(journal.safe_blocks(&disk("A"), content(1)), 0);
-        assert!(!journal.is_begun(&disk("A"), content(1)));
         assert_eq!(journal.safe_blocks(&disk("A"), content(2)), 16);
         let finished = journal.finished_card("c1", "red00").unwrap();
         assert!(finished.verified && finished.unix_s > 1_700_000_000);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::bench::{Bench, Loop, Undo, succeeded};
+use crate::walk::{advised, card, exchange, signal, typed};
 
 /// Whether a card holds what `build` makes for that node.
 pub(crate) fn assert_is(bench: &Bench, reader: &Loop, node: &str) {
@@ -118,10 +119,10 @@ impl Drop for Running {
 }
 
 /// A group whose members write and read so many bytes a second of a device, as an SD card would.
-pub(crate) struct Throttle(pub(crate) PathBuf);
+struct Throttle(PathBuf);
 
 impl Throttle {
-    pub(crate) fn new(name: &str, reader: &Loop, bytes: u64) -> Self {
+    fn new(name: &str, reader: &Loop, bytes: u64) -> Self {
         let number = crate::fixture::run(Command::new("lsblk").args(["-dno", "MAJ:MIN"]).arg(&reader.device));
         let number = String::from_utf8(number).unwrap().trim().to_owned();
         let base = Path::new("/sys/fs/cgroup");
@@ -139,7 +140,7 @@ impl Throttle {
     }
 
     /// The command, started in the group.
-    pub(crate) fn start(&self, command: &Command) -> Command {
+    fn start(&self, command: &Command) -> Command {
         let line = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
         let mut inside = Command::new("sh");
         inside.args(["-ec", &line, "sh"]).arg(command.get_program()).args(command.get_args());
@@ -184,4 +185,55 @@ fn a_card_whose_writer_was_killed_boots_nothing_and_is_gone_on_with() {
     let resumed = last["cards"][0]["resumed_bytes"].as_u64().unwrap();
     assert!(resumed >= 128 << 20, "begun anew: {last}");
     assert_is(&bench, &reader, "red01");
+}
+
+#[test]
+fn a_card_of_the_second_round_whose_writer_was_killed_stays_its_node_s() {
+    let bench = Bench::new(192);
+    let size = bench.image_mib() + 8;
+    let reader = bench.reader("card", size);
+    card(&bench, "next", size);
+    let throttle = Throttle::new("builder-walk", &reader, 64 << 20);
+    let _undo = Undo::with(&["rmdir", throttle.0.to_str().unwrap()]);
+    let named = reader.named();
+    let words =
+        ["flash", "--yes", "--json", "--firstboot", "firstboot-aarch64", "red[00-01]", "--device", &named];
+    let mut command = throttle.start(&bench.command(&words));
+    let mut flash = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(flash.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.any(|line| line.starts_with("put the card for red01 into ")));
+    exchange(&bench, &reader, "next");
+    let mut lines = BufReader::new(flash.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let far = lines.any(|line| {
+        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+        line["node"] == "red01"
+            && line["phase"] == "write"
+            && line["done_bytes"].as_u64().unwrap() >= 288 << 20
+    });
+    assert!(far, "it was finished before it could be killed");
+    flash.0.kill().unwrap();
+    flash.0.wait().unwrap();
+
+    // Nobody was told what was left, so the same command is typed.
+    let mut command = bench.command(&words);
+    let mut flash = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(flash.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let first = format!("the card in {} was begun for red01: that one comes first", reader.device.display());
+    assert!(said.any(|line| line == first));
+    assert!(said.any(|line| line.starts_with("put the card for red00 into ")));
+    assert_is(&bench, &reader, "red01");
+    signal(&flash, "-INT");
+    let rest = said.collect::<Vec<_>>().join("\n");
+    assert_eq!(flash.0.wait().unwrap().code(), Some(1), "{rest}");
+    assert!(rest.starts_with("error: interrupted\nhint: not done: red00\n"), "{rest}");
+    let lines: Vec<_> = BufReader::new(flash.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
+    let last: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    assert!(last["cards"][0]["resumed_bytes"].as_u64().unwrap() >= 128 << 20, "begun anew: {last}");
+    assert_eq!(last["left"], serde_json::json!(["red00"]));
+
+    fs::rename(bench.path("taken out"), bench.path("first")).unwrap();
+    exchange(&bench, &reader, "first");
+    succeeded(&typed(&bench, &advised(&rest, "red00", &reader)));
+    assert_is(&bench, &reader, "red00");
+    assert_holds(&bench, &bench.path("taken out"), "red01");
 }

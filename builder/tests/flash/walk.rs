@@ -7,17 +7,17 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::bench::{Bench, Loop, Undo, succeeded};
-use crate::cards::{Running, Throttle, assert_holds, assert_is};
+use crate::cards::{Running, assert_holds, assert_is};
 use crate::fixture::run;
 
 /// A card of so many MiB that is in no reader yet.
-fn card(bench: &Bench, name: &str, mib: u64) {
+pub(crate) fn card(bench: &Bench, name: &str, mib: u64) {
     let file = fs::File::create(bench.path(name)).unwrap();
     (0..mib).for_each(|at| file.write_all_at(&[0xa5; 1 << 20], at << 20).unwrap());
 }
 
 /// Puts a card into the reader, and the one that is in it aside.
-fn exchange(bench: &Bench, reader: &Loop, name: &str) {
+pub(crate) fn exchange(bench: &Bench, reader: &Loop, name: &str) {
     run(Command::new("losetup").arg("--detach").arg(&reader.device));
     fs::rename(&reader.file, bench.path("taken out")).unwrap();
     fs::rename(bench.path(name), &reader.file).unwrap();
@@ -32,19 +32,19 @@ fn attach(reader: &Loop, file: &std::path::Path) {
     }
 }
 
-fn signal(flash: &Running, name: &str) {
+pub(crate) fn signal(flash: &Running, name: &str) {
     run(Command::new("kill").args([name, &flash.0.id().to_string()]));
 }
 
 /// The command that was printed for those who put that node's card in.
-fn advised(said: &str, node: &str, reader: &Loop) -> String {
+pub(crate) fn advised(said: &str, node: &str, reader: &Loop) -> String {
     let before = format!("hint: with the card for {node} in {}: ", reader.device.display());
     let line = said.lines().find_map(|line| line.trim_end().strip_prefix(&before));
     line.unwrap_or_else(|| panic!("no line begins with {before:?} in {said}")).to_owned()
 }
 
 /// Types it, as in a shell, without being asked.
-fn typed(bench: &Bench, line: &str) -> Output {
+pub(crate) fn typed(bench: &Bench, line: &str) -> Output {
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_builder")).parent().unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-ec", &format!("{line} --yes")]).current_dir(bench.path(".")).env_clear();
@@ -144,55 +144,4 @@ fn what_is_printed_at_a_no_in_the_second_round_makes_the_card_that_is_left() {
     succeeded(&typed(&bench, &advised(&rest, "red01", &reader)));
     assert_is(&bench, &reader, "red01");
     assert_holds(&bench, &bench.path("taken out"), "red00");
-}
-
-#[test]
-fn a_card_of_the_second_round_whose_writer_was_killed_stays_its_node_s() {
-    let bench = Bench::new(192);
-    let size = bench.image_mib() + 8;
-    let reader = bench.reader("card", size);
-    card(&bench, "next", size);
-    let throttle = Throttle::new("builder-walk", &reader, 64 << 20);
-    let _undo = Undo::with(&["rmdir", throttle.0.to_str().unwrap()]);
-    let named = reader.named();
-    let words =
-        ["flash", "--yes", "--json", "--firstboot", "firstboot-aarch64", "red[00-01]", "--device", &named];
-    let mut command = throttle.start(&bench.command(&words));
-    let mut flash = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    let mut said = BufReader::new(flash.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-    assert!(said.any(|line| line.starts_with("put the card for red01 into ")));
-    exchange(&bench, &reader, "next");
-    let mut lines = BufReader::new(flash.0.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let far = lines.any(|line| {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-        line["node"] == "red01"
-            && line["phase"] == "write"
-            && line["done_bytes"].as_u64().unwrap() >= 288 << 20
-    });
-    assert!(far, "it was finished before it could be killed");
-    flash.0.kill().unwrap();
-    flash.0.wait().unwrap();
-
-    // Nobody was told what was left, so the same command is typed.
-    let mut command = bench.command(&words);
-    let mut flash = Running(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
-    let mut said = BufReader::new(flash.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let first = format!("the card in {} was begun for red01: that one comes first", reader.device.display());
-    assert!(said.any(|line| line == first));
-    assert!(said.any(|line| line.starts_with("put the card for red00 into ")));
-    assert_is(&bench, &reader, "red01");
-    signal(&flash, "-INT");
-    let rest = said.collect::<Vec<_>>().join("\n");
-    assert_eq!(flash.0.wait().unwrap().code(), Some(1), "{rest}");
-    assert!(rest.starts_with("error: interrupted\nhint: not done: red00\n"), "{rest}");
-    let lines: Vec<_> = BufReader::new(flash.0.stdout.take().unwrap()).lines().map(Result::unwrap).collect();
-    let last: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    assert!(last["cards"][0]["resumed_bytes"].as_u64().unwrap() >= 128 << 20, "begun anew: {last}");
-    assert_eq!(last["left"], serde_json::json!(["red00"]));
-
-    fs::rename(bench.path("taken out"), bench.path("first")).unwrap();
-    exchange(&bench, &reader, "first");
-    succeeded(&typed(&bench, &advised(&rest, "red00", &reader)));
-    assert_is(&bench, &reader, "red00");
-    assert_holds(&bench, &bench.path("taken out"), "red01");
 }

@@ -102,7 +102,7 @@ impl Waiter<'_> {
     }
 
     fn claim(&self, slot: &Slot, disk: &Disk) -> Result<Claimed, Refusal> {
-        let demand = Demand { serial: slot.serial.clone(), ..self.demand.clone() };
+        let demand = slot.demand(self.demand);
         // Looked at first: a device that was opened for writing is probed by the system when it is closed again.
         match self.kernel.refusals(disk, &demand).into_iter().next() {
             Some(refusal) => Err(refusal),

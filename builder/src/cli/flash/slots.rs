@@ -44,6 +44,13 @@ pub(super) struct Slot {
     pub(super) disk: Disk,
 }
 
+impl Slot {
+    /// What is wanted of the disk in it, given what is wanted of all.
+    pub(super) fn demand(&self, common: &Demand) -> Demand {
+        Demand { serial: self.serial.clone(), ..common.clone() }
+    }
+}
+
 /// The readers to use: the named ones, or all that may be used. Every reason against every named one is told. `unasked` if
 /// nobody is going to be asked: then readers have to be named.
 pub(super) fn find(
