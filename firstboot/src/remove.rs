@@ -1,7 +1,7 @@
 //! Taking our software off a machine again: the agent, its state and its keys, and Docker if the agent installed it.
 //!
 //! Power or connection lost here: done again. The state goes last, because it says what there is to do. Images and volumes
-//! of Docker stay: they are the user's. Debian's package would take them along, see [`NUKES`].
+//! of Docker stay: they are the user's. Debian's package would take them along, see `NUKES`.
 
 use std::path::Path;
 
