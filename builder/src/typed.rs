@@ -55,14 +55,13 @@ fn with_file(file: &str, text: &str) -> String {
         let command = ABOUT_A_FILE.iter().find(ends).filter(|_| is_program).copied().unwrap_or_default();
         done.push_str(command);
         rest = after.get(command.len()..).unwrap_or_default();
-        // It takes its file as an argument, and some hints name it.
-        let named = match command {
-            "" => continue,
-            "config" => format!(" {file}"),
-            _ => format!(" -f {file}"),
-        };
-        if !rest.starts_with(&named) {
-            done.push_str(&named);
+        // `config` takes it as an argument. Some messages name it themselves.
+        let own = rest.split(PROGRAM).next().unwrap_or_default();
+        let is_named = rest.starts_with(&format!(" {file}"))
+            || [" -f", " --file"].iter().any(|option| own.contains(&format!("{option} {file}")));
+        if !command.is_empty() && !is_named {
+            done.push_str(if command == "config" { " " } else { " -f " });
+            done.push_str(file);
         }
     }
     done + rest
@@ -105,6 +104,7 @@ mod tests {
         let elsewhere = [
             "builder config blue.yaml",
             "builder status -f blue.yaml --wait",
+            "builder flash red03 --device /dev/sdb --file blue.yaml",
             "builder devices --all",
             "use the builder that made it",
             "a builder updates it",
