@@ -17,7 +17,7 @@ use clap::{Args, Parser};
 use cluster::card::{DockerSource, StaticAddress};
 use cluster::identity::Role;
 use cluster::orders::Orders;
-use cluster::wire::{Board, BoardNode, NodeError, Report, Stage, SwarmEntry};
+use cluster::wire::{Board, BoardNode, NodeError, Report, Revoked, Stage, SwarmEntry};
 use serde::Serialize;
 use tempfile::TempDir;
 

@@ -106,7 +106,7 @@ fn not_as_planned(path: &Path, node: &str, base: &File, source: CardError) -> Fa
 
 /// What to do with a card that differs: that depends on what it is, and what was done with it.
 fn hint(path: &Path, node: &str, base: &File) -> String {
-    let again = format!("write it again: builder flash {node}");
+    let again = format!("write it again: sudo builder flash {node}");
     match marks::read(path) {
         Ok(evidence) if evidence.card.node.as_str() != node => {
             format!("it is the card of {}", evidence.card.node)
@@ -224,6 +224,6 @@ mod tests {
         let (kind, text) = told(CardError::Differs { offset: 512 });
         assert_eq!(kind, Kind::VerificationFailed);
         assert!(text.contains("is not the card of red03 as planned"), "{text}");
-        assert!(text.contains("hint: write it again: builder flash red03"), "{text}");
+        assert!(text.contains("hint: write it again: sudo builder flash red03"), "{text}");
     }
 }

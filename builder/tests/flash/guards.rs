@@ -64,7 +64,8 @@ fn swap_is_refused() {
     run(Command::new("mkswap").arg(&swap).arg("40"));
     run(Command::new("swapon").arg(&swap));
     let _undo = Undo::with(&["swapoff", swap.to_str().unwrap()]);
-    let start = fs::read_to_string(Path::new("/sys/class/block").join(swap.file_name().unwrap()).join("start"));
+    let start =
+        fs::read_to_string(Path::new("/sys/class/block").join(swap.file_name().unwrap()).join("start"));
     let start = start.unwrap().trim().parse::<usize>().unwrap() * 512;
     // Short of memory, the kernel writes to it. Ten pages are the fewest it takes; the first says what it is.
     let but_pages = || {

@@ -14,6 +14,7 @@ use super::slots::Slot;
 use crate::cli::{CLUSTER_FILE, Globals};
 use crate::device::guard::LIMIT;
 use crate::error::Failure;
+use crate::typed;
 
 /// A node, and the reader its card is to be in.
 pub(super) type Place = (Hostname, PathBuf);
@@ -92,13 +93,15 @@ impl Again {
     fn command(&self, nodes: &[Hostname], places: &[Place]) -> String {
         let cards: Vec<_> =
             places.iter().map(|(node, path)| format!("the card for {node} in {}", path.display())).collect();
-        let mut words = vec!["builder".to_owned(), "flash".to_owned()];
-        words.extend(split(&fold(nodes)).into_iter().map(quoted));
+        let mut words = vec!["sudo builder flash".to_owned()];
+        words.extend(split(&fold(nodes)).into_iter().map(typed::word));
         for (_, path) in places {
             let reader = self.readers.iter().find(|(given, _)| given == path);
-            words.extend(reader.into_iter().flat_map(|(_, typed)| ["--device".to_owned(), quoted(typed)]));
+            words.extend(
+                reader.into_iter().flat_map(|(_, device)| ["--device".to_owned(), typed::word(device)]),
+            );
         }
-        words.extend(self.options.iter().map(|option| quoted(option)));
+        words.extend(self.options.iter().map(|option| typed::word(option)));
         format!("{}: {}", cards.join(", "), words.join(" "))
     }
 }
@@ -116,12 +119,6 @@ fn split(ranges: &str) -> Vec<&str> {
         c == ',' && !inside
     };
     ranges.split(between).collect()
-}
-
-/// For the shell; some take brackets for names of files.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@:=".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -158,11 +155,11 @@ mod tests {
         let one = again(&[], &["/dev/sdb"]);
         assert_eq!(
             advice(&one, &["red02", "red03", "red04"], &[("red02", "/dev/sdb")]),
-            "with the card for red02 in /dev/sdb: builder flash 'red[02-04]' --device /dev/sdb"
+            "with the card for red02 in /dev/sdb: sudo builder flash 'red[02-04]' --device /dev/sdb"
         );
         assert_eq!(
             advice(&one, &["desk", "red04"], &[]),
-            "with the card for desk in /dev/sdb: builder flash desk red04 --device /dev/sdb"
+            "with the card for desk in /dev/sdb: sudo builder flash desk red04 --device /dev/sdb"
         );
     }
 
@@ -171,13 +168,13 @@ mod tests {
         let two = again(&[], &["/dev/sdb", "/dev/sdc"]);
         assert_eq!(
             advice(&two, &["red03", "red04"], &[("red03", "/dev/sdc")]),
-            "with the card for red03 in /dev/sdc: builder flash 'red[03-04]' --device /dev/sdc"
+            "with the card for red03 in /dev/sdc: sudo builder flash 'red[03-04]' --device /dev/sdc"
         );
         assert_eq!(
             advice(&two, &["red00", "red03", "red04"], &[("red03", "/dev/sdc")]),
-            "with the card for red03 in /dev/sdc: builder flash red03 --device /dev/sdc\n\
+            "with the card for red03 in /dev/sdc: sudo builder flash red03 --device /dev/sdc\n\
              then with the card for red00 in /dev/sdb, the card for red04 in /dev/sdc: \
-             builder flash 'red[00,04]' --device /dev/sdb --device /dev/sdc"
+             sudo builder flash 'red[00,04]' --device /dev/sdb --device /dev/sdc"
         );
     }
 
@@ -197,7 +194,7 @@ mod tests {
         ];
         assert_eq!(
             advice(&again(&words, &["/dev/sdb"]), &["red01"], &[]),
-            "with the card for red01 in /dev/sdb: builder flash red01 --device /dev/sdb --file 'my swarm.yaml' \
+            "with the card for red01 in /dev/sdb: sudo builder flash red01 --device /dev/sdb --file 'my swarm.yaml' \
              --cache cache --firstboot ../firstboot-aarch64 --max-size 524288MiB --no-verify"
         );
     }
