@@ -213,7 +213,8 @@ async fn the_window_closes_without_network_time_and_only_the_first_of_it_opens_i
     let manager = world.switch_on_files("red00", files);
     manager.engine.start();
     let at = |seconds| manager.host.set_clock(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-    eventually(async || manager.journal().rotations_done == 1).await;
+    let is_started = || manager.journal().init == Progress::Completed;
+    eventually(async || is_started() && manager.journal().rotations_done == 1).await;
     assert!(manager.journal().window_closed && world.tokens().0 != WORKER_TOKEN);
 
     // After a power cut the clock stands at the card's floor again.
