@@ -11,8 +11,8 @@ pub mod card;
 pub struct Case {
     /// Its name.
     pub node: String,
-    /// Its cluster's name.
-    pub cluster: String,
+    /// Its cluster's secrets folder, as it is typed.
+    pub secrets: String,
     /// The manager's name, if that is another node.
     pub manager: Option<String>,
     /// Whether it ran before us, and so has no card of ours.
@@ -128,7 +128,7 @@ const KNOWN_OF_RUNNING: [(&str, &str); 7] = [
     (
         "this node had started is gone",
         "This manager's swarm is gone, and it does not start a second one, which would leave every worker behind. \
-         Restore /var/lib/docker/swarm from a backup, or start another: ssh -t -F CLUSTER.secrets/ssh_config NODE \
+         Restore /var/lib/docker/swarm from a backup, or start another: ssh -t -F SECRETS/ssh_config NODE \
          'sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot'",
     ),
     (
@@ -164,7 +164,7 @@ pub fn advice(case: &Case) -> String {
         Seen::Board { silent: Some(_), .. } | Seen::Card(FirstStart::Done) => running(case),
     };
     let text = text.replace("WRITE NODE", &write(node)).replace("WRITE MANAGER", &write(manager));
-    text.replace("NODE", node).replace("MANAGER", manager).replace("CLUSTER", &case.cluster)
+    text.replace("NODE", node).replace("MANAGER", manager).replace("SECRETS", &case.secrets)
 }
 
 /// What makes a node's card again.
@@ -175,7 +175,7 @@ fn write(node: &str) -> String {
 const NEVER_HEARD: &str = "NODE never reported. Is it on, with its own card, on the same network as MANAGER? If it has \
     been on for ten minutes, put its card into this computer: builder why NODE --card DEVICE";
 const LOOK_AT_RUNNING: &str = "Is it on, and on the same network as MANAGER? If it is, look at its agent: \
-    ssh -F CLUSTER.secrets/ssh_config NODE systemctl status firstboot; what it needs is brought again by: builder config";
+    ssh -F SECRETS/ssh_config NODE systemctl status firstboot; what it needs is brought again by: builder config";
 const NOT_BEGUN: &str = "This card was never started, or only its firmware was. Put it into its Pi and power on; the green \
     light should flicker. If the card comes back like this, try another Pi or power supply, and check that the board \
     is one the image is for.";
@@ -184,7 +184,7 @@ const CUT_SHORT: &str = "The first start began and did not end: most likely the 
 const NOT_INSTALLED: &str = "The first start ended, but the agent is not on the root partition; status.txt above says why. \
     Write the card again: WRITE NODE";
 const GAVE_UP: &str = "It has stopped trying. Put right what its last message names, then start it again: \
-    ssh -t -F CLUSTER.secrets/ssh_config NODE sudo systemctl restart firstboot";
+    ssh -t -F SECRETS/ssh_config NODE sudo systemctl restart firstboot";
 
 fn running(case: &Case) -> String {
     if let Some((message, gave_up)) = &case.trouble {
@@ -202,7 +202,7 @@ fn running(case: &Case) -> String {
             "Nothing is wrong: NODE is a member of the swarm.".to_owned()
         }
         Seen::Board { ready: true, .. } => "NODE is a member of the swarm, but its agent has fallen silent. Look at \
-            it: ssh -F CLUSTER.secrets/ssh_config NODE systemctl status firstboot"
+            it: ssh -F SECRETS/ssh_config NODE systemctl status firstboot"
             .to_owned(),
         Seen::Board { silent: Some(silent), .. } if silent >= SILENT && case.runs_already => {
             format!("NODE has fallen silent. {LOOK_AT_RUNNING}")
@@ -237,7 +237,7 @@ fn by_stage(case: &Case) -> String {
              an hour: does its network lead into the Internet?"
         }
         Some(Stage::Swarm) if case.manager.is_none() => {
-            "The manager is starting the swarm. If it stays like this, look at it: ssh -F CLUSTER.secrets/ssh_config NODE journalctl -u docker"
+            "The manager is starting the swarm. If it stays like this, look at it: ssh -F SECRETS/ssh_config NODE journalctl -u docker"
         }
         Some(Stage::Swarm) => "It is on its way into the swarm. If it stays like this: builder why MANAGER",
         Some(Stage::Ready) => {

@@ -24,6 +24,7 @@ use crate::interrupt::Interrupt;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
+use crate::typed;
 
 mod again;
 mod ask;
@@ -53,7 +54,7 @@ use slots::{Given, Slot};
 /// taken out, or that are larger than a card usually is.
 #[derive(Debug, Args)]
 pub struct FlashArgs {
-    /// Nodes or ranges such as red[00-02]; all without it
+    /// Nodes or ranges such as 'red[00-02]'; all without it
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
     /// A card reader such as /dev/sdb; a fixed disk is named twice: /dev/sda=SERIAL
@@ -149,7 +150,8 @@ impl Flashing<'_> {
             Err(failure) => Err(outcomes.name_left(failure, nodes)),
         };
         if ended.is_ok() {
-            self.progress.say("next: put the cards into the Pis, power them on, then: builder status --wait");
+            let next = "next: put the cards into the Pis, power them on, then: builder status --wait";
+            self.progress.say(&typed::about(&self.globals.file, next));
         }
         ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes))
     }

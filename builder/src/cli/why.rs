@@ -104,7 +104,8 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
                 let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
                 return Err(WhyError::OtherCard { found, wanted }.into());
             }
-            (evidence.case(), evidence.events.clone(), from_card(&evidence))
+            let secrets = typed::path(&project.secrets_folder());
+            (Case { secrets, ..evidence.case() }, evidence.events.clone(), from_card(&evidence))
         }
         None => {
             let identities = pki::existing(project)?;
@@ -145,7 +146,7 @@ fn case(node: &BoardNode, project: &Project) -> Case {
     let report = node.report.as_ref();
     Case {
         node: node.name.to_string(),
-        cluster: project.cluster.name.to_string(),
+        secrets: typed::path(&project.secrets_folder()),
         manager: manager.map(|manager| manager.name.to_string()),
         runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },

@@ -183,7 +183,7 @@ impl Evidence {
         let trouble = last.filter(|event| event.kind != Kind::Said);
         Case {
             node: self.card.node.to_string(),
-            cluster: self.card.cluster.to_string(),
+            secrets: format!("{}.secrets", self.card.cluster),
             manager: manager.map(|manager| manager.name.to_string()),
             runs_already: false,
             seen: Seen::Card(self.first_start),

@@ -3,7 +3,7 @@ use super::*;
 fn board(stage: Option<Stage>, silent: Option<u64>, ready: bool) -> Case {
     Case {
         node: "red03".to_owned(),
-        cluster: "red".to_owned(),
+        secrets: "red.secrets".to_owned(),
         manager: Some("red00".to_owned()),
         runs_already: false,
         seen: Seen::Board { silent: silent.map(Duration::from_secs), ready },
@@ -55,7 +55,7 @@ fn of_pis_that_ran_before_nobody_is_told_to_write_a_card() {
     for case in troubles.chain(states).chain(stages) {
         let text = running(case);
         for wrong in
-            ["builder flash", "builder build", "--card", "cards again", "RUNNING", "MANAGER", "CLUSTER"]
+            ["builder flash", "builder build", "--card", "cards again", "RUNNING", "MANAGER", "SECRETS"]
         {
             assert!(!text.contains(wrong), "{text}");
         }

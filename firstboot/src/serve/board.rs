@@ -20,7 +20,9 @@ use tokio::time::timeout;
 use super::reports::Heard;
 use super::{Api, Peer, operator_only};
 use crate::agent::clock_now;
-use crate::engine::{Engine, Node};
+use crate::engine::types::SwarmInfo;
+use crate::engine::{Engine, LocalState, Node};
+use crate::journal::Journal;
 
 /// How old the node list may be: all nodes' reports of a moment share one look.
 const FRESH: Duration = Duration::from_millis(300);
@@ -107,7 +109,13 @@ pub(super) async fn is_without_quorum(api: &Api) -> bool {
     api.pi.has_peers()
         && timeout(PATIENCE, api.pi.engine.info())
             .await
-            .is_ok_and(|info| info.is_ok_and(|info| info.swarm.control_available))
+            .is_ok_and(|info| info.is_ok_and(|info| manages(api, &info.swarm)))
+}
+
+/// One that was started again is not called active before a majority has heard of it.
+fn manages(api: &Api, swarm: &SwarmInfo) -> bool {
+    let waits = || swarm.local_node_state == LocalState::Pending && api.pi.journal.look(Journal::has_swarm);
+    swarm.control_available || waits()
 }
 
 /// The newest that any manager has heard of each node.

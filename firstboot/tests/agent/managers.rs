@@ -183,6 +183,7 @@ async fn managers_that_are_powered_on_minutes_apart_wait_for_each_other_and_nobo
             let board = board_at(&world, name).await.unwrap();
             let word = &board.nodes[0].report.as_ref().unwrap().word;
             assert!(word.starts_with("waiting for the managers to agree: more than half"), "{word}");
+            assert!(board.quorum_lost);
             // Who has a new card hears that there is a swarm to wait for.
             let (asker, ballot) =
                 (world.ca.node("manager", "red01"), Ballot { number: 0, founder: None, up: 0 });
