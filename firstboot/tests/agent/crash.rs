@@ -1,6 +1,7 @@
 //! Nodes that lose their power at any effect, the engine's calls among them, and are switched on again: they end as one
 //! that was never disturbed.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -205,7 +206,9 @@ async fn a_worker_that_loses_its_power_at_any_effect_joins_once() {
 async fn dissolve(dying: &'static str, fault: Option<Fault>) -> Vec<String> {
     let world = World::new(&["red01"]);
     let (mut manager, mut worker) = (Machine::new(&world, "red00"), Machine::new(&world, "red01"));
-    tokio::join!(manager.live(None, Machine::is_settled), async {
+    // Without its manager, the worker would never hear that it is ready.
+    let worker_is_in = Cell::new(false);
+    tokio::join!(manager.live(None, |manager| manager.is_settled() && worker_is_in.get()), async {
         let (_life, host, _) = worker.power_on(None);
         eventually(async || journal(&host.files()).marks.iter().any(|mark| mark.stage == Stage::Ready)).await;
         // The manager wants to see it ready, too.
@@ -214,6 +217,7 @@ async fn dissolve(dying: &'static str, fault: Option<Fault>) -> Vec<String> {
         })
         .await;
         worker.files = host.files();
+        worker_is_in.set(true);
     });
     let is_out = |machine: &Machine<'_>| {
         has_left(&journal(&machine.files), machine.name) && machine.engine.node.lock().unwrap().is_none()
