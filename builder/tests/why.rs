@@ -203,6 +203,7 @@ fn the_manager_tells_what_a_node_went_through() {
     let address = manager::serve(&red00, &red00.ca_pem, answers.clone());
     let (result, out) = bench.why(&format!("red02 --manager {address}"));
     result.unwrap();
+    let out = out.replace(&bench.folder.path().display().to_string(), "HERE");
     insta::assert_snapshot!(out, @r"
     red02, worker, as its manager knows it
     stage docker: installing�[2J
@@ -214,6 +215,6 @@ fn the_manager_tells_what_a_node_went_through() {
       2026-11-22T21:00:09Z docker said installing docker-ce
       2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'
 
-    what to do: Its card is full. Take a larger card: 8 GB at least, 16 GB are comfortable. It has stopped trying. Put right what its last message names, then start it again: ssh -t -F red.secrets/ssh_config red02 sudo systemctl restart firstboot
+    what to do: Its card is full. Take a larger card: 8 GB at least, 16 GB are comfortable. It has stopped trying. Put right what its last message names, then start it again: ssh -t -F HERE/red.secrets/ssh_config red02 sudo systemctl restart firstboot
     ");
 }

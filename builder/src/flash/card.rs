@@ -67,7 +67,7 @@ pub(super) struct Job<'a> {
     pub(super) verify: bool,
     /// Blocks an interrupted run had flushed.
     pub(super) resume: usize,
-    /// Tells how many blocks are safe; none when the card is begun anew.
+    /// Tells how many blocks are safe; none when the card is begun anew, or done.
     pub(super) note: &'a (dyn Fn(usize) + Sync),
     pub(super) watch: Watch<'a>,
 }
@@ -99,6 +99,8 @@ pub(super) fn flash(job: &Job<'_>, stream: Stream) -> Result<Done, CardError> {
         }
     }
     card.complete()?;
+    // Nothing is left to go on with.
+    (job.note)(0);
     Ok(Done {
         digest: card_digest(&card.expected),
         zeros: card.zeros,

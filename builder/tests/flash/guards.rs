@@ -120,9 +120,11 @@ fn members_of_raids_and_volume_groups_are_refused_even_at_rest() {
     let crc = lvm_crc(&label[20..]);
     label[16..20].copy_from_slice(&crc.to_le_bytes());
     use std::os::unix::fs::FileExt;
-    let file = fs::File::options().write(true).open(&reader.file).unwrap();
-    file.write_all_at(&label, 512).unwrap();
-    file.sync_all().unwrap();
+    // To the device: what is written to the file behind it may not be what its cache has.
+    let device = fs::File::options().write(true).open(&reader.device).unwrap();
+    device.write_all_at(&label, 512).unwrap();
+    device.sync_all().unwrap();
+    drop(device);
     assert_refused(&bench, &reader, &reader.named(), &["LVM2_member", "wipefs"]);
 }
 

@@ -43,8 +43,9 @@ pub(crate) fn advised(said: &str, node: &str, reader: &Loop) -> String {
     line.unwrap_or_else(|| panic!("no line begins with {before:?} in {said}")).to_owned()
 }
 
-/// Types it, as in a shell, without being asked.
+/// Types it, as in a shell, without being asked. `sudo` would look for `builder` in its own folders; this is root's anyway.
 pub(crate) fn typed(bench: &Bench, line: &str) -> Output {
+    let line = line.strip_prefix("sudo ").unwrap();
     let folder = std::path::Path::new(env!("CARGO_BIN_EXE_builder")).parent().unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-ec", &format!("{line} --yes")]).current_dir(bench.path(".")).env_clear();
