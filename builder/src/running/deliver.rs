@@ -17,8 +17,10 @@ use crate::pki::{Identities, RunningHost};
 use crate::plan;
 use crate::ssh::batch::Job;
 
-/// Where the agent lies (the seed stage's place for it, firstboot's `seed::BINARY`).
+/// Where the agent lies.
 const FOLDER: &str = "/usr/local/lib/firstboot";
+/// The agent, in the seed stage's place for it (firstboot's `seed::BINARY`).
+pub const PROGRAM: &str = "/usr/local/lib/firstboot/firstboot";
 
 /// What a machine is to get.
 #[derive(Debug)]
@@ -74,19 +76,19 @@ impl Parcel {
     /// Sends the agent, whole or not at all.
     pub fn send_agent(&self, agent: &Agent, bytes: &Arc<Secret<Vec<u8>>>) -> Job {
         let (prefix, sha256) = (self.prefix, &agent.sha256);
-        let partial = format!("{FOLDER}/firstboot.partial");
+        let partial = format!("{PROGRAM}.partial");
         // In single quotes any login shell leaves it alone.
         let line = format!(
             "{prefix}sh -c 'umask 022; mkdir -p {FOLDER} && cat > {partial} && \
              echo {sha256} {partial} | sha256sum --check --status && chmod 755 {partial} && sync {partial} && \
-             mv -f {partial} {FOLDER}/firstboot || {{ rm -f {partial}; exit 1; }}'"
+             mv -f {partial} {PROGRAM} || {{ rm -f {partial}; exit 1; }}'"
         );
         Job { index: self.index, words: Arc::new(vec![line]), input: Some(Arc::clone(bytes)) }
     }
 
     /// Sends the payload, and has the agent take over.
     pub fn send_payload(&self) -> Job {
-        let line = format!("{}{FOLDER}/firstboot adopt", self.prefix);
+        let line = format!("{}{PROGRAM} adopt", self.prefix);
         // Strings, numbers and lists of them always serialise.
         let json = serde_json::to_vec(&self.delivery).unwrap_or_default();
         Job { index: self.index, words: Arc::new(vec![line]), input: Some(Arc::new(Secret::new(json))) }
@@ -96,11 +98,10 @@ impl Parcel {
 /// Takes our software off a machine if it is this node of this cluster: another may have its address by now. `docker`, if that
 /// came with it, too. Nothing is asked first, so who logs in may be root or not, and there may be nothing.
 pub fn removal(index: usize, (cluster, node): (&ClusterId, &Hostname), docker: bool) -> Job {
-    let program = format!("{FOLDER}/firstboot");
     let option = if docker { " --docker" } else { "" };
     let line = format!(
-        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {program} ] || exit 0; \
-         exec $s {program} remove --cluster {cluster} --node {node}{option}'"
+        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {PROGRAM} ] || exit 0; \
+         exec $s {PROGRAM} remove --cluster {cluster} --node {node}{option}'"
     );
     Job { index, words: Arc::new(vec![line]), input: None }
 }

@@ -20,6 +20,7 @@ use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
 use crate::report::Progress;
 use crate::running::check::Verdict;
+use crate::running::deliver::PROGRAM;
 use crate::running::plan::is_over;
 use crate::ssh::Ssh;
 
@@ -153,8 +154,8 @@ pub(super) fn clean(
     let free = removal::remove(reach, false, progress)?.nodes;
     for (node, host) in named.iter().filter(|(node, _)| !free.contains(node)) {
         progress.say(&format!(
-            "{node} ({host}) is out of the swarm, but our agent may still be there; to remove it, there: sudo \
-             /usr/local/lib/firstboot/firstboot remove"
+            "{node} ({host}) is out of the swarm, but our agent may still be there; to remove it, there: sudo {PROGRAM} \
+             remove"
         ));
     }
     Ok(free)

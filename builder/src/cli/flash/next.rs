@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use cluster::name::Hostname;
-use rustix::io::Errno;
 
 use super::outcome::FlashError;
 use super::show::say;
 use super::slots::Slot;
+use crate::device::presence::is_absent;
 use crate::device::{Bus, Claimed, Demand, Disk, Kernel, Refusal, claim};
 use crate::error::{Failure, one_line};
 use crate::interrupt::Interrupt;
@@ -134,7 +134,7 @@ fn look(
         return Ok(Seen::Same);
     }
     // The kernel goes on telling of a card that was taken out, and nothing of one that was put in, until somebody opens it.
-    if open(&disk.path).is_err_and(|error| is_without_card(&error)) {
+    if open(&disk.path).is_err_and(|error| is_absent(&error)) {
         return Ok(Seen::Nothing);
     }
     match present(at())? {
@@ -154,11 +154,6 @@ fn present(disk: Result<Disk, Refusal>) -> Result<Option<Disk>, Refusal> {
     }
 }
 
-fn is_without_card(error: &io::Error) -> bool {
-    let without = [Errno::NOMEDIUM, Errno::NXIO, Errno::NODEV, Errno::NOENT];
-    error.raw_os_error().is_some_and(|code| without.iter().any(|errno| errno.raw_os_error() == code))
-}
-
 /// Whether it is the reader it was, by what the kernel tells of it and not by its name. In the slot of an SD controller,
 /// model and serial are the card's.
 fn is_reader(before: &Disk, now: &Disk) -> bool {
@@ -172,6 +167,8 @@ fn is_reader(before: &Disk, now: &Disk) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+
+    use rustix::io::Errno;
 
     use super::*;
     use crate::device::list::tests::kernel;
