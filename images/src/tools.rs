@@ -11,8 +11,10 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 40] = [
+const PACKAGES: [(&str, &str); 41] = [
     ("apt-ftparchive", "apt-utils"),
+    // mmdebstrap runs it for a foreign architecture, and only recommends it.
+    ("arch-test", "arch-test"),
     ("blkid", "util-linux"),
     ("bmaptool", "bmap-tools"),
     ("depmod", "kmod"),
