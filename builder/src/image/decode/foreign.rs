@@ -232,9 +232,8 @@ pub(super) fn is_image(name: &str) -> bool {
 
 /// The name of the unpacked file: without the ending of the archive, in the current folder, never the archive itself.
 fn target(file: &str, ending: &str) -> String {
-    const ENDINGS: [&str; 12] = [
-        ".bz2", ".gz", ".lz", ".lz4", ".lzma", ".qcow2", ".simg", ".sparse", ".vhdx", ".xz", ".Z", ".zst",
-    ];
+    const ENDINGS: [&str; 12] =
+        [".bz2", ".gz", ".lz", ".lz4", ".lzma", ".qcow2", ".simg", ".sparse", ".vhdx", ".xz", ".Z", ".zst"];
     let name = file.rsplit('/').next().unwrap_or(file);
     match ENDINGS.iter().find_map(|packed| name.strip_suffix(packed)) {
         Some(stem) if stem.ends_with(ending) || stem.contains(".img") => stem.to_owned(),

@@ -68,7 +68,9 @@ impl BootSector {
             clusters,
             root: field(44, 4),
             info_sector: info.try_into().map_err(damaged)?,
-            backup: u16::try_from(field(50, 2)).ok().filter(|backup| (1..reserved).contains(&u32::from(*backup))),
+            backup: u16::try_from(field(50, 2))
+                .ok()
+                .filter(|backup| (1..reserved).contains(&u32::from(*backup))),
         })
     }
 

@@ -55,7 +55,8 @@ pub(super) fn check(base: &impl ReadAt, window: Window, sector: &BootSector) -> 
         }
     }
     let entries = (0..).zip(walk.table.iter().zip(&walk.is_taken)).skip(2);
-    let is_lost = |(_, (entry, is_taken)): &(u32, (&u32, &bool))| **entry != 0 && **entry != BAD && !**is_taken;
+    let is_lost =
+        |(_, (entry, is_taken)): &(u32, (&u32, &bool))| **entry != 0 && **entry != BAD && !**is_taken;
     let lost = entries.filter(is_lost).map(|(number, _)| number).collect();
     Ok(Found { free_clusters: u32::try_from(free).unwrap_or(0), is_sound: walk.is_sound, lost })
 }

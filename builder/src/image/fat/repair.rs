@@ -34,7 +34,9 @@ pub enum Repair {
 impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dirty => f.write_str("its boot partition was not unmounted cleanly; the card's is marked as clean"),
+            Self::Dirty => {
+                f.write_str("its boot partition was not unmounted cleanly; the card's is marked as clean")
+            }
             Self::TablesDiffered(kept) => write!(
                 f,
                 "the two allocation tables of its boot partition differ; on the card both equal table {kept}, which is whole"
@@ -130,7 +132,12 @@ fn second_table<B: ReadAt + Clone>(
 }
 
 /// Copies the sectors in which a table differs over another table; `true` if there are any.
-fn copy_table<B: ReadAt>(overlay: &mut Overlay<B>, sector: &BootSector, from: u8, to: u8) -> io::Result<bool> {
+fn copy_table<B: ReadAt>(
+    overlay: &mut Overlay<B>,
+    sector: &BootSector,
+    from: u8,
+    to: u8,
+) -> io::Result<bool> {
     let (from, to) = (sector.table_at(from), sector.table_at(to));
     let (mut have, mut wanted) = (vec![0; PIECE], vec![0; PIECE]);
     let (mut at, end) = (0, sector.table_bytes());
