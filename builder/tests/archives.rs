@@ -201,7 +201,7 @@ fn fills_the_last_sector_with_zeros() {
     let odd = &bench.image[..1_000_000];
     let padded = [odd, &[0; 1_000_448 - 1_000_000]].concat();
     let promised = digest::of_bytes(odd).to_string();
-    for name in ["odd.img", "odd.img.xz", "odd.img.gz", "odd.zip"] {
+    for name in ["odd.img.xz", "odd.img.gz", "odd.zip", "odd.img"] {
         for sha256 in [Some(promised.as_str()), None] {
             let base = bench.base(name, sha256).unwrap_or_else(|failure| panic!("{}", failure.render()));
             assert_eq!(base.size, 1_000_448, "{name}");

@@ -176,7 +176,7 @@ fn json_tells_programs_the_same() {
     {
       "valid": true,
       "cluster": "red",
-      "image": "os.img",
+      "image": "raspios-lite-arm64",
       "nodes": [
         {
           "name": "red00",

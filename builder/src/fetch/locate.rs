@@ -199,15 +199,17 @@ fn existing(path: PathBuf, catalog: &Catalog) -> Result<PathBuf, LocateError> {
 fn near(path: &Path, catalog: &Catalog) -> Option<String> {
     /// Letters that may be wrong.
     const SLIPS: usize = 3;
-    let name = path.file_name()?.to_str()?;
-    let beside = path.parent().and_then(|folder| folder.read_dir().ok());
-    let beside = beside.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let beside = path.parent().and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+    let files = beside.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let files = files.filter_map(|entry| entry.file_name().into_string().ok());
     let is_image = |file: &String| IMAGES.iter().any(|ending| file.to_ascii_lowercase().ends_with(ending));
-    let names = catalog.all_names().map(str::to_owned).chain(beside.filter(is_image));
-    let distances =
-        names.map(|other| (strsim::damerau_levenshtein(&name.to_lowercase(), &other.to_lowercase()), other));
-    // Half of a short name may not be wrong.
-    let limit = SLIPS.min(name.chars().count() / 3);
+    let names = catalog.all_names().map(str::to_owned).chain(files.filter(is_image));
+    let distance = |other: &str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+    // Endings are alike anyway, and half of a short name may not be wrong.
+    let stem = name.split('.').next().unwrap_or(&name);
+    let limit = SLIPS.min(stem.chars().count() / 3);
+    let distances = names.map(|other| (distance(&other), other));
     distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, other)| other)
 }
 
