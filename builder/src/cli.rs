@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Failure;
-use crate::typed::{CLUSTER_FILE, usual_file};
+use crate::error::{CLUSTER_FILE, Failure, default_cluster_file};
 
 pub mod activate;
 mod ask;
@@ -104,7 +103,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         // A new cluster file is nobody's list of hosts.
         Command::Init(_) => {}
         Command::Config(config::ConfigArgs { hosts: Some(hosts), .. }) => globals.file.clone_from(hosts),
-        _ if globals.file == Path::new(CLUSTER_FILE) => globals.file = usual_file().to_owned(),
+        _ if globals.file == Path::new(CLUSTER_FILE) => globals.file = default_cluster_file().to_owned(),
         _ => {}
     }
     let globals = &globals;

@@ -5,7 +5,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::typed;
+mod hint;
+
+pub(crate) use hint::hint;
+pub use hint::{
+    CLUSTER_FILE, Command, Hint, Part, Shown, builder, default_cluster_file, join, program, quote, quote_path,
+};
 
 /// What kind of failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +65,8 @@ pub(crate) fn one_line(error: &(dyn Error + 'static)) -> String {
 pub struct Failure {
     kind: Kind,
     source: Box<dyn Error + Send + Sync>,
-    hints: Vec<String>,
-    /// What the commands in it are about.
+    hints: Vec<Hint>,
+    /// The cluster file that the commands in the hints act on.
     file: Option<PathBuf>,
 }
 
@@ -73,12 +78,12 @@ impl Failure {
 
     /// Adds what to type next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
-    /// Has its commands name this file, where they would be about another one.
+    /// Makes the commands in its hints act on this file.
     #[must_use]
     pub fn about(mut self, file: &Path) -> Self {
         self.file = Some(file.to_owned());
@@ -88,7 +93,7 @@ impl Failure {
     /// Two that happened: the first decides, the other is told below it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.hints.push(format!("besides: {}", one_line(other.source.as_ref())));
+        self.hints.push(format!("besides: {}", one_line(other.source.as_ref())).into());
         self.hints.extend(other.hints);
         self
     }
@@ -104,8 +109,7 @@ impl Failure {
         let mut line = |label: &str, message: &str| {
             // A message of several lines (a place in the cluster file) stands as it is.
             let message = message.trim_end();
-            let typed = self.file.as_ref().map(|file| typed::about(file, message));
-            text.push_str(&format!("{label}: {}\n", typed.as_deref().unwrap_or(message)));
+            text.push_str(&format!("{label}: {message}\n"));
         };
         line("error", &self.source.to_string());
         let mut cause = self.source.source();
@@ -114,7 +118,7 @@ impl Failure {
             cause = error.source();
         }
         for hint in &self.hints {
-            line("hint", hint);
+            line("hint", &hint.show(self.file.as_deref()).text);
         }
         text
     }
@@ -147,19 +151,19 @@ mod tests {
 
     #[test]
     fn commands_are_about_the_file_that_was_used() {
-        let failure = Failure::new(Kind::NotAsWanted, "it is the last manager. To end it: builder kill");
-        let failure = failure.hint("builder config --yes").about(Path::new("my hosts.yaml"));
+        let failure = Failure::new(Kind::NotAsWanted, "it is the last manager");
+        let failure = failure.hint(hint!["to end it: ", builder(["kill"])]).about(Path::new("my hosts.yaml"));
         assert_eq!(
             failure.render(),
-            "error: it is the last manager. To end it: builder kill -f 'my hosts.yaml'\n\
-             hint: builder config 'my hosts.yaml' --yes\n"
+            "error: it is the last manager\nhint: to end it: builder kill -f 'my hosts.yaml'\n"
         );
     }
 
     #[test]
     fn of_two_failures_the_first_decides_and_both_are_told() {
         let first = Failure::new(Kind::Unreachable, "red00 is off").hint("power it on");
-        let both = first.and(Failure::new(Kind::NotAsWanted, "red01 is not ready").hint("builder why red01"));
+        let both =
+            first.and(Failure::new(Kind::NotAsWanted, "red01 is not ready").hint(builder(["why", "red01"])));
         assert_eq!(
             both.render(),
             "error: red00 is off\nhint: power it on\nhint: besides: red01 is not ready\nhint: builder why red01\n"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cli::revoke::Desk;
-use crate::error::{Failure, Kind};
+use crate::error::{Command, Failure, Kind, hint};
 use crate::interrupt::Interrupt;
 
 /// How often it is asked whether Ctrl-C was pressed meanwhile.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Error)]
 pub(super) enum AskError {
     #[error("nobody is here to be asked")]
-    NobodyToAsk(&'static str),
+    NobodyToAsk(Command),
     #[error("nothing was done")]
     Declined,
     #[error("cannot talk to you")]
@@ -29,8 +29,9 @@ pub(super) enum AskError {
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NobodyToAsk(command) => {
-                Self::new(Kind::Usage, error).hint(format!("if you are sure: {command}"))
+            AskError::NobodyToAsk(ref command) => {
+                let hint = hint!["if you are sure: ", command.clone()];
+                Self::new(Kind::Usage, error).hint(hint)
             }
             AskError::Declined | AskError::Talk(_) | AskError::Json(_) => Self::new(Kind::Failed, error),
         }
@@ -45,7 +46,7 @@ pub(super) fn at_desk<T>(run: impl FnOnce(&mut Desk<'_>) -> T) -> T {
 }
 
 /// Says what is going to happen, and goes on only for a yes. `command` needs no answer.
-pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: &'static str) -> Result<(), AskError> {
+pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: Command) -> Result<(), AskError> {
     let Some(input) = desk.input.as_mut() else { return Err(AskError::NobodyToAsk(command)) };
     let question = format!("{what}\nType yes to go on: ");
     desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(AskError::Talk)?;
@@ -75,7 +76,7 @@ pub(super) fn read_line(interrupt: &Interrupt) -> io::Result<Option<String>> {
 /// As [`confirm`], where Ctrl-C does not end the process by itself.
 pub(super) fn confirm_or_interrupt(
     what: &str,
-    command: &'static str,
+    command: Command,
     interrupt: &Interrupt,
 ) -> Result<(), AskError> {
     if !io::stdin().is_terminal() {

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::status::{Screen, Style};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Identities, Running, RunningHost};
 use crate::project::Project;
@@ -294,9 +294,8 @@ impl Outlook {
     fn call_in(&self, field: &Field, identities: &Identities, way: &Way<'_>) -> Result<(), Failure> {
         let of = (&self.project, identities);
         if field.earlier.is_some() && !wait::call_in(of, &self.names(), way.interrupt)? {
-            way.progress.say(
-                "not all nodes have said yet whether they are out of the swarm; if one stays out: builder up",
-            );
+            let text = "not all nodes have said yet whether they are out of the swarm; if one stays out: ";
+            way.progress.say(&hint![text, builder(["up"])].text(&self.project.file));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::cli::Globals;
 use crate::cli::size::Size;
 use crate::device::contents::{self, Contents};
 use crate::device::{Claimed, Demand, Disk, Kernel, claim};
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::fetch::{self, Base};
 use crate::flash::content::Patches;
 use crate::flash::journal::Journal;
@@ -24,7 +24,6 @@ use crate::interrupt::Interrupt;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
-use crate::typed;
 
 mod again;
 mod ask;
@@ -150,8 +149,11 @@ impl Flashing<'_> {
             Err(failure) => Err(outcomes.name_left(failure, nodes)),
         };
         if ended.is_ok() {
-            let next = "next: put the cards into the Pis, power them on, then: builder status --wait";
-            self.progress.say(&typed::about(&self.globals.file, next));
+            let next = hint![
+                "next: put the cards into the Pis, power them on, then: ",
+                builder(["status", "--wait"])
+            ];
+            self.progress.say(&next.text(&self.globals.file));
         }
         ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes))
     }

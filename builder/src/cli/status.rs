@@ -9,7 +9,7 @@ use humantime::FormattedDuration;
 use thiserror::Error;
 
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
@@ -139,5 +139,5 @@ fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> F
         let names = silent.join(", ");
         failure = failure.hint(format!("is {names} powered on, with its own card, on the same network?"));
     }
-    failure.hint("to wait longer: builder status --wait --timeout 1h")
+    failure.hint(hint!["to wait longer: ", builder(["status", "--wait", "--timeout", "1h"])])
 }

@@ -9,7 +9,7 @@ use super::download::DownloadError;
 use super::locate::LocateError;
 use super::oslist::ListError;
 use crate::cache::CacheError;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint};
 use crate::image::decode::DecodeError;
 use crate::lock::LockError;
 use crate::spread::SpreadError;
@@ -125,7 +125,7 @@ impl From<FetchError> for Failure {
             FetchError::Lock(error) => error.into(),
             FetchError::Locate(error) => error.into(),
             error => {
-                let hint = hint(&error);
+                let hint = advise(&error);
                 let failure = Self::new(Kind::Failed, error);
                 match hint {
                     Some(hint) => failure.hint(hint),
@@ -136,8 +136,8 @@ impl From<FetchError> for Failure {
     }
 }
 
-fn hint(error: &FetchError) -> Option<String> {
-    let hint = match error {
+fn advise(error: &FetchError) -> Option<Hint> {
+    let advice = match error {
         FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
             "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"
         }
@@ -147,23 +147,30 @@ fn hint(error: &FetchError) -> Option<String> {
         FetchError::Unpack { source: DecodeError::Read(_), .. } => return None,
         FetchError::Unpack { .. } | FetchError::OddSize { .. } => "download or copy it again",
         FetchError::WrongDigest { .. } => {
-            "download it again; if the sha256 in the cluster file is for another release, correct it; if the image \
-             is pinned by cluster.lock, `builder images pull --update` pins the newest release"
+            return Some(hint![
+                "download it again; if the sha256 in the cluster file is for another release, correct it; if the \
+                 image is pinned by cluster.lock, `",
+                builder(["images", "pull", "--update"]),
+                "` pins the newest release"
+            ]);
         }
         FetchError::Changed(_) => "run again when nothing writes to it",
         FetchError::Full { .. } => "free some space, or choose another folder with --cache DIR",
         FetchError::Newest { known: Some(known), .. } => {
-            return Some(format!(
-                "check the network and run again, or name a release in the cluster file: image: {known}"
-            ));
+            let text = "check the network and run again, or name a release in the cluster file: image: ";
+            return Some(format!("{text}{known}").into());
         }
         FetchError::Newest { .. } => {
             "check the network and run again, or name the image by its URL and sha256 in the cluster file"
         }
         FetchError::Contradiction { .. } => {
-            "one of them was tampered with or is wrong: choose another release from `builder images list`"
+            return Some(hint![
+                "one of them was tampered with or is wrong: choose another release from `",
+                builder(["images", "list"]),
+                "`"
+            ]);
         }
         _ => return None,
     };
-    Some(hint.to_owned())
+    Some(advice.into())
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cli::status::view::{View, has_left, is_ready};
 use crate::cli::status::{INTERVAL, Screen, table};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::Identities;
 use crate::project::Project;
@@ -70,8 +70,10 @@ pub(super) fn until_ready(
                 }
                 if is_stuck(&view) {
                     let error = WaitError::Stuck { cluster: cluster(), missing: table::missing(&view) };
-                    return Err(Failure::new(Kind::NotAsWanted, error)
-                        .hint("builder why NODE says more; then run the same command again"));
+                    return Err(Failure::new(Kind::NotAsWanted, error).hint(hint![
+                        builder(["why", "NODE"]),
+                        " says more; then run the same command again"
+                    ]));
                 }
                 seen = Some(view);
             }
@@ -80,7 +82,7 @@ pub(super) fn until_ready(
         }
         if !pause(interrupt) {
             return Err(Failure::new(Kind::NotAsWanted, WaitError::Stopped(cluster()))
-                .hint("builder status --watch shows how far they are"));
+                .hint(hint![builder(["status", "--watch"]), " shows how far they are"]));
         }
         if started.elapsed() >= timeout {
             return Err(late(cluster(), timeout, seen.as_ref(), trouble));
@@ -159,8 +161,10 @@ fn late(
     match (seen, trouble) {
         (Some(view), _) => {
             let error = WaitError::Late { cluster, timeout, missing: table::missing(view) };
-            Failure::new(Kind::NotAsWanted, error)
-                .hint("they go on by themselves; to wait longer: builder status --wait --timeout 1h")
+            Failure::new(Kind::NotAsWanted, error).hint(hint![
+                "they go on by themselves; to wait longer: ",
+                builder(["status", "--wait", "--timeout", "1h"])
+            ])
         }
         (None, Some(error)) => error.into(),
         (None, None) => {

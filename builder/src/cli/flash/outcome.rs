@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::again::{Place, fold};
 use crate::cli::Globals;
 use crate::device::Refusal;
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::flash::card::{CardError, Done, Zeros};
 
 /// Why cards were not written, or not all.
@@ -49,10 +49,10 @@ impl From<FlashError> for Failure {
         let (kind, hint) = match &error {
             FlashError::NoReader => (
                 Kind::DeviceRefused,
-                "put cards into their readers; builder devices says why one cannot be used",
+                hint!["put cards into their readers; ", builder(["devices"]), " says why one cannot be used"],
             ),
-            FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer"),
-            FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE"),
+            FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer".into()),
+            FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE".into()),
             FlashError::Unnamed { readers } => {
                 let named: Vec<_> =
                     readers.iter().map(|path| format!("--device {}", path.display())).collect();
@@ -60,8 +60,12 @@ impl From<FlashError> for Failure {
                 return Self::new(Kind::Usage, error).hint(hint);
             }
             FlashError::Refused(_) => return Self::new(Kind::DeviceRefused, error),
-            FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes, and --device for each reader"),
-            FlashError::Declined { .. } => (Kind::Failed, "builder devices shows what is in which reader"),
+            FlashError::NobodyToAsk => {
+                (Kind::Usage, "if they may: --yes, and --device for each reader".into())
+            }
+            FlashError::Declined { .. } => {
+                (Kind::Failed, hint![builder(["devices"]), " shows what is in which reader"])
+            }
             _ => return Self::new(Kind::Failed, error),
         };
         Self::new(kind, error).hint(hint)
