@@ -22,6 +22,7 @@ mod owner;
 pub mod pki;
 pub mod plan;
 pub mod project;
+mod regular;
 pub mod rehearse;
 pub mod remote;
 pub mod report;

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::build::extents;
 use crate::error::{Hint, builder, hint};
+use crate::regular;
 use crate::report::Bytes;
 
 /// How much is copied at once.
@@ -53,7 +54,7 @@ impl CopyError {
 /// # Errors
 /// When either file cannot be used, or the card is larger than that.
 pub fn copy(card: &Path, copy: &Path, size: u64) -> Result<(), CopyError> {
-    let from = File::open(card).map_err(CopyError::Read)?;
+    let from = regular::open(card).map_err(CopyError::Read)?;
     let needed = from.metadata().map_err(CopyError::Read)?.len();
     if needed > size {
         return Err(CopyError::TooSmall { needed: Bytes(needed), given: Bytes(size) });

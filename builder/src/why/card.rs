@@ -1,6 +1,5 @@
 //! What a card says of its node: the FAT's files, and two on the root partition. Nothing is written.
 
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
 use crate::image::root;
+use crate::regular;
 
 /// Bytes read of a text file at most: far more than the log has.
 const LIMIT: u64 = 256 * 1024;
@@ -117,7 +117,7 @@ impl From<ReadError> for Failure {
 /// read is no error.
 pub fn read(path: &Path) -> Result<Evidence, ReadError> {
     let open = |source| ReadError::Open { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(open)?;
+    let mut file = regular::open_or_disk(path).map_err(open)?;
     // A device has no length of its own.
     let size = file.seek(SeekFrom::End(0)).map_err(open)?;
     let found = partitions::find(&file, size);

@@ -6,7 +6,8 @@ use thiserror::Error;
 use super::super::client::ClientError;
 use super::super::partial::PartialError;
 use super::super::redirect::RedirectError;
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, builder, hint, quote};
+use crate::image::decode::DecodeError;
 use crate::report::Bytes;
 
 /// Why a download failed.
@@ -86,6 +87,15 @@ pub enum DownloadError {
         /// Whether it looks like HTML.
         page: bool,
     },
+    /// An archive comes that builder cannot unpack.
+    #[error("cannot unpack the image {url}")]
+    Unsupported {
+        /// The URL.
+        url: Box<Url>,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
     /// What was received could not be kept.
     #[error("cannot write a download into the cache")]
     Write(#[source] PartialError),
@@ -103,7 +113,7 @@ impl DownloadError {
 
     /// Whether what came is worth nothing.
     pub(in crate::fetch) const fn spoils(&self) -> bool {
-        matches!(self, Self::TooLong { .. } | Self::NoImage { .. })
+        matches!(self, Self::TooLong { .. } | Self::NoImage { .. } | Self::Unsupported { .. })
     }
 }
 
@@ -111,11 +121,30 @@ fn is_passing(status: StatusCode) -> bool {
     status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
+/// The commands that bring the image by hand. Only its beginning was downloaded.
+fn fetch_and_unpack(url: &Url, source: &DecodeError) -> String {
+    let name = url.path().rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("os.img");
+    let unpack = match source {
+        DecodeError::Unsupported(foreign) => foreign.command(name),
+        _ => "look at what it is".to_owned(),
+    };
+    let (name, url) = (quote(name), quote(url.as_str()));
+    format!(
+        "bring and unpack it with `curl -fL -o {name} {url} && {unpack}`, then name the .img file in the cluster \
+         file: image: PATH"
+    )
+}
+
 impl From<DownloadError> for Failure {
     fn from(error: DownloadError) -> Self {
         const SIGN_IN: &str = "open it in a browser: if the network wants you to sign in, do that and run again; \
                                else check the URL";
+        if let DownloadError::Unsupported { url, source } = &error {
+            let hint = fetch_and_unpack(url, source);
+            return Self::new(Kind::Failed, error).hint(hint);
+        }
         let hint = match &error {
+            DownloadError::Unsupported { .. } => None,
             DownloadError::Prepare { .. } => None,
             DownloadError::Transfer { .. } | DownloadError::Short { .. } => {
                 Some("check the network and run again: it goes on where it stopped".into())
