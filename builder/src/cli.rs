@@ -1,10 +1,11 @@
 //! The command line. One file per command in `cli/`: its arguments and its run.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::{CLUSTER_FILE, Failure, default_cluster_file};
+use crate::error::{CLUSTER_FILE, Failure, default_cluster_file, report_usage};
 
 pub mod activate;
 mod ask;
@@ -94,6 +95,23 @@ enum Command {
     Rm(rm::RmArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+}
+
+/// Reads the command line, runs the command, reports its failure.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is known of a command line that could not be read.
+            let mut words = std::env::args_os().take_while(|word| word != "--");
+            return report_usage(&error, words.any(|word| word == "--json"));
+        }
+    };
+    let json = cli.globals.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
 }
 
 /// Runs a parsed command line.

@@ -38,6 +38,14 @@ impl From<AskError> for Failure {
     }
 }
 
+/// Asks for a yes; anything else is a no.
+pub(super) const QUESTION: &str = "Continue? [y/N] ";
+
+/// Whether an answer is a yes.
+pub(super) fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
+}
+
 /// Runs a command at the terminal, if that is one.
 pub(super) fn at_desk<T>(run: impl FnOnce(&mut Desk<'_>) -> T) -> T {
     let mut stdin = io::stdin().lock();
@@ -48,11 +56,11 @@ pub(super) fn at_desk<T>(run: impl FnOnce(&mut Desk<'_>) -> T) -> T {
 /// Says what is going to happen, and goes on only for a yes. `command` needs no answer.
 pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: Command) -> Result<(), AskError> {
     let Some(input) = desk.input.as_mut() else { return Err(AskError::NobodyToAsk(command)) };
-    let question = format!("{what}\nType yes to go on: ");
+    let question = format!("{what}\n{QUESTION}");
     desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(AskError::Talk)?;
     let mut answer = String::new();
     input.read_line(&mut answer).map_err(AskError::Talk)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(AskError::Declined) }
+    if is_yes(&answer) { Ok(()) } else { Err(AskError::Declined) }
 }
 
 /// A line from the terminal; `None` after Ctrl-C. Reading goes on over signals, so it is a thread's, which nobody waits for then.
@@ -83,9 +91,9 @@ pub(super) fn confirm_or_interrupt(
         return Err(AskError::NobodyToAsk(command));
     }
     let mut talk = io::stderr().lock();
-    write!(talk, "{what}\nType yes to go on: ").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
+    write!(talk, "{what}\n{QUESTION}").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
     match read_line(interrupt).map_err(AskError::Talk)? {
-        Some(answer) if answer.trim() == "yes" => Ok(()),
+        Some(answer) if is_yes(&answer) => Ok(()),
         _ => Err(AskError::Declined),
     }
 }

@@ -78,10 +78,13 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
 
 /// What was read; what is wrong with it is told to programs, too.
 fn told<T>(globals: &Globals, read: Result<T, ProjectError>) -> Result<T, Failure> {
-    if let (true, Err(ProjectError::Wrong(problems))) = (globals.json, &read) {
-        print(&json(&Checked::bad(problems.iter()))?)?;
-    }
-    Ok(read?)
+    let bad = match &read {
+        Err(ProjectError::Wrong(problems)) if globals.json => {
+            serde_json::to_value(Checked::bad(problems.iter())).unwrap_or_default()
+        }
+        _ => serde_json::Value::Null,
+    };
+    read.map_err(|error| Failure::from(error).with(bad))
 }
 
 fn tell(globals: &Globals, shown: &str, verdict: &str) -> Result<(), Failure> {

@@ -183,11 +183,12 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
             failures.extend(waited.err());
         }
     }
-    if globals.json {
-        let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
-        print(&format!("{:#}\n", state::document(&outlook.lines, absent, &outcome)))?;
-    }
-    let Some(failure) = failures.into_iter().reduce(Failure::and) else { return Ok(()) };
+    let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
+    let document = state::document(&outlook.lines, absent, &outcome);
+    let Some(failure) = failures.into_iter().reduce(Failure::and) else {
+        return if globals.json { print(&format!("{document:#}\n")) } else { Ok(()) };
+    };
+    let failure = failure.with(document);
     Err(state::advise_on_held(&outlook.held).into_iter().fold(failure, Failure::hint))
 }
 

@@ -143,7 +143,7 @@ impl Flashing<'_> {
     fn run(&self, nodes: &[Hostname], slots: Vec<Slot>) -> Result<(), Failure> {
         let mut outcomes = Outcomes::default();
         let ended = self.rounds(nodes, slots, &mut outcomes);
-        let told = outcomes.tell(self.globals, nodes);
+        let told = outcomes.tell(self.globals);
         let ended = match ended.and(told) {
             Ok(()) => outcomes.judge(nodes),
             Err(failure) => Err(outcomes.name_left(failure, nodes)),
@@ -155,7 +155,12 @@ impl Flashing<'_> {
             ];
             self.progress.say(&next.text(&self.globals.file));
         }
-        ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes))
+        let document = outcomes.document(nodes);
+        ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes).with(document.clone()))?;
+        if self.globals.json {
+            show::print(&document);
+        }
+        Ok(())
     }
 
     fn rounds(

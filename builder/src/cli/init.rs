@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::Globals;
@@ -33,6 +34,10 @@ enum InitError {
     },
 }
 
+#[derive(Debug, Error)]
+#[error("cannot print the result")]
+struct PrintError(#[source] io::Error);
+
 /// Runs the command.
 pub fn run(globals: &Globals, _args: &InitArgs) -> Result<(), Failure> {
     let file = &globals.file;
@@ -48,6 +53,11 @@ pub fn run(globals: &Globals, _args: &InitArgs) -> Result<(), Failure> {
         }
         _ => Failure::new(Kind::Failed, InitError::Write { path: file.clone(), source }),
     })?;
+    if globals.json {
+        let made = json!({ "file": file, "public_key": found });
+        return writeln!(io::stdout(), "{made}")
+            .map_err(|error| Failure::new(Kind::Failed, PrintError(error)));
+    }
     if !globals.quiet {
         talk(file, found.as_deref());
     }

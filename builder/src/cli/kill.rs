@@ -156,9 +156,20 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let told = manager.kill()?;
     let end =
         wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
-    let text = if style.json { end.to_json(project)? } else { end.to_text(project) };
-    ask::print(desk, &text)?;
-    end.verdict(cluster)
+    let verdict = end.verdict(cluster);
+    if !style.json {
+        ask::print(desk, &end.to_text(project))?;
+        return verdict;
+    }
+    let found = end.to_json(project)?;
+    verdict.map_err(|failure| failure.with(found.clone()))?;
+    Ok(ask::print(
+        desk,
+        &format!(
+            "{found}
+"
+        ),
+    )?)
 }
 
 /// How things stand at the end.
@@ -293,7 +304,7 @@ impl End<'_> {
         text
     }
 
-    fn to_json(&self, project: &Project) -> Result<String, AskError> {
+    fn to_json(&self, project: &Project) -> Result<serde_json::Value, AskError> {
         let remaining = self.remaining.iter().map(|node| JsonRemaining {
             node: node.name.as_str(),
             last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),
@@ -310,7 +321,7 @@ impl End<'_> {
             remaining: remaining.collect(),
             untold: untold.collect(),
         };
-        Ok(serde_json::to_string(&json).map_err(AskError::Json)? + "\n")
+        serde_json::to_value(&json).map_err(AskError::Json)
     }
 
     fn verdict(&self, cluster: &ClusterName) -> Result<(), Failure> {

@@ -238,7 +238,12 @@ fn to_json(fates: &BTreeMap<String, Fate>) -> Result<String, AskError> {
 fn verdict(fates: &BTreeMap<String, Fate>) -> Result<(), Failure> {
     let nodes = with(fates, |fate| matches!(fate, Fate::Refused(_) | Fate::Unknown(_)));
     if !nodes.is_empty() {
-        return Err(Failure::new(Kind::Failed, RmError::Refused { nodes }));
+        let is_refused = fates.values().any(|fate| matches!(fate, Fate::Refused(_)));
+        let failure = Failure::new(Kind::Failed, RmError::Refused { nodes });
+        return Err(match is_refused {
+            true => failure.hint(hint!["to end the whole swarm instead: ", builder(["kill"])]),
+            false => failure,
+        });
     }
     let nodes = with(fates, |fate| *fate == Fate::Going);
     if nodes.is_empty() {

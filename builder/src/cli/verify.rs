@@ -187,7 +187,10 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let result = results.pop().unwrap_or(Err(CardError::Interrupted));
     let Done { digest, .. } = match result {
         Ok(done) => done,
-        Err(source) => return Err(not_as_planned(&args.device, node.as_str(), &file, source)),
+        Err(source) => {
+            let failure = not_as_planned(&args.device, node.as_str(), &file, source);
+            return Err(failure.with(json!({ "event": "done", "node": node, "device": args.device })));
+        }
     };
     let device = args.device.display();
     let text = match globals.json {

@@ -169,6 +169,10 @@ impl Refusal {
                 "if it is the right one and nothing on it is needed any more: ",
                 program(["wipefs", "--all"]).path(path).sudo()
             ],
+            Self::Opaque { source, .. } | Self::Open { source, .. } if is_denied_to_root(source) => {
+                "the system denies this even to root: a container or a virtual machine may lack the device"
+                    .into()
+            }
             Self::Opaque { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("reading and writing {} takes root: put sudo before the command", path.display())
                     .into()
@@ -187,6 +191,15 @@ impl Refusal {
             Self::Twice(_) => "name each card reader once".into(),
         }
     }
+}
+
+/// Whether root could do what failed.
+pub(super) fn needs_root(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
+}
+
+fn is_denied_to_root(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && rustix::process::geteuid().is_root()
 }
 
 impl From<Refusal> for Failure {

@@ -156,7 +156,8 @@ impl RemoteError {
         }
     }
 
-    fn hints(&self) -> Vec<Hint> {
+    /// What to type next.
+    pub(crate) fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Unreachable { manager, attempts } => unreachable_hints(manager, attempts),
             Self::Forbidden(_) => {

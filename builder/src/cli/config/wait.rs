@@ -28,6 +28,13 @@ enum WaitError {
     Stopped(ClusterName),
     #[error("{cluster} was not formed within {timeout}: waiting for {}", missing.join(", "))]
     Late { cluster: ClusterName, timeout: FormattedDuration, missing: Vec<String> },
+    #[error("{cluster} was not formed within {timeout}: no manager answered")]
+    Unanswered {
+        cluster: ClusterName,
+        timeout: FormattedDuration,
+        #[source]
+        source: RemoteError,
+    },
     #[error("{cluster} cannot be formed: {}", missing.join(", "))]
     Stuck { cluster: ClusterName, missing: Vec<String> },
     #[error("cannot listen for signals")]
@@ -42,8 +49,7 @@ pub(super) fn listen() -> Result<Interrupt, Failure> {
 /// Shows the board until these nodes are ready.
 ///
 /// # Errors
-/// [`Kind::NotAsWanted`] when that takes too long, cannot be, or was interrupted; [`Kind::Unreachable`] when no manager ever
-/// answered.
+/// [`Kind::NotAsWanted`] when that takes too long, cannot be, or was interrupted.
 pub(super) fn until_ready(
     (project, identities): (&Project, &Identities),
     nodes: &[Hostname],
@@ -166,7 +172,11 @@ fn late(
                 builder(["status", "--wait", "--timeout", "1h"])
             ])
         }
-        (None, Some(error)) => error.into(),
+        (None, Some(source)) => {
+            let hints = source.hints();
+            let failure = Failure::new(Kind::NotAsWanted, WaitError::Unanswered { cluster, timeout, source });
+            hints.into_iter().fold(failure, Failure::hint)
+        }
         (None, None) => {
             Failure::new(Kind::NotAsWanted, WaitError::Late { cluster, timeout, missing: Vec::new() })
         }

@@ -118,17 +118,18 @@ impl Outcomes {
         begun.map(|(_, card)| (card.node.clone(), card.device.clone())).collect()
     }
 
-    /// Prints the table, or the last line of JSON; nothing where no card was begun.
-    pub(super) fn tell(&self, globals: &Globals, nodes: &[Hostname]) -> Result<(), Failure> {
-        if self.0.is_empty() {
+    /// The last line of JSON.
+    pub(super) fn document(&self, nodes: &[Hostname]) -> Value {
+        let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
+        json!({ "event": "done", "cards": cards, "left": self.left(nodes) })
+    }
+
+    /// Prints the table; nothing where no card was begun.
+    pub(super) fn tell(&self, globals: &Globals) -> Result<(), Failure> {
+        if self.0.is_empty() || globals.json {
             return Ok(());
         }
-        let text = if globals.json {
-            let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
-            format!("{}\n", json!({ "event": "done", "cards": cards, "left": self.left(nodes) }))
-        } else {
-            self.0.iter().map(CardOutcome::line).collect()
-        };
+        let text: String = self.0.iter().map(CardOutcome::line).collect();
         Ok(io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?)
     }
 

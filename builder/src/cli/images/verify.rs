@@ -86,7 +86,13 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
             },
         }));
     }
-    super::print(&if globals.json { format!("{:#}\n", json!({ "images": results })) } else { lines })?;
+    let found = json!({ "images": results });
+    match globals.json {
+        // The failure brings it.
+        true if !damaged.is_empty() => {}
+        true => super::print(&format!("{found:#}\n"))?,
+        false => super::print(&lines)?,
+    }
     if chosen.is_empty() {
         let next = hint!["the cache holds no image; next: ", builder(["images", "pull"])];
         progress.say(&next.text(&globals.file));
@@ -96,6 +102,7 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     }
     let again = hint!["the next `", builder(["images", "pull"]), "`, `plan` or `build` makes it anew"];
     let failure = Failure::new(Kind::VerificationFailed, VerifyError::Damaged(damaged));
+    let failure = failure.with(found);
     Err(failure.hint(again).hint("if that happens again, test the disk and the memory of this computer"))
 }
 
