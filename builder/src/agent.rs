@@ -1,6 +1,7 @@
 //! Finds the firstboot binary for an image's architecture and checks its ELF header: a wrong or dynamic one would
 //! leave every Pi dead without a word.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs, io};
 
@@ -9,6 +10,7 @@ use thiserror::Error;
 
 use crate::elf::{self, Arch, ElfError};
 use crate::error::{Failure, Kind};
+use crate::regular;
 
 /// Largest binary taken, in bytes. Ours has a few megabytes; anything above is some other file.
 const LIMIT: u64 = 32 * 1024 * 1024;
@@ -137,7 +139,7 @@ fn check(path: PathBuf, wanted: Arch) -> Result<Agent, AgentError> {
     // The size first: what is given by mistake may be a whole image.
     let bytes = match fs::metadata(&path).map(|metadata| metadata.len()) {
         Ok(bytes) if bytes > LIMIT => return Err(AgentError::TooBig { path, bytes }),
-        Ok(_) => fs::read(&path),
+        Ok(_) => read(&path),
         Err(error) => Err(error),
     };
     let bytes = match bytes {
@@ -150,6 +152,12 @@ fn check(path: PathBuf, wanted: Arch) -> Result<Agent, AgentError> {
         Ok((_, false)) => Err(AgentError::Dynamic { path }),
         Ok((_, true)) => Ok(Agent { path, sha256: sha256_hex(&bytes), bytes }),
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    regular::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// SHA-256 in lower-case hexadecimal.

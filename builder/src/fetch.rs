@@ -13,8 +13,10 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 
 use crate::cache::{Cache, CachedImage};
-use crate::error::Failure;
+use crate::error::{Failure, Kind, builder, hint};
 use crate::image::decode::Format;
+use crate::image::overlay::SECTOR;
+use crate::lock::{self, Lock};
 use crate::report::Progress;
 use crate::spread::{SpreadError, Target};
 
@@ -49,7 +51,7 @@ pub use partial::PartialError;
 pub(crate) use partial::length as partial_length;
 pub use pin::{Pin, Verified};
 pub use redirect::RedirectError;
-use unpacking::{Unpacking, format_of, whole_sectors};
+use unpacking::{Unpacking, format_of};
 
 /// How long to wait before a broken download is taken up again: long enough together for a router to start anew.
 const PAUSES: [Duration; 5] = [
@@ -170,6 +172,24 @@ impl<'a> Fetcher<'a> {
         folder: &Path,
         copies: Vec<Target>,
     ) -> Result<(Base, Copies), Failure> {
+        self.find_or_make(source, folder, copies).map_err(|failure| {
+            let is_other = failure.kind() == Kind::VerificationFailed;
+            match Lock::read(folder) {
+                Ok(lock) if is_other && lock.find(&source.location).is_some() => failure.hint(hint![
+                    format!("{} pins this image; to pin the newest release: ", lock::NAME),
+                    builder(["images", "pull", "--update"])
+                ]),
+                _ => failure,
+            }
+        })
+    }
+
+    fn find_or_make(
+        &self,
+        source: &ImageSource,
+        folder: &Path,
+        copies: Vec<Target>,
+    ) -> Result<(Base, Copies), Failure> {
         let mut settled = self.settle(source, folder)?;
         let (what, pin) = (settled.place.to_string(), settled.pin);
         let found = pin.digest().and_then(|digest| self.cache.find(&digest));
@@ -189,15 +209,18 @@ impl<'a> Fetcher<'a> {
         pin: Pin,
         copies: Vec<Target>,
     ) -> Result<(Base, Copies), Failure> {
-        let local = local::open(path, self.cache, self.progress)?;
+        let file = local::open(path)?;
+        // Before all of it is read.
+        let format = format_of(file.get(), what)?;
+        let local = file.identify(path, self.cache, self.progress)?;
         if pin == Pin::Nothing
             && let Some(image) = self.cache.find(&local.digest)
         {
             return Ok((base_of(image, pin), Copies::Untouched));
         }
-        if format_of(&local.file, what)? == Format::Raw {
+        if format == Format::Raw && local.size().is_multiple_of(SECTOR) {
             let verified = pin.verify(what, local.digest, None)?;
-            return Ok((in_place(path, &local, verified)?, Copies::Untouched));
+            return Ok((in_place(path, &local, verified), Copies::Untouched));
         }
         let unpacking = Unpacking {
             what,
@@ -235,7 +258,13 @@ impl<'a> Fetcher<'a> {
             partial.remove().map_err(write)?;
             return Ok((image, Copies::Untouched));
         }
-        let brought = self.bring(url, what, settled, &mut partial, copies);
+        let brought = self.bring(url, what, settled, &mut partial, copies).map_err(|error| match error {
+            // All of it is there.
+            FetchError::Unpack { what, source, .. } if source.is_of_use() => {
+                FetchError::Unpack { what, downloaded: Some(partial.path().to_owned()), source }
+            }
+            error => error,
+        });
         if partial.length() == 0 || brought.as_ref().map_or_else(FetchError::spoils, |_| true) {
             let removed = partial.remove();
             return brought.and_then(|brought| removed.map_err(write).map(|()| brought));
@@ -282,9 +311,8 @@ fn base_of(image: CachedImage, pin: Pin) -> Base {
 
 /// An unpacked image of the user's own is used where it is: a copy would double its space and gain nothing, for it is
 /// only read.
-fn in_place(path: &Path, local: &local::LocalFile, verified: Verified) -> Result<Base, FetchError> {
-    let size = whole_sectors(local.size(), &path.display().to_string())?;
-    Ok(Base { path: path.to_owned(), size, digest: verified.digest().to_string() })
+fn in_place(path: &Path, local: &local::LocalFile, verified: Verified) -> Base {
+    Base { path: path.to_owned(), size: local.size(), digest: verified.digest().to_string() }
 }
 
 impl Pin {

@@ -8,7 +8,7 @@ use cluster::range;
 use cluster::spec::hostnames::Hostnames;
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint};
 use crate::plan;
 use crate::project::{self, Project};
 
@@ -48,10 +48,10 @@ pub enum HostsError {
 
 impl From<HostsError> for Failure {
     fn from(error: HostsError) -> Self {
-        let hint = match &error {
-            HostsError::Word { reason, .. } => reason.advice(),
-            HostsError::Twice(_) => "name each host once".to_owned(),
-            HostsError::Unknown { .. } => "name some of its hosts, or others with --hosts".to_owned(),
+        let hint: Hint = match &error {
+            HostsError::Word { reason, .. } => reason.advice().into(),
+            HostsError::Twice(_) => "name each host once".into(),
+            HostsError::Unknown { .. } => "name some of its hosts, or others with --hosts".into(),
         };
         Self::new(Kind::Usage, error).hint(hint)
     }
@@ -71,7 +71,10 @@ pub fn find(file: &Path, given: &[String], words: &[String]) -> Result<Hosts, Fa
     }
     let project = project::load(file).map_err(|failure| match file.exists() {
         true => failure,
-        false => failure.hint("or name the hosts: builder exec --hosts 'red[00-04]' -- uname -a"),
+        false => {
+            let example = builder(["exec", "--hosts", "red[00-04]", "--", "uname", "-a"]);
+            failure.hint(hint!["or name the hosts: ", example])
+        }
     })?;
     let names = plan::select(&project.cluster, words)?;
     let list = names.iter().map(|name| Host { user: None, name: name.to_string() }).collect();

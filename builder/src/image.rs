@@ -13,6 +13,7 @@ use self::partitions::PartitionError;
 use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
 use self::root::{CloudInit, Root, RootError};
 use crate::elf::Arch;
+use crate::regular;
 
 pub mod decode;
 pub mod fat;
@@ -95,7 +96,7 @@ impl Image {
     /// Looks at a decompressed image, and refuses what no card can be made from.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
         let open_error = |source| ImageError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open_error)?;
+        let file = regular::open(path).map_err(open_error)?;
         let size = file.metadata().map_err(open_error)?.len();
         let partitions = partitions::find(&file, size).map_err(ImageError::Partitions)?;
         let fat = Fat::open(&file, partitions.boot).map_err(ImageError::Fat)?;

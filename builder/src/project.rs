@@ -10,10 +10,9 @@ use cluster::spec::hostnames::{self, Hostnames};
 use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{CLUSTER_FILE, Failure, Hint, Kind, builder, hint};
 use crate::home;
 use crate::pki::{self, Running, RunningHost};
-use crate::typed;
 
 mod keys;
 
@@ -81,21 +80,24 @@ pub enum ProjectError {
 impl From<ProjectError> for Failure {
     fn from(error: ProjectError) -> Self {
         let hint = match &error {
-            ProjectError::Absent(path) if path.as_os_str() == "cluster.yaml" => {
-                Some("run `builder init` for a starter, or name a file with `-f FILE`".to_owned())
+            ProjectError::Absent(path) if path.as_os_str() == CLUSTER_FILE => {
+                Some(hint!["run `", builder(["init"]), "` for a starter, or name a file with `-f FILE`"])
             }
             ProjectError::Absent(path) => {
-                Some(format!("run `builder init -f {}` for a starter, or name another file", path.display()))
+                let init = builder(["init", "-f"]).path(path);
+                Some(hint!["run `", init, "` for a starter, or name another file"])
             }
             ProjectError::Read { .. } | ProjectError::NotText(_) => {
-                Some("name another file with `-f FILE`".to_owned())
+                Some("name another file with `-f FILE`".into())
             }
             ProjectError::Wrong(_) => None,
-            ProjectError::NotConfigured(path) => Some(format!("builder config {}", typed::path(path))),
-            ProjectError::NoImage(path) => Some(format!(
-                "for cards, write a cluster file: builder init; for Pis that run: builder config {}",
-                typed::path(path)
-            )),
+            ProjectError::NotConfigured(_) => Some(Hint::run(["config"])),
+            ProjectError::NoImage(_) => Some(hint![
+                "for cards, write a cluster file: ",
+                builder(["init"]),
+                "; for Pis that run: ",
+                builder(["config"])
+            ]),
         };
         let failure = Self::new(Kind::Usage, error);
         match hint {

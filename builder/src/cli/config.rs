@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::status::{Screen, Style};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Identities, Running, RunningHost};
 use crate::project::Project;
@@ -183,11 +183,12 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
             failures.extend(waited.err());
         }
     }
-    if globals.json {
-        let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
-        print(&format!("{:#}\n", state::document(&outlook.lines, absent, &outcome)))?;
-    }
-    let Some(failure) = failures.into_iter().reduce(Failure::and) else { return Ok(()) };
+    let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
+    let document = state::document(&outlook.lines, absent, &outcome);
+    let Some(failure) = failures.into_iter().reduce(Failure::and) else {
+        return if globals.json { print(&format!("{document:#}\n")) } else { Ok(()) };
+    };
+    let failure = failure.with(document);
     Err(state::advise_on_held(&outlook.held).into_iter().fold(failure, Failure::hint))
 }
 
@@ -294,9 +295,8 @@ impl Outlook {
     fn call_in(&self, field: &Field, identities: &Identities, way: &Way<'_>) -> Result<(), Failure> {
         let of = (&self.project, identities);
         if field.earlier.is_some() && !wait::call_in(of, &self.names(), way.interrupt)? {
-            way.progress.say(
-                "not all nodes have said yet whether they are out of the swarm; if one stays out: builder up",
-            );
+            let text = "not all nodes have said yet whether they are out of the swarm; if one stays out: ";
+            way.progress.say(&hint![text, builder(["up"])].text(&self.project.file));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cluster::spec::Node;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::Globals;
@@ -146,7 +147,8 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     });
     ran.map_err(if unprinted { ExecError::Print } else { ExecError::Run })?;
     show.finish().map_err(ExecError::Print)?;
-    let told = summary.judge(interrupt.asked())?;
+    // Every line of a host names it.
+    let told = summary.judge(interrupt.asked()).map_err(|failure| failure.with(json!({ "host": null })))?;
     if !globals.quiet {
         // Nowhere is left to say that standard error is closed.
         let _unwritten = writeln!(io::stderr().lock(), "{told}");

@@ -20,7 +20,7 @@ use super::revoke::Desk;
 use super::status::table::ago;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::hosts::Hosts;
 use crate::pki::{self, Running};
 use crate::project::{self, Project};
@@ -28,7 +28,6 @@ use crate::remote::{Address, Manager, Told, Untold, printable};
 use crate::report::Progress;
 use crate::ssh::Ssh;
 use crate::ssh::trouble::Around;
-use crate::typed;
 
 /// Who was not heard from for so long is not waited for. Nodes that are well report four times as often.
 const SILENT: Duration = Duration::from_secs(60);
@@ -142,7 +141,8 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
                  every container.",
             );
         }
-        let command = if args.purge { "builder kill --purge --yes" } else { "builder kill --yes" };
+        let purge = args.purge.then_some("--purge");
+        let command = builder(["kill"]).args(purge).args(["--yes"]);
         ask::confirm(desk, &what, command)?;
     }
     // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
@@ -156,10 +156,20 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let told = manager.kill()?;
     let end =
         wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
-    let text =
-        if style.json { end.to_json(project)? } else { typed::about(&project.file, &end.to_text(project)) };
-    ask::print(desk, &text)?;
-    end.verdict(cluster)
+    let verdict = end.verdict(cluster);
+    if !style.json {
+        ask::print(desk, &end.to_text(project))?;
+        return verdict;
+    }
+    let found = end.to_json(project)?;
+    verdict.map_err(|failure| failure.with(found.clone()))?;
+    Ok(ask::print(
+        desk,
+        &format!(
+            "{found}
+"
+        ),
+    )?)
 }
 
 /// How things stand at the end.
@@ -285,15 +295,16 @@ impl End<'_> {
             ));
         }
         for Untold { manager, .. } in self.untold {
-            text.push_str(&format!(
+            let told = format!(
                 "{manager} could not be told: until it hears of it from another manager, it would let nodes in again\n  \
-                 when it is on, type again: builder kill\n"
-            ));
+                 when it is on, type again: "
+            );
+            text.push_str(&hint![told, builder(["kill"]), "\n"].text(&project.file));
         }
         text
     }
 
-    fn to_json(&self, project: &Project) -> Result<String, AskError> {
+    fn to_json(&self, project: &Project) -> Result<serde_json::Value, AskError> {
         let remaining = self.remaining.iter().map(|node| JsonRemaining {
             node: node.name.as_str(),
             last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),
@@ -310,7 +321,7 @@ impl End<'_> {
             remaining: remaining.collect(),
             untold: untold.collect(),
         };
-        Ok(serde_json::to_string(&json).map_err(AskError::Json)? + "\n")
+        serde_json::to_value(&json).map_err(AskError::Json)
     }
 
     fn verdict(&self, cluster: &ClusterName) -> Result<(), Failure> {
@@ -322,7 +333,8 @@ impl End<'_> {
             (false, _) => KillError::Remaining { cluster, nodes },
             (true, false) => KillError::Untold { cluster, managers },
         };
-        Err(Failure::new(Kind::NotAsWanted, error).hint("to see later whether all have left: builder status"))
+        Err(Failure::new(Kind::NotAsWanted, error)
+            .hint(hint!["to see later whether all have left: ", builder(["status"])]))
     }
 }
 

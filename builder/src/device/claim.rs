@@ -16,6 +16,7 @@ use super::list::{Disk, Kernel, Number};
 use super::medium::Medium;
 use super::presence::Presence;
 use super::refusal::Refusal;
+use crate::regular;
 
 /// A disk that may be erased, and that nobody else can begin to use.
 #[derive(Debug)]
@@ -86,6 +87,7 @@ impl ReadOnly {
         let kernel = Kernel::default();
         // The names under /dev/disk are links.
         let path = path.canonicalize()?;
+        regular::check_file_or_disk(&path)?;
         // Past the cache, so that what is read is what the card has.
         let file = match open(&path, OFlags::RDONLY) {
             // There are file systems that cannot do that: open(2), "O_DIRECT". Disks can.

@@ -15,7 +15,7 @@ use super::client::Client;
 use super::digest::Digest;
 use super::partial::Partial;
 use super::redirect;
-use crate::image::decode::Format;
+use crate::image::decode::{DecodeError, Format};
 use crate::report::{Bytes, Progress, Task};
 
 mod error;
@@ -168,11 +168,14 @@ impl Order<'_> {
 
     /// Whether it begins as an image does. A page, such as a network's that wants one to sign in, does not.
     fn look(&self, partial: &Partial) -> Result<(), DownloadError> {
-        Format::of(partial.file()).map(|_| ()).map_err(|_| {
-            let mut first = [0; Format::PEEK];
+        let Err(error) = Format::of(partial.file()) else { return Ok(()) };
+        Err(if matches!(error, DecodeError::UnknownFormat | DecodeError::Read(_)) {
+            let mut first = [0; 512];
             let read = std::os::unix::fs::FileExt::read_at(partial.file(), &mut first, 0).unwrap_or(0);
             let text = first.get(..read).unwrap_or_default().trim_ascii_start();
             DownloadError::NoImage { url: self.url(), page: text.starts_with(b"<") }
+        } else {
+            DownloadError::Unsupported { url: self.url(), source: error }
         })
     }
 

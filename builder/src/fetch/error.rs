@@ -1,6 +1,6 @@
 //! Why an image could not be had, and what to type then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ use super::download::DownloadError;
 use super::locate::LocateError;
 use super::oslist::ListError;
 use crate::cache::CacheError;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::lock::LockError;
 use crate::spread::SpreadError;
@@ -31,6 +31,8 @@ pub enum FetchError {
     Unpack {
         /// Path or URL.
         what: String,
+        /// Where the whole archive is kept, if it was downloaded: nobody needs to download it again.
+        downloaded: Option<PathBuf>,
         /// Why.
         #[source]
         source: DecodeError,
@@ -45,13 +47,11 @@ pub enum FetchError {
         /// That of the file as published.
         found: Digest,
     },
-    /// No disk has such a size.
-    #[error("the image {what} unpacks to {size} bytes, which is no whole number of 512-byte sectors")]
-    OddSize {
+    /// The archive holds nothing.
+    #[error("the image {what} is empty")]
+    Empty {
         /// Path or URL.
         what: String,
-        /// Bytes.
-        size: u64,
     },
     /// Somebody wrote to it meanwhile.
     #[error("the image {} changed while it was read", .0.display())]
@@ -109,9 +109,9 @@ impl FetchError {
     /// Whether what was downloaded is worth nothing, so that the next run has to begin anew.
     pub(super) const fn spoils(&self) -> bool {
         match self {
-            Self::Unpack { source, .. } => !matches!(source, DecodeError::Read(_)),
+            Self::Unpack { source, .. } => !matches!(source, DecodeError::Read(_)) && !source.is_of_use(),
             Self::Download(error) => error.spoils(),
-            Self::WrongDigest { .. } | Self::OddSize { .. } => true,
+            Self::WrongDigest { .. } | Self::Empty { .. } => true,
             _ => false,
         }
     }
@@ -125,8 +125,12 @@ impl From<FetchError> for Failure {
             FetchError::Lock(error) => error.into(),
             FetchError::Locate(error) => error.into(),
             error => {
-                let hint = hint(&error);
-                let failure = Self::new(Kind::Failed, error);
+                let hint = advise(&error);
+                let kind = match error {
+                    FetchError::WrongDigest { .. } => Kind::VerificationFailed,
+                    _ => Kind::Failed,
+                };
+                let failure = Self::new(kind, error);
                 match hint {
                     Some(hint) => failure.hint(hint),
                     None => failure,
@@ -136,34 +140,50 @@ impl From<FetchError> for Failure {
     }
 }
 
-fn hint(error: &FetchError) -> Option<String> {
-    let hint = match error {
+/// The command that unpacks what builder does not.
+fn unpack_by_hand(what: &str, downloaded: Option<&Path>, source: &DecodeError) -> String {
+    let file = downloaded.map_or_else(|| what.to_owned(), |path| path.display().to_string());
+    let command = match source {
+        DecodeError::Unsupported(foreign) => foreign.command(&file),
+        // A zip archive that holds none or several.
+        _ => format!("unzip {}", quote(&file)),
+    };
+    format!("unpack it with `{command}`, then name the .img file in the cluster file: image: PATH")
+}
+
+fn advise(error: &FetchError) -> Option<Hint> {
+    let advice = match error {
         FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
             "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"
         }
-        FetchError::Unpack { source: DecodeError::NoImage | DecodeError::SeveralImages(_), .. } => {
-            "unpack it and name the .img file in the cluster file"
+        FetchError::Unpack { what, downloaded, source } if source.is_of_use() => {
+            return Some(unpack_by_hand(what, downloaded.as_deref(), source).into());
+        }
+        FetchError::Unpack { source: DecodeError::NotDisk, .. } => {
+            "check that it is the image of a whole SD card, with its partition table"
         }
         FetchError::Unpack { source: DecodeError::Read(_), .. } => return None,
-        FetchError::Unpack { .. } | FetchError::OddSize { .. } => "download or copy it again",
+        FetchError::Unpack { .. } | FetchError::Empty { .. } => "download or copy it again",
         FetchError::WrongDigest { .. } => {
-            "download it again; if the sha256 in the cluster file is for another release, correct it; if the image \
-             is pinned by cluster.lock, `builder images pull --update` pins the newest release"
+            "download it again; if the sha256 in the cluster file is for another release, correct it"
         }
         FetchError::Changed(_) => "run again when nothing writes to it",
         FetchError::Full { .. } => "free some space, or choose another folder with --cache DIR",
         FetchError::Newest { known: Some(known), .. } => {
-            return Some(format!(
-                "check the network and run again, or name a release in the cluster file: image: {known}"
-            ));
+            let text = "check the network and run again, or name a release in the cluster file: image: ";
+            return Some(format!("{text}{known}").into());
         }
         FetchError::Newest { .. } => {
             "check the network and run again, or name the image by its URL and sha256 in the cluster file"
         }
         FetchError::Contradiction { .. } => {
-            "one of them was tampered with or is wrong: choose another release from `builder images list`"
+            return Some(hint![
+                "one of them was tampered with or is wrong: choose another release from `",
+                builder(["images", "list"]),
+                "`"
+            ]);
         }
         _ => return None,
     };
-    Some(hint.to_owned())
+    Some(advice.into())
 }

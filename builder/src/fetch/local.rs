@@ -8,7 +8,15 @@ use super::FetchError;
 use super::digest::{self, Digest};
 use crate::cache::Cache;
 use crate::error::Failure;
+use crate::regular;
 use crate::report::Progress;
+
+/// An open local file.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    metadata: Metadata,
+}
 
 /// An open local file and its digest.
 #[derive(Debug)]
@@ -18,27 +26,43 @@ pub(super) struct LocalFile {
     metadata: Metadata,
 }
 
-/// Opens a file and learns its digest: from the cache if the file is as it was, by reading it otherwise.
-///
-/// Reading it before unpacking costs a few per cent of what unpacking does, and nothing is ever unpacked twice.
-pub(super) fn open(path: &Path, cache: &Cache, progress: &Progress) -> Result<LocalFile, Failure> {
+/// Opens a file.
+pub(super) fn open(path: &Path) -> Result<Opened, FetchError> {
     let error = |source| FetchError::Open { path: path.to_owned(), source };
-    let file = File::open(path).map_err(error)?;
+    let file = regular::open(path).map_err(error)?;
     let metadata = file.metadata().map_err(error)?;
-    if !metadata.is_file() {
-        return Err(error(std::io::Error::other("it is not a file")).into());
+    Ok(Opened { file, metadata })
+}
+
+impl Opened {
+    /// The file.
+    pub(super) const fn get(&self) -> &File {
+        &self.file
     }
-    let digest = match cache.recall(path, &metadata) {
-        Some(digest) => digest,
-        None => {
-            let task = progress.task("check", Some(metadata.len()));
-            let digest = digest::of_file(&file, |count| task.advance(count)).map_err(error)?;
-            task.finish();
-            cache.remember(path, &metadata, digest)?;
-            digest
-        }
-    };
-    Ok(LocalFile { file, digest, metadata })
+
+    /// Learns the file's digest: from the cache if the file is as it was, by reading it otherwise.
+    ///
+    /// Reading it before unpacking costs a few per cent of what unpacking does, and nothing is ever unpacked twice.
+    pub(super) fn identify(
+        self,
+        path: &Path,
+        cache: &Cache,
+        progress: &Progress,
+    ) -> Result<LocalFile, Failure> {
+        let Self { file, metadata } = self;
+        let error = |source| FetchError::Open { path: path.to_owned(), source };
+        let digest = match cache.recall(path, &metadata) {
+            Some(digest) => digest,
+            None => {
+                let task = progress.task("check", Some(metadata.len()));
+                let digest = digest::of_file(&file, |count| task.advance(count)).map_err(error)?;
+                task.finish();
+                cache.remember(path, &metadata, digest)?;
+                digest
+            }
+        };
+        Ok(LocalFile { file, digest, metadata })
+    }
 }
 
 impl LocalFile {

@@ -90,6 +90,11 @@ impl Partial {
         &self.file
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Bytes so far.
     pub(super) const fn length(&self) -> u64 {
         self.length

@@ -35,9 +35,15 @@ impl Verified {
         self.published
     }
 
-    /// The digest of the unpacked image, if it was read.
+    /// The digest of the unpacked image as it is kept, if it was read.
     pub const fn content(&self) -> Option<Digest> {
         self.content
+    }
+
+    /// The same proof of an image that is kept with zeros behind its end, so that its file has another digest.
+    #[must_use]
+    pub(super) const fn padded(self, content: Option<Digest>) -> Self {
+        Self { content, ..self }
     }
 }
 

@@ -8,13 +8,27 @@ use crate::image::decode::{self, DecodeError, Format, ImageInZip};
 use crate::report::{Progress, Task};
 use crate::spread::{Spread, SpreadError};
 
+/// Bytes of a sector of every disk that a card is.
+const SECTOR: usize = 512;
+
 /// What came out of an archive.
 #[derive(Debug)]
 pub(super) struct Content {
-    /// Bytes.
+    /// Bytes of it that the archive holds.
     pub(super) size: u64,
-    /// Its digest, if it was wanted: what a later look at the cache is compared with.
+    /// The digest of those, if it was wanted: what was promised may be this.
     pub(super) digest: Option<Digest>,
+    /// Bytes of the file that was written: whole sectors, the last one filled up with zeros.
+    pub(super) padded_size: u64,
+    /// The digest of that file, if one was wanted: what a later look at the cache is compared with.
+    pub(super) padded_digest: Option<Digest>,
+}
+
+/// What was read so far.
+struct Moved {
+    size: u64,
+    padded_size: u64,
+    digest: Option<Digest>,
 }
 
 /// Unpacks all of `file`, which may be read from any position, or refuses more than `limit` bytes; waits until everything
@@ -32,8 +46,12 @@ pub(super) fn unpack(
         Format::Zip => from_zip(file, &spread, &mut hasher, limit, progress),
         _ => from_stream(file, format, &spread, &mut hasher, limit, progress),
     };
-    let written = spread.finish(moved.as_ref().copied().unwrap_or(0));
-    (moved.map(|size| Content { size, digest: hasher.map(Hasher::finish) }), written)
+    let written = spread.finish(moved.as_ref().map_or(0, |moved| moved.padded_size));
+    let content = moved.map(|Moved { size, padded_size, digest }| {
+        let padded_digest = hasher.map(Hasher::finish);
+        Content { size, padded_size, digest: digest.or(padded_digest), padded_digest }
+    });
+    (content, written)
 }
 
 fn from_stream(
@@ -43,14 +61,14 @@ fn from_stream(
     hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     progress: &Progress,
-) -> Result<u64, DecodeError> {
+) -> Result<Moved, DecodeError> {
     file.rewind().map_err(DecodeError::Read)?;
     let total = file.metadata().map_err(DecodeError::Read)?.len();
     let task = progress.task("unpack", Some(total));
     let reader = decode::stream(format, Counted { inner: file, task: &task })?;
-    let size = pump(reader, spread, hasher, limit, |_| ())?;
+    let moved = pump(reader, format, spread, hasher, limit, |_| ())?;
     task.finish();
-    Ok(size)
+    Ok(moved)
 }
 
 fn from_zip(
@@ -59,22 +77,25 @@ fn from_zip(
     hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     progress: &Progress,
-) -> Result<u64, DecodeError> {
+) -> Result<Moved, DecodeError> {
     let mut image = ImageInZip::open(file)?;
     let task = progress.task("unpack", Some(image.size()?));
-    let size = pump(image.reader()?, spread, hasher, limit, |count| task.advance(count))?;
+    let reader = image.reader()?;
+    let moved = pump(reader, Format::Zip, spread, hasher, limit, |count| task.advance(count))?;
     task.finish();
-    Ok(size)
+    Ok(moved)
 }
 
+/// Reads all there is, which begins as a disk does, and pads it to whole sectors.
 fn pump(
     mut reader: impl Read,
+    format: Format,
     spread: &Spread,
     hasher: &mut Option<Hasher>,
     limit: Option<u64>,
     seen: impl Fn(u64),
-) -> Result<u64, DecodeError> {
-    let mut offset = 0;
+) -> Result<Moved, DecodeError> {
+    let (mut offset, mut padded, mut digest) = (0, 0, None);
     // There is no use in unpacking what nobody can keep; the reason is in the spread's results.
     while !spread.first_has_failed() {
         let mut block = spread.block();
@@ -85,14 +106,28 @@ fn pump(
         if limit.is_some_and(|limit| offset + length as u64 > limit) {
             return Err(DecodeError::TooLong);
         }
-        if let (Some(hasher), Some(bytes)) = (&mut *hasher, block.memory().get(..length)) {
+        let (bytes, rest) = block.memory().split_at_mut(length);
+        if offset == 0 {
+            decode::check_beginning(format, bytes)?;
+        }
+        if let Some(hasher) = &mut *hasher {
             hasher.update(bytes);
         }
         seen(length as u64);
-        spread.push(block.filled(offset, length));
+        // Only the last block is not full, and a full one has whole sectors.
+        let missing = length.next_multiple_of(SECTOR) - length;
+        if let Some(padding) = rest.get_mut(..missing).filter(|padding| !padding.is_empty()) {
+            padding.fill(0);
+            if let Some(hasher) = &mut *hasher {
+                digest = Some(hasher.clone().finish());
+                hasher.update(padding);
+            }
+        }
+        spread.push(block.filled(offset, length + missing));
+        padded = offset + (length + missing) as u64;
         offset += length as u64;
     }
-    Ok(offset)
+    Ok(Moved { size: offset, padded_size: padded, digest })
 }
 
 /// Fills `buffer` as far as there is something to read, so that blocks stay aligned.

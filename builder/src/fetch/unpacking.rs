@@ -60,11 +60,17 @@ impl Unpacking<'_> {
             });
         }
         let content = result
-            .map_err(|source| FetchError::Unpack { what: what(), source })
+            .map_err(|source| FetchError::Unpack { what: what(), downloaded: None, source })
             .map_err(|error| self.pin.blame(self.what, published, error))?;
-        whole_sectors(content.size, self.what)?;
+        if content.size == 0 {
+            return Err(FetchError::Empty { what: what() });
+        }
         let verified = self.pin.verify(self.what, published, content.digest)?;
-        Ok(Unpacked { image, verified, copies: written })
+        if content.padded_size != content.size {
+            let missing = content.padded_size - content.size;
+            self.progress.say(&format!("unpack: {missing} zero bytes fill the image's last sector"));
+        }
+        Ok(Unpacked { image, verified: verified.padded(content.padded_digest), copies: written })
     }
 }
 
@@ -78,13 +84,5 @@ impl Unpacked {
 
 /// The kind of archive.
 pub(super) fn format_of(file: &File, what: &str) -> Result<Format, FetchError> {
-    Format::of(file).map_err(|source| FetchError::Unpack { what: what.to_owned(), source })
-}
-
-/// A size that a disk can have.
-pub(super) fn whole_sectors(size: u64, what: &str) -> Result<u64, FetchError> {
-    if size == 0 || !size.is_multiple_of(512) {
-        return Err(FetchError::OddSize { what: what.to_owned(), size });
-    }
-    Ok(size)
+    Format::of(file).map_err(|source| FetchError::Unpack { what: what.to_owned(), downloaded: None, source })
 }

@@ -9,11 +9,13 @@ use flate2::bufread::GzDecoder;
 use thiserror::Error;
 
 mod archive;
+mod foreign;
 mod limit;
 mod members;
 mod xz;
 
 pub use archive::ImageInZip;
+pub use foreign::Foreign;
 
 /// How an image is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +36,19 @@ pub enum Format {
 /// to gigabytes, and zeros leave holes in the file, so that no full disk would end it.
 const AT_MOST: u64 = 256 << 30;
 
+/// The largest window of a zstd frame, as a power of two in bytes: the library's own limit, and that of `zstd -d` without
+/// `--long`.
+const ZSTD_WINDOW_LOG: u32 = 27;
+
 /// Why an image cannot be unpacked.
 #[derive(Debug, Error)]
 pub enum DecodeError {
+    /// It may be whole, but builder cannot unpack it.
+    #[error("{0}, which builder does not unpack")]
+    Unsupported(Foreign),
+    /// What comes out of the archive does not begin with a partition table.
+    #[error("what the archive holds is not a disk image: it has no partition table")]
+    NotDisk,
     /// The first bytes are none we know.
     #[error("it is neither a disk image nor one packed as .xz, .gz, .zst or .zip")]
     UnknownFormat,
@@ -68,7 +80,9 @@ pub enum DecodeError {
 
 impl Format {
     /// How many bytes [`Self::detect`] wants to see.
-    pub const PEEK: usize = 520;
+    const DETECT: usize = 520;
+    /// How many bytes [`Self::of`] looks at: enough for the first sectors of an image to come out of them.
+    pub const PEEK: usize = 64 << 10;
 
     /// Tells the format from the first bytes of a file.
     pub fn detect(first: &[u8]) -> Option<Self> {
@@ -86,13 +100,77 @@ impl Format {
         }
     }
 
-    /// Tells the format of an open file, whatever its position, and rewinds it.
+    /// Tells the format of an open file, whatever its position, and rewinds it. Refuses what its first [`Self::PEEK`] bytes
+    /// show to be unsupported; damage is for whoever reads all of it to find.
     pub fn of(mut file: &File) -> Result<Self, DecodeError> {
         let mut first = Vec::with_capacity(Self::PEEK);
         file.rewind().map_err(DecodeError::Read)?;
         file.take(Self::PEEK as u64).read_to_end(&mut first).map_err(DecodeError::Read)?;
         file.rewind().map_err(DecodeError::Read)?;
-        Self::detect(&first).ok_or(DecodeError::UnknownFormat)
+        Self::probe(&first)
+    }
+
+    /// See [`Self::of`].
+    fn probe(first: &[u8]) -> Result<Self, DecodeError> {
+        if let Some(foreign) = Foreign::recognise(first) {
+            return Err(DecodeError::Unsupported(foreign));
+        }
+        let format = Self::detect(first).ok_or(DecodeError::UnknownFormat)?;
+        match format {
+            Self::Raw => {}
+            Self::Zip => {
+                if let Some(foreign) = Foreign::first_entry(first) {
+                    return Err(DecodeError::Unsupported(foreign));
+                }
+            }
+            Self::Xz | Self::Gzip | Self::Zstd => {
+                let (beginning, error) = unpack_beginning(format, first);
+                // Other errors may come from looking at a part of the file only.
+                if let Some(error @ DecodeError::Unsupported(_)) = error {
+                    return Err(error);
+                }
+                if beginning.len() >= Self::DETECT {
+                    check_beginning(format, &beginning)?;
+                }
+            }
+        }
+        Ok(format)
+    }
+}
+
+/// The first unpacked bytes that come out of an archive's first bytes, and the error that ended them.
+fn unpack_beginning(format: Format, first: &[u8]) -> (Vec<u8>, Option<DecodeError>) {
+    let mut reader: Box<dyn Read + '_> = match format {
+        Format::Xz => Box::new(xz::beginning(first)),
+        _ => match stream(format, first) {
+            Ok(reader) => reader,
+            Err(error) => return (Vec::new(), Some(error)),
+        },
+    };
+    let mut beginning = vec![0; Format::DETECT];
+    let mut length = 0;
+    while let Some(rest) = beginning.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) => {
+                beginning.truncate(length);
+                return (beginning, Some(DecodeError::classify(error)));
+            }
+        }
+    }
+    beginning.truncate(length);
+    (beginning, None)
+}
+
+/// Refuses an archive by its first unpacked bytes: as many as there are, up to a block.
+pub fn check_beginning(outer: Format, first: &[u8]) -> Result<(), DecodeError> {
+    if let Some(foreign) = Foreign::within(outer, first) {
+        return Err(DecodeError::Unsupported(foreign));
+    }
+    match Format::detect(first) {
+        Some(_) => Ok(()),
+        None => Err(DecodeError::NotDisk),
     }
 }
 
@@ -122,6 +200,11 @@ fn trailing() -> io::Error {
 }
 
 impl DecodeError {
+    /// Whether another program may get the image out of the archive.
+    pub const fn is_of_use(&self) -> bool {
+        matches!(self, Self::Unsupported(_) | Self::NoImage | Self::SeveralImages(_))
+    }
+
     /// What an error met while reading from [`stream`] means.
     pub fn classify(error: io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<Trailing>()) {
@@ -130,11 +213,27 @@ impl DecodeError {
         if error.get_ref().is_some_and(|inner| inner.is::<limit::Exceeded>()) {
             return Self::TooLarge;
         }
+        if let Some(foreign) = error.get_ref().and_then(unsupported_by_the_library) {
+            return Self::Unsupported(foreign);
+        }
         match error.kind() {
             _ if error.raw_os_error().is_some() => Self::Read(error),
             io::ErrorKind::UnexpectedEof => Self::Truncated(error),
             _ => Self::Corrupt(error),
         }
+    }
+}
+
+/// What a library's error says of a feature that it was not allowed, or not built, to decode.
+fn unsupported_by_the_library(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<Foreign> {
+    use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge;
+    if let Some(error) = error.downcast_ref::<zstd::Error>() {
+        return error.is(ZSTD_error_frameParameter_windowTooLarge).then_some(Foreign::ZstdWindow);
+    }
+    match error.downcast_ref::<liblzma::stream::Error>() {
+        Some(liblzma::stream::Error::MemLimit) => Some(Foreign::XzMemory),
+        Some(liblzma::stream::Error::Options) => Some(Foreign::XzFilter),
+        _ => None,
     }
 }
 

@@ -9,13 +9,16 @@ use fatfs::{FileSystem, FsOptions, TimeProvider};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::overlay::{Overlay, ReadAt, SECTOR, Window, Write};
+use super::overlay::{Overlay, ReadAt, SECTOR, Sectors, Window, Write};
 
 use boot_sector::BootSector;
 
 mod boot_sector;
 mod check;
 mod folder;
+mod repair;
+
+pub use repair::Repair;
 
 /// Room left for what the Pi itself writes at its first boot: status and log, a few kilobytes.
 const RESERVE: u64 = 64 * 1024;
@@ -62,6 +65,9 @@ pub struct Fat {
     sector: BootSector,
     /// Whether every cluster belongs to one file or folder at most, and the files' chains come to their ends.
     is_sound: bool,
+    /// What was repaired, and the sectors that are otherwise now.
+    repairs: Vec<Repair>,
+    repaired: Sectors,
 }
 
 /// What an edit comes to.
@@ -106,13 +112,15 @@ impl TimeProvider for Stamp {
 }
 
 impl Fat {
-    /// Looks at the boot sector, the allocation table and the folders, and counts the free clusters (the count in the
+    /// Looks at the boot sector, the allocation tables and the folders, repairs what can be repaired, and counts the free clusters (the count in the
     /// FSInfo sector is only a hint). What could lead fatfs astray is refused.
     pub fn open(base: &impl ReadAt, window: Window) -> Result<Self, FatError> {
         let mut boot = [0; 512];
         base.read_exact_at(&mut boot, window.start).map_err(FatError::Read)?;
         let sector = BootSector::parse(&boot, window)?;
-        let check::Found { free_clusters, is_sound } = check::check(base, window, &sector)?;
+        let mut overlay = Overlay::new(base, window);
+        let (check::Found { free_clusters, is_sound, .. }, repairs) = repair::repair(&mut overlay, &sector)?;
+        let repaired = overlay.into_sectors();
         Ok(Self {
             window,
             cluster_bytes: sector.cluster_bytes(),
@@ -120,7 +128,14 @@ impl Fat {
             free_count_at: u64::from(sector.info_sector) * SECTOR + 488,
             sector,
             is_sound,
+            repairs,
+            repaired,
         })
+    }
+
+    /// What is wrong with it in the image, and right on every card.
+    pub fn repairs(&self) -> &[Repair] {
+        &self.repairs
     }
 
     /// The label, as the root folder has it.
@@ -160,7 +175,7 @@ impl Fat {
             return Err(FatError::Damaged("some of its files are cut off or share their clusters"));
         }
         self.check_room(files)?;
-        let mut overlay = Overlay::new(base, self.window);
+        let mut overlay = self.overlay(base);
         self.set_free_count(&mut overlay, self.free_clusters).map_err(FatError::Read)?;
         let folders: BTreeSet<&str> =
             files.iter().filter_map(|(path, _)| Some(path.split_once('/')?.0)).collect();
@@ -174,7 +189,7 @@ impl Fat {
         fs.unmount().map_err(FatError::Read)?;
         // Counted again: fatfs knows no number for a partition that was not unmounted.
         let whole = Window { start: 0, length: self.window.length };
-        let check::Found { free_clusters, is_sound } = check::check(&overlay, whole, &self.sector)?;
+        let check::Found { free_clusters, is_sound, .. } = check::check(&overlay, whole, &self.sector)?;
         if !is_sound {
             return Err(FatError::Damaged("what was put there does not hold together"));
         }
@@ -184,7 +199,12 @@ impl Fat {
     }
 
     fn mount<'a, B: ReadAt>(&self, base: &'a B) -> Result<FileSystem<Overlay<&'a B>>, FatError> {
-        FileSystem::new(Overlay::new(base, self.window), FsOptions::new()).map_err(FatError::Read)
+        FileSystem::new(self.overlay(base), FsOptions::new()).map_err(FatError::Read)
+    }
+
+    /// The partition, repaired.
+    fn overlay<B: ReadAt>(&self, base: B) -> Overlay<B> {
+        Overlay::over(base, self.window, self.repaired.clone())
     }
 
     /// Whether files fit: their content and the slots of their names, rounded up to clusters, and the reserve.

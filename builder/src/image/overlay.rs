@@ -62,12 +62,16 @@ impl fmt::Debug for Write {
     }
 }
 
+/// Sectors by their numbers in a window.
+pub type Sectors = BTreeMap<u64, Box<[u8; SECTOR_BYTES]>>;
+
 /// A window of the base with changed sectors over it.
+#[derive(Clone)]
 pub struct Overlay<B> {
     base: B,
     window: Window,
     position: u64,
-    sectors: BTreeMap<u64, Box<[u8; SECTOR_BYTES]>>,
+    sectors: Sectors,
 }
 
 impl<B> fmt::Debug for Overlay<B> {
@@ -79,7 +83,22 @@ impl<B> fmt::Debug for Overlay<B> {
 impl<B: ReadAt> Overlay<B> {
     /// Nothing changed yet.
     pub const fn new(base: B, window: Window) -> Self {
-        Self { base, window, position: 0, sectors: BTreeMap::new() }
+        Self::over(base, window, Sectors::new())
+    }
+
+    /// These sectors changed already.
+    pub const fn over(base: B, window: Window, sectors: Sectors) -> Self {
+        Self { base, window, position: 0, sectors }
+    }
+
+    /// Bytes of the window.
+    pub const fn length(&self) -> u64 {
+        self.window.length
+    }
+
+    /// The changed sectors.
+    pub fn into_sectors(self) -> Sectors {
+        self.sectors
     }
 
     /// Sectors that were written so far: where in the window, and what they hold now.

@@ -1,6 +1,6 @@
 //! Finds the boot and the root partition through the partition table, MBR or GPT.
 
-use std::io;
+use std::{fmt, io};
 
 use gpt::partition_types::{self, Type};
 use thiserror::Error;
@@ -12,8 +12,10 @@ use super::overlay::{Overlay, ReadAt, SECTOR, Window};
 const GPT_ENTRY_BYTES: u32 = 128;
 const GPT_ENTRIES: u32 = 1024;
 
-/// MBR types of FAT32 (CHS and LBA addressed).
-const MBR_FAT32: [u8; 2] = [0x0b, 0x0c];
+/// MBR types of a boot partition: FAT32 (CHS and LBA addressed), and those that other tools write for one: FAT16 (both) and
+/// the EFI system partition. Whether it holds a FAT32 is seen in it; that every Pi's firmware boots from each of these
+/// types is not verified.
+const MBR_FAT: [u8; 5] = [0x0b, 0x0c, 0x06, 0x0e, 0xef];
 /// MBR type of Linux file systems.
 const MBR_LINUX: u8 = 0x83;
 /// MBR type that says the table is a GPT.
@@ -47,18 +49,48 @@ pub enum PartitionError {
     /// A protective MBR without a readable GPT.
     #[error("its GPT cannot be read")]
     Gpt(#[source] gpt::GptError),
+    /// A GPT of which only the copy at the end is left. On a larger card that copy is not at the end, where it is looked for.
+    #[error("the header of its GPT is damaged, and only the copy at the end of the image is left")]
+    NoPrimaryGpt(#[source] gpt::header::HeaderError),
     /// No entry of a FAT type.
-    #[error("it has no FAT partition to boot from")]
-    NoBoot,
+    #[error("it has no FAT partition to boot from{}", .0)]
+    NoBoot(Types),
     /// No entry of the Linux type.
-    #[error("it has no Linux partition for the root file system")]
-    NoRoot,
+    #[error("it has no Linux partition for the root file system{}", .0)]
+    NoRoot(Types),
     /// Entries that no program writes.
     #[error("its partition table is damaged: {0}")]
     Damaged(&'static str),
     /// An entry that reaches beyond the image.
     #[error("its partition table reaches beyond its end; it is cut short")]
     Outside,
+}
+
+/// The types of the partitions there are, in an MBR.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Types(Vec<u8>);
+
+impl fmt::Display for Types {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let types: Vec<_> = self.0.iter().map(|kind| format!("{kind:#04x}")).collect();
+        write!(f, ": its partitions have the types {}", types.join(", "))
+    }
+}
+
+impl PartitionError {
+    /// What to do about it, where that is known.
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoPrimaryGpt(_) => Some(
+                "write both headers anew with `sfdisk --dump IMAGE > table && sfdisk IMAGE < table`, or download the \
+                 image again",
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// Reads the table of an image of `size` bytes.
@@ -72,8 +104,12 @@ pub fn find(base: &impl ReadAt, size: u64) -> Result<Partitions, PartitionError>
     } else {
         from_mbr(&mbr)
     };
-    let boot = found.boot.ok_or(PartitionError::NoBoot)?;
-    let root = found.root.ok_or(PartitionError::NoRoot)?;
+    let types = || {
+        let used = mbr.iter().map(|(_, entry)| entry.sys).filter(|kind| ![0, MBR_PROTECTIVE].contains(kind));
+        Types(used.collect())
+    };
+    let boot = found.boot.ok_or_else(|| PartitionError::NoBoot(types()))?;
+    let root = found.root.ok_or_else(|| PartitionError::NoRoot(types()))?;
     if [boot, root].iter().any(|part| part.start.checked_add(part.length).is_none_or(|end| end > size)) {
         return Err(PartitionError::Outside);
     }
@@ -123,7 +159,7 @@ impl Found {
 fn from_mbr(mbr: &mbrman::MBRHeader) -> Found {
     let mut found = Found::default();
     for (_, entry) in mbr.iter() {
-        let boot = MBR_FAT32.contains(&entry.sys);
+        let boot = MBR_FAT.contains(&entry.sys);
         if boot || entry.sys == MBR_LINUX {
             let (start, length) = (u64::from(entry.starting_lba), u64::from(entry.sectors));
             found.add(boot, Window { start: start * SECTOR, length: length * SECTOR });
@@ -134,6 +170,7 @@ fn from_mbr(mbr: &mbrman::MBRHeader) -> Found {
 
 fn from_gpt<B: ReadAt>(disk: Overlay<B>) -> Result<Found, PartitionError> {
     let table = gpt::GptConfig::new().writable(false).open_from_device(disk).map_err(PartitionError::Gpt)?;
+    table.primary_header().map_err(PartitionError::NoPrimaryGpt)?;
     let mut found = Found::default();
     for entry in table.partitions().values().filter(|entry| entry.is_used()) {
         let boot = GPT_FAT.contains(&entry.part_type_guid);

@@ -78,7 +78,7 @@ impl KeyFiles<'_> {
         let shown = path.strip_prefix(".").unwrap_or(&path).display();
         let mut bytes = Vec::new();
         let read =
-            std::fs::File::open(&path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+            crate::regular::open(&path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(Refusal::new(format!("there is no file {shown}"), missing(written)))

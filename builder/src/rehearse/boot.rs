@@ -1,6 +1,5 @@
 //! Reads what boots out of a card's FAT, as the Pi's firmware does. The card is not written.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -8,8 +7,10 @@ use flate2::read::GzDecoder;
 use thiserror::Error;
 
 use super::firmware::{Config, Files};
+use crate::error::{Hint, builder, hint};
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
+use crate::regular;
 
 /// Largest kernel or initramfs, in bytes: the whole FAT has no more.
 const LIMIT: u64 = 512 << 20;
@@ -91,11 +92,11 @@ pub enum BootError {
 
 impl BootError {
     /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Hint {
         match self {
-            Self::ThirtyTwoBit => "rehearse a card made from a 64-bit image",
+            Self::ThirtyTwoBit => "rehearse a card made from a 64-bit image".into(),
             Self::Read(_) | Self::Partitions(_) | Self::Fat(_) | Self::Missing(_) => {
-                "make it again: builder build --force"
+                hint!["make it again: ", builder(["build", "--force"])]
             }
         }
     }
@@ -106,7 +107,7 @@ impl BootError {
 /// # Errors
 /// When a file is missing, or the kernel could not run in a virtual machine.
 pub fn read(card: &Path) -> Result<Boot, BootError> {
-    let file = File::open(card).map_err(BootError::Read)?;
+    let file = regular::open(card).map_err(BootError::Read)?;
     let size = file.metadata().map_err(BootError::Read)?.len();
     let partitions = partitions::find(&file, size).map_err(BootError::Partitions)?;
     let fat = Fat::open(&file, partitions.boot).map_err(BootError::Fat)?;

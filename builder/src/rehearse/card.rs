@@ -9,6 +9,8 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::build::extents;
+use crate::error::{Hint, builder, hint};
+use crate::regular;
 use crate::report::Bytes;
 
 /// How much is copied at once.
@@ -35,11 +37,11 @@ pub enum CopyError {
 
 impl CopyError {
     /// What to do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
+    pub(super) fn hint(&self) -> Option<Hint> {
         match self {
-            Self::TooSmall { .. } => Some("give a larger --card-size"),
+            Self::TooSmall { .. } => Some("give a larger --card-size".into()),
             Self::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space, or name fewer nodes: builder rehearse NODE…")
+                Some(hint!["free some space, or name fewer nodes: ", builder(["rehearse", "NODE"])])
             }
             Self::Read(_) | Self::Write(_) => None,
         }
@@ -52,7 +54,7 @@ impl CopyError {
 /// # Errors
 /// When either file cannot be used, or the card is larger than that.
 pub fn copy(card: &Path, copy: &Path, size: u64) -> Result<(), CopyError> {
-    let from = File::open(card).map_err(CopyError::Read)?;
+    let from = regular::open(card).map_err(CopyError::Read)?;
     let needed = from.metadata().map_err(CopyError::Read)?.len();
     if needed > size {
         return Err(CopyError::TooSmall { needed: Bytes(needed), given: Bytes(size) });

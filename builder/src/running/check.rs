@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::probe::{Found, Root};
 use crate::elf::Arch;
+use crate::error::{Hint, builder, hint};
 use crate::pki::Running;
 
 /// Room for Docker's packages and the first images, in KiB.
@@ -142,29 +143,35 @@ pub enum Obstacle {
 
 impl Obstacle {
     /// What to type, or do, about it; `ssh` is what leads there, such as `ssh pi@10.1.1.3`.
-    pub fn advice(&self, ssh: &str) -> String {
+    pub fn advice(&self, ssh: &str) -> Hint {
         let rename = |name: &str| format!("{ssh} sudo hostnamectl set-hostname {name}");
         match self {
-            Self::Garbled => format!("look what it prints at a login: {ssh} true"),
+            Self::Garbled => format!("look what it prints at a login: {ssh} true").into(),
             Self::NoSudo(_) => format!(
                 "{ssh} -t \"sudo sh -c 'echo \\$SUDO_USER ALL=\\(ALL\\) NOPASSWD: ALL > /etc/sudoers.d/010_nopasswd'\""
-            ),
+            )
+            .into(),
             Self::System(_) => {
-                "install Raspberry Pi OS or Debian on it, or take it out of the file".to_owned()
+                "install Raspberry Pi OS or Debian on it, or take it out of the file".into()
             }
-            Self::Arch(_) => "take it out of the file".to_owned(),
-            Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /"),
-            Self::Name { free, .. } => format!("give it another: {}", rename(free)),
-            Self::OtherName { planned, .. } => rename(planned.as_str()),
-            Self::NameTaken { free, .. } => format!("give it one of its own: {}", rename(free)),
-            Self::SameMachine(_) => "name it once".to_owned(),
+            Self::Arch(_) => "take it out of the file".into(),
+            Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /").into(),
+            Self::Name { free, .. } => format!("give it another: {}", rename(free)).into(),
+            Self::OtherName { planned, .. } => rename(planned.as_str()).into(),
+            Self::NameTaken { free, .. } => format!("give it one of its own: {}", rename(free)).into(),
+            Self::SameMachine(_) => "name it once".into(),
             Self::OtherRole(_) => {
-                "take it out of the file, run builder config, put it in again, and run it once more; the only manager \
-                 changes its role after builder kill"
-                    .to_owned()
+                let (config, kill) = (builder(["config"]), builder(["kill"]));
+                hint![
+                    "take it out of the file, run `",
+                    config,
+                    "`, put it in again, and run it once more; the only manager changes its role after `",
+                    kill,
+                    "`"
+                ]
             }
             Self::OtherCluster(_) | Self::InSwarm => {
-                "--take-over has it leave for this one; what only runs there is lost".to_owned()
+                "--take-over has it leave for this one; what only runs there is lost".into()
             }
         }
     }

@@ -1,6 +1,5 @@
 //! What a card says of its node: the FAT's files, and two on the root partition. Nothing is written.
 
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
@@ -12,11 +11,12 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Case, FirstStart, Seen};
-use crate::error::{Failure, Kind as FailureKind, one_line};
+use crate::error::{Failure, Kind as FailureKind, builder, hint, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
 use crate::image::root;
+use crate::regular;
 
 /// Bytes read of a text file at most: far more than the log has.
 const LIMIT: u64 = 256 * 1024;
@@ -94,20 +94,17 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let hint = match &error {
             ReadError::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                format!("reading a device takes root: sudo builder why NODE --card {}", path.display())
+                hint!["reading a device takes root: ", builder(["why", "NODE", "--card"]).path(path).sudo()]
             }
-            ReadError::Open { .. } => {
-                "name the card reader's device, such as /dev/sdb, or an image".to_owned()
-            }
+            ReadError::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
             ReadError::Partitions { .. } => {
-                "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions"
-                    .to_owned()
+                "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions".into()
             }
             ReadError::Fat { .. } | ReadError::Payload { .. } => {
-                "write the card again: sudo builder flash NODE, or its image: builder build --force NODE"
-                    .to_owned()
+                let (card, image) = (builder(["flash", "NODE"]), builder(["build", "--force", "NODE"]));
+                hint!["write the card again: ", card, ", or its image: ", image]
             }
-            ReadError::NotOurs { .. } => "is this the right card?".to_owned(),
+            ReadError::NotOurs { .. } => "is this the right card?".into(),
         };
         Self::new(FailureKind::Failed, error).hint(hint)
     }
@@ -120,7 +117,7 @@ impl From<ReadError> for Failure {
 /// read is no error.
 pub fn read(path: &Path) -> Result<Evidence, ReadError> {
     let open = |source| ReadError::Open { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(open)?;
+    let mut file = regular::open_or_disk(path).map_err(open)?;
     // A device has no length of its own.
     let size = file.seek(SeekFrom::End(0)).map_err(open)?;
     let found = partitions::find(&file, size);

@@ -14,7 +14,7 @@ use crate::cli::ask;
 use crate::cli::removal::{self, Reach};
 use crate::cli::rm::{self, Fate};
 use crate::cli::status::{Screen, Style};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
@@ -61,7 +61,7 @@ pub(super) fn confirm(
     if what.is_empty() {
         return Ok(());
     }
-    Ok(ask::confirm_or_interrupt(&what.join("\n"), "builder config --yes", interrupt)?)
+    Ok(ask::confirm_or_interrupt(&what.join("\n"), builder(["config", "--yes"]), interrupt)?)
 }
 
 /// Takes them out of the swarm, as the managers of before see it. Where there is no swarm any more, or not yet, there is nothing
@@ -108,9 +108,11 @@ pub(super) fn take_out(
             Fate::Gone | Fate::Unknown(_) => {}
             Fate::Going => remaining.push(name),
             Fate::Refused(why) => {
-                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why }).hint(
-                    "put it back into the file, or end the swarm first: builder kill; then run the same command again",
-                ));
+                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why }).hint(hint![
+                    "put it back into the file, or end the swarm first: ",
+                    builder(["kill"]),
+                    "; then run the same command again"
+                ]));
             }
         }
     }

@@ -110,7 +110,8 @@ impl<'a> Summary<'a> {
                 _ => None,
             });
             if let Some(first) = first {
-                failure = failure.hint(format!("{}: {}", names(&hosts), advise(first, &hosts, &self.around)));
+                let advice = advise(first, &hosts, &self.around);
+                failure = failure.hint(advice.after(format!("{}: ", names(&hosts))));
             }
         }
         let late: Vec<_> =

@@ -6,7 +6,8 @@ use thiserror::Error;
 use super::super::client::ClientError;
 use super::super::partial::PartialError;
 use super::super::redirect::RedirectError;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint, quote};
+use crate::image::decode::DecodeError;
 use crate::report::Bytes;
 
 /// Why a download failed.
@@ -86,6 +87,15 @@ pub enum DownloadError {
         /// Whether it looks like HTML.
         page: bool,
     },
+    /// An archive comes that builder cannot unpack.
+    #[error("cannot unpack the image {url}")]
+    Unsupported {
+        /// The URL.
+        url: Box<Url>,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
     /// What was received could not be kept.
     #[error("cannot write a download into the cache")]
     Write(#[source] PartialError),
@@ -103,7 +113,7 @@ impl DownloadError {
 
     /// Whether what came is worth nothing.
     pub(in crate::fetch) const fn spoils(&self) -> bool {
-        matches!(self, Self::TooLong { .. } | Self::NoImage { .. })
+        matches!(self, Self::TooLong { .. } | Self::NoImage { .. } | Self::Unsupported { .. })
     }
 }
 
@@ -111,33 +121,61 @@ fn is_passing(status: StatusCode) -> bool {
     status.is_server_error() || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
+/// The commands that bring the image by hand. Only its beginning was downloaded.
+fn fetch_and_unpack(url: &Url, source: &DecodeError) -> String {
+    let name = url.path().rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("os.img");
+    let unpack = match source {
+        DecodeError::Unsupported(foreign) => foreign.command(name),
+        _ => "look at what it is".to_owned(),
+    };
+    let (name, url) = (quote(name), quote(url.as_str()));
+    format!(
+        "bring and unpack it with `curl -fL -o {name} {url} && {unpack}`, then name the .img file in the cluster \
+         file: image: PATH"
+    )
+}
+
 impl From<DownloadError> for Failure {
     fn from(error: DownloadError) -> Self {
         const SIGN_IN: &str = "open it in a browser: if the network wants you to sign in, do that and run again; \
                                else check the URL";
+        if let DownloadError::Unsupported { url, source } = &error {
+            let hint = fetch_and_unpack(url, source);
+            return Self::new(Kind::Failed, error).hint(hint);
+        }
         let hint = match &error {
+            DownloadError::Unsupported { .. } => None,
             DownloadError::Prepare { .. } => None,
             DownloadError::Transfer { .. } | DownloadError::Short { .. } => {
-                Some("check the network and run again: it goes on where it stopped")
+                Some("check the network and run again: it goes on where it stopped".into())
             }
             DownloadError::Status { status, .. } if is_passing(*status) => {
-                Some("the server is in trouble: run again later; it goes on where it stopped")
+                Some("the server is in trouble: run again later; it goes on where it stopped".into())
             }
-            DownloadError::Status { .. } => Some(
-                "check the image's URL in the cluster file, or choose another from `builder images list`",
-            ),
+            DownloadError::Status { .. } => Some(hint![
+                "check the image's URL in the cluster file, or choose another from `",
+                builder(["images", "list"]),
+                "`"
+            ]),
             DownloadError::Redirect {
                 source: RedirectError::Downgrade(_) | RedirectError::Scheme(_),
                 ..
-            } => Some("name an https: address that needs no such redirect"),
-            DownloadError::Redirect { .. } | DownloadError::NoImage { page: true, .. } => Some(SIGN_IN),
+            } => Some("name an https: address that needs no such redirect".into()),
+            DownloadError::Redirect { .. } | DownloadError::NoImage { page: true, .. } => {
+                Some(SIGN_IN.into())
+            }
             DownloadError::NoImage { .. } => {
-                Some("check the image's URL: it is to be that of an .img, .img.xz, .img.gz, .img.zst or .zip")
+                let text =
+                    "check the image's URL: it is to be that of an .img, .img.xz, .img.gz, .img.zst or .zip";
+                Some(text.into())
             }
             DownloadError::OtherSize { .. } | DownloadError::TooLong { .. } => {
-                Some("something else is there now: choose another release from `builder images list`")
+                let text = "something else is there now: choose another release from `";
+                Some(hint![text, builder(["images", "list"]), "`"])
             }
-            DownloadError::Write(_) => Some("free some space, or choose another folder with --cache DIR"),
+            DownloadError::Write(_) => {
+                Some("free some space, or choose another folder with --cache DIR".into())
+            }
         };
         let failure = Self::new(Kind::Failed, error);
         match hint {

@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use zip::ZipArchive;
 use zip::result::ZipError;
 
+use super::foreign::{Foreign, is_image};
 use super::{AT_MOST, DecodeError, limit};
 
 /// A zip archive in which exactly one file ends in `.img`.
@@ -25,16 +26,25 @@ impl<'a> ImageInZip<'a> {
         let mut images = Vec::new();
         for (index, name) in archive.file_names().enumerate() {
             let name = name.map_err(classify)?.into_owned();
-            // macOS adds a folder of attributes in which every file appears once more.
-            if name.to_ascii_lowercase().ends_with(".img") && !name.starts_with("__MACOSX/") {
+            if is_image(&name) {
                 images.push((index, name));
             }
         }
         match images.as_slice() {
             [] => Err(DecodeError::NoImage),
-            [(index, _)] => Ok(Self { index: *index, archive }),
+            [(index, _)] => Self { index: *index, archive }.supported(),
             _ => Err(DecodeError::SeveralImages(images.into_iter().map(|(_, name)| name).collect())),
         }
+    }
+
+    /// Refuses an image that is packed in a way that is not supported.
+    fn supported(mut self) -> Result<Self, DecodeError> {
+        let entry = self.archive.by_index_raw(self.index).map_err(classify)?;
+        #[expect(deprecated, reason = "the constants have no number for what this library was built without")]
+        let method = entry.compression().to_u16();
+        let foreign = Foreign::entry(entry.encrypted(), method);
+        drop(entry);
+        foreign.map_or(Ok(self), |foreign| Err(DecodeError::Unsupported(foreign)))
     }
 
     /// The size of the image, unpacked, in bytes, as the archive says.

@@ -8,7 +8,7 @@ use liblzma::stream::{Action, Error, MtStreamBuilder, Status, Stream};
 /// `xz -6`, which is what pi-gen uses.
 const MEMORY_FOR_THREADS: u64 = 144 << 20;
 /// Above this the decoder refuses: `xz -9` takes 65 MiB.
-const MEMORY_AT_MOST: u64 = 1 << 30;
+pub(super) const MEMORY_AT_MOST: u64 = 1 << 30;
 
 /// The first byte of every stream.
 const MAGIC: u8 = 0xfd;
@@ -20,6 +20,16 @@ const MAGIC: u8 = 0xfd;
 pub(super) struct Reader<R> {
     input: R,
     state: State,
+    decoder: fn() -> io::Result<Stream>,
+}
+
+/// Reads what comes out of the beginning of a file. The threaded decoder may keep what it unpacked of a block that is cut
+/// off.
+pub(super) const fn beginning(first: &[u8]) -> Reader<&[u8]> {
+    fn plain() -> io::Result<Stream> {
+        Ok(Stream::new_stream_decoder(MEMORY_AT_MOST, 0)?)
+    }
+    Reader { input: first, state: State::Between, decoder: plain }
 }
 
 enum State {
@@ -30,7 +40,7 @@ enum State {
 
 impl<R: BufRead> Reader<R> {
     pub(super) const fn new(input: R) -> Self {
-        Self { input, state: State::Between }
+        Self { input, state: State::Between, decoder }
     }
 
     /// Skips padding and starts the next stream, or finds the end.
@@ -44,7 +54,7 @@ impl<R: BufRead> Reader<R> {
             padding += zeros;
             // Padding comes in multiples of four bytes.
             match next {
-                Some(MAGIC) if padding % 4 == 0 => return Ok(State::Inside(decoder()?)),
+                Some(MAGIC) if padding % 4 == 0 => return Ok(State::Inside((self.decoder)()?)),
                 None if ended && padding % 4 == 0 => return Ok(State::End),
                 None if !ended => {}
                 _ => return Err(super::trailing()),

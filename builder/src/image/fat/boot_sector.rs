@@ -11,12 +11,14 @@ const MOST_CLUSTERS: u32 = 1 << 24;
 #[derive(Debug, Clone)]
 pub(super) struct BootSector {
     sectors_per_cluster: u8,
-    pub(super) reserved_sectors: u16,
-    fats: u8,
+    reserved_sectors: u16,
+    pub(super) fats: u8,
     sectors_per_fat: u32,
     pub(super) clusters: u32,
     pub(super) root: u32,
     pub(super) info_sector: u16,
+    /// Where the copy of this sector is, if there is one.
+    pub(super) backup: Option<u16>,
 }
 
 impl BootSector {
@@ -66,7 +68,20 @@ impl BootSector {
             clusters,
             root: field(44, 4),
             info_sector: info.try_into().map_err(damaged)?,
+            backup: u16::try_from(field(50, 2))
+                .ok()
+                .filter(|backup| (1..reserved).contains(&u32::from(*backup))),
         })
+    }
+
+    /// Where an allocation table lies in the partition; the first is 0.
+    pub(super) fn table_at(&self, table: u8) -> u64 {
+        (u64::from(self.reserved_sectors) + u64::from(table) * u64::from(self.sectors_per_fat)) * SECTOR
+    }
+
+    /// Bytes of a table up to the last sector with an entry.
+    pub(super) fn table_bytes(&self) -> u64 {
+        ((u64::from(self.clusters) + 2) * 4).next_multiple_of(SECTOR)
     }
 
     /// Bytes of a cluster.

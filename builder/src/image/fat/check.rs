@@ -6,7 +6,7 @@
 
 use super::FatError;
 use super::boot_sector::BootSector;
-use crate::image::overlay::{ReadAt, SECTOR, Window};
+use crate::image::overlay::{ReadAt, Window};
 
 /// Bytes of a slot in a folder.
 const SLOT: usize = 32;
@@ -21,6 +21,8 @@ const BAD: u32 = 0x0fff_fff7;
 pub(super) struct Found {
     pub(super) free_clusters: u32,
     pub(super) is_sound: bool,
+    /// Clusters that are taken, but by no file or folder.
+    pub(super) lost: Vec<u32>,
 }
 
 /// Looks through everything.
@@ -52,14 +54,18 @@ pub(super) fn check(base: &impl ReadAt, window: Window, sector: &BootSector) -> 
             }
         }
     }
-    Ok(Found { free_clusters: u32::try_from(free).unwrap_or(0), is_sound: walk.is_sound })
+    let entries = (0..).zip(walk.table.iter().zip(&walk.is_taken)).skip(2);
+    let is_lost =
+        |(_, (entry, is_taken)): &(u32, (&u32, &bool))| **entry != 0 && **entry != BAD && !**is_taken;
+    let lost = entries.filter(is_lost).map(|(number, _)| number).collect();
+    Ok(Found { free_clusters: u32::try_from(free).unwrap_or(0), is_sound: walk.is_sound, lost })
 }
 
 /// The entries of the first table, by the numbers of their clusters.
 fn read_table(base: &impl ReadAt, window: Window, sector: &BootSector) -> Result<Vec<u32>, FatError> {
     let mut left = sector.clusters as usize + 2;
     let mut table = Vec::with_capacity(left);
-    let mut at = window.start + u64::from(sector.reserved_sectors) * SECTOR;
+    let mut at = window.start + sector.table_at(0);
     let mut bytes = vec![0; 64 * 1024];
     while left > 0 {
         // What is read are whole entries, and with them never more than the table has.

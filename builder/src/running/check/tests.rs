@@ -64,7 +64,7 @@ fn a_machine_is_a_node_under_its_own_name() {
 fn whatever_keeps_a_machine_out_says_what_to_type() {
     let told = |found: Found| {
         let obstacle = worker(found);
-        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2"))
+        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2").show(None).text)
     };
     let wrong = [
         told(Found { root: Root::No("sudo: a password is required".into()), ..pi("red01") }),
@@ -120,7 +120,7 @@ fn machines_of_one_name_are_told_different_ones() {
         let verdicts = check(&entries, &found, earlier, None, Others::Keep, NOW);
         let unfit = verdicts.iter().filter_map(|verdict| match verdict {
             Verdict::Unfit(obstacle, _) => {
-                obstacle.advice("ssh pi@x").rsplit_once(' ').map(|(_, name)| name.to_owned())
+                obstacle.advice("ssh pi@x").show(None).text.rsplit_once(' ').map(|(_, name)| name.to_owned())
             }
             _ => None,
         });
@@ -143,7 +143,7 @@ fn a_cluster_file_says_what_a_machine_is_called() {
     let named = Entry { name: Some(Hostname::try_from("red01").unwrap()), ..entry("red01", Role::Worker) };
     assert!(matches!(judge(named.clone(), pi("red01")), Verdict::Fit(_)));
     let Verdict::Unfit(obstacle, _) = judge(named, pi("raspberrypi")) else { panic!() };
-    assert!(obstacle.advice("ssh red01").ends_with("set-hostname red01"));
+    assert!(obstacle.advice("ssh red01").show(None).text.ends_with("set-hostname red01"));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_node_does_not_change_its_role_while_it_is_in_the_swarm() {
     let member = Found { card: Some(ours), swarm: true, ..pi("red01") };
     let Verdict::Unfit(obstacle, Some(_)) = judged(member.clone()) else { panic!() };
     assert_eq!(obstacle, Obstacle::OtherRole(Role::Worker));
-    insta::assert_snapshot!(obstacle.advice("ssh b"), @"take it out of the file, run builder config, put it in again, and run it once more; the only manager changes its role after builder kill");
+    insta::assert_snapshot!(obstacle.advice("ssh b").show(None).text, @"take it out of the file, run `builder config`, put it in again, and run it once more; the only manager changes its role after `builder kill`");
     let fit = |found: Found| matches!(judged(found), Verdict::Fit(_));
     assert!(fit(Found { swarm: false, ..member }), "nothing was formed yet, or it was dissolved");
     assert!(fit(pi("red01")), "nothing was ever brought, or it was purged");

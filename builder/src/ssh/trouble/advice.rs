@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cluster::host::Host;
 
 use super::{Kind, Trouble};
-use crate::typed::word as quoted;
+use crate::error::{Hint, builder, hint, quote as quoted};
 
 /// What decides which words help.
 #[derive(Debug, Clone, Default)]
@@ -48,22 +48,23 @@ impl Around {
 }
 
 /// What to do about a kind of trouble that these machines share; the first one's own words are `trouble`.
-pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
-    let Some(first) = hosts.first() else { return String::new() };
+pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> Hint {
+    let Some(first) = hosts.first() else { return "".into() };
     let ours = around.ours.is_some();
     match trouble.kind {
         Kind::UnknownKey if ours => {
-            let node = &first.name;
-            format!(
-                "the secrets folder has lost this host key: builder build --force {node} writes known_hosts anew"
-            )
+            let build = builder(["build", "--force", &first.name]);
+            hint!["the secrets folder has lost this host key: ", build, " writes known_hosts anew"]
         }
-        Kind::UnknownKey => unknown_key(trouble, hosts, first, around),
-        Kind::ChangedKey if ours => format!(
+        Kind::UnknownKey => unknown_key(trouble, hosts, first, around).into(),
+        Kind::ChangedKey if ours => hint![
             "the machine at that address was not made from this node's card: is it another Pi, or was its card made \
-             with other secrets? builder status tells addresses, sudo builder flash {} makes the card anew",
-            first.name
-        ),
+             with other secrets? ",
+            builder(["status"]),
+            " tells addresses, ",
+            builder(["flash", &first.name]),
+            " makes the card anew"
+        ],
         Kind::ChangedKey => {
             let known = between(&trouble.said, "Host key for ", " has changed").unwrap_or(around.name(first));
             let file = trouble.known_in.as_deref().map(|file| format!(" -f {}", quoted(file)));
@@ -73,28 +74,31 @@ pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
                 file.unwrap_or_default(),
                 quoted(known)
             )
+            .into()
         }
         Kind::Denied if ours => format!(
             "load the private key that belongs to user.authorized_keys of the cluster file: ssh-add; and try: {}",
             around.ssh("-v", first)
-        ),
+        )
+        .into(),
         Kind::Denied => format!(
             "put your key there: ssh-copy-id {}; or load it: ssh-add; or log in as another user: --user NAME",
             around.login(first)
-        ),
-        Kind::Name if ours => "builder status finds the nodes' addresses and keeps them for ssh".to_owned(),
-        Kind::Name => "is the name right? Addresses do as well: --hosts '10.1.1.[2-5]'".to_owned(),
+        )
+        .into(),
+        Kind::Name if ours => hint![builder(["status"]), " finds the nodes' addresses and keeps them for ssh"],
+        Kind::Name => "is the name right? Addresses do as well: --hosts '10.1.1.[2-5]'".into(),
         Kind::Refused => {
-            "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".to_owned()
+            "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".into()
         }
         Kind::NoRoute | Kind::Silent if ours => {
-            "is it powered on, on this network? builder status tells when it was last heard".to_owned()
+            hint!["is it powered on, on this network? ", builder(["status"]), " tells when it was last heard"]
         }
-        Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".to_owned(),
-        Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".to_owned(),
-        Kind::Settings => format!("mend the configuration: {}", trouble.said),
+        Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".into(),
+        Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".into(),
+        Kind::Settings => format!("mend the configuration: {}", trouble.said).into(),
         Kind::NoAgreement | Kind::Closed | Kind::Other => {
-            format!("see what ssh says: {}", around.ssh("-v", first))
+            format!("see what ssh says: {}", around.ssh("-v", first)).into()
         }
     }
 }
@@ -130,7 +134,7 @@ mod tests {
     fn advice(kind: Kind, said: &str, hosts: &[&str], around: &Around) -> String {
         let hosts: Vec<Host> = hosts.iter().map(|host| Host::try_from(*host).unwrap()).collect();
         let trouble = Trouble { kind, said: said.to_owned(), known_in: None };
-        advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around)
+        advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around).show(None).text
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! Opens files whose names a person gave, on the command line or in the cluster file.
+//!
+//! Opening a FIFO waits for somebody who writes into it, and opening a device may make it do something. Both are refused by
+//! what their name stands for, before they are opened.
+
+use std::fs::{self, File, FileType};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// Opens a regular file for reading. Never waits.
+///
+/// # Errors
+/// When it cannot be opened, or is something else than a regular file; the error says what.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_if(path, FileType::is_file)
+}
+
+/// The same for a card: a regular file or a block device.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_or_disk(path: &Path) -> io::Result<File> {
+    open_if(path, is_file_or_disk)
+}
+
+/// Refuses a name that stands for neither a regular file nor a block device.
+///
+/// # Errors
+/// When it stands for something else, or for nothing.
+pub(crate) fn check_file_or_disk(path: &Path) -> io::Result<()> {
+    check(fs::metadata(path)?.file_type(), is_file_or_disk)
+}
+
+fn is_file_or_disk(kind: &FileType) -> bool {
+    kind.is_file() || kind.is_block_device()
+}
+
+fn open_if(path: &Path, accepts: fn(&FileType) -> bool) -> io::Result<File> {
+    check(fs::metadata(path)?.file_type(), accepts)?;
+    // Somebody may put something else there between the two. No effect on reading a regular file: open(2), "O_NONBLOCK".
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    check(file.metadata()?.file_type(), accepts)?;
+    Ok(file)
+}
+
+fn check(kind: FileType, accepts: fn(&FileType) -> bool) -> io::Result<()> {
+    if accepts(&kind) {
+        return Ok(());
+    }
+    let name = match () {
+        () if kind.is_dir() => "it is a folder, not a file",
+        () if kind.is_fifo() => "it is a named pipe, not a file",
+        () if kind.is_socket() => "it is a socket, not a file",
+        () if kind.is_char_device() || kind.is_block_device() => "it is a device, not a file",
+        () => "it is not a file",
+    };
+    Err(io::Error::other(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_everything_but_files_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        fs::write(at("file"), "text").unwrap();
+        std::os::unix::fs::symlink(at("pipe"), at("link")).unwrap();
+        assert!(open(&at("file")).is_ok() && open_or_disk(&at("file")).is_ok());
+        for (path, kind) in [
+            (at("pipe"), "a named pipe"),
+            (at("link"), "a named pipe"),
+            (at("socket"), "a socket"),
+            (folder.path().to_owned(), "a folder"),
+            ("/dev/zero".into(), "a device"),
+        ] {
+            for opened in [open(&path), open_or_disk(&path)] {
+                assert_eq!(opened.unwrap_err().to_string(), format!("it is {kind}, not a file"));
+            }
+            assert!(check_file_or_disk(&path).is_err());
+        }
+        assert_eq!(open(&at("absent")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
