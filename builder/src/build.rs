@@ -135,6 +135,25 @@ where
 {
     let paths: Vec<_> = order.nodes.iter().map(|node| order.folder.join(format!("{node}.img"))).collect();
     refuse_existing(&paths, order.force)?;
+    let new = missing(order.folder);
+    let built = build_into(order, paths, cache, progress, open_planner);
+    if built.is_err() {
+        // Only an empty folder is removed.
+        let _kept = new.iter().try_for_each(std::fs::remove_dir);
+    }
+    built
+}
+
+fn build_into<P>(
+    order: &Order<'_>,
+    paths: Vec<PathBuf>,
+    cache: &Cache,
+    progress: &Progress,
+    open_planner: impl FnOnce(&Base) -> Result<P, Failure>,
+) -> Result<(Vec<Card>, Base), Failure>
+where
+    P: Fn(&Hostname) -> Result<Vec<Write>, Failure>,
+{
     prepare(order.folder)?;
     let drafts = drafts(order, paths)?;
 
@@ -163,6 +182,12 @@ where
 fn refuse_existing(paths: &[PathBuf], force: bool) -> Result<(), BuildError> {
     let existing: Vec<_> = paths.iter().filter(|path| path.symlink_metadata().is_ok()).cloned().collect();
     if force || existing.is_empty() { Ok(()) } else { Err(BuildError::Existing(existing)) }
+}
+
+/// The folders on the way that are not there, the innermost first.
+fn missing(folder: &Path) -> Vec<PathBuf> {
+    let is_missing = |folder: &&Path| *folder != Path::new("") && folder.symlink_metadata().is_err();
+    folder.ancestors().take_while(is_missing).map(Path::to_owned).collect()
 }
 
 fn prepare(folder: &Path) -> Result<(), BuildError> {

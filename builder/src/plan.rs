@@ -17,6 +17,7 @@ use self::cmdline::TooLong;
 pub(crate) use self::payload::card;
 use self::payload::{Common, File};
 use crate::agent::{self, Agent};
+use crate::cache::Cache;
 use crate::error::{Failure, Kind};
 use crate::image::fat::Stamp;
 use crate::image::overlay::SECTOR;
@@ -212,6 +213,16 @@ impl Planner {
         let before = self.image.original(&file.path);
         FileChange::new(&file.path, before.as_deref(), &file.bytes, file.showing)
     }
+}
+
+/// Refuses an image that no card can be made from. One that came out of an archive on this computer is taken out of the cache,
+/// too: it is of no use there, and the archive is at hand. A download stays, so that it is made only once.
+pub fn check_image(project: &Project, base: &Path, cache: &Cache) -> Result<(), Failure> {
+    let Err(source) = Image::open(base) else { return Ok(()) };
+    if !matches!(source, ImageError::Open { .. }) {
+        cache.discard_refused(base)?;
+    }
+    Err(image_failure(&project.cluster, source))
 }
 
 /// The nodes meant by the words of a command line, ranges among them, in the cluster file's order; all without any.

@@ -165,6 +165,15 @@ pub fn of_running(file: &Path, running: &Running) -> Project {
 
 /// As [`load`], for who wants to look at the problems.
 pub fn read(file: &Path) -> Result<Project, ProjectError> {
+    read_with(file, false)
+}
+
+/// As [`read`], and an image that cannot be used is a problem as well.
+pub fn check(file: &Path) -> Result<Project, ProjectError> {
+    read_with(file, true)
+}
+
+fn read_with(file: &Path, with_image: bool) -> Result<Project, ProjectError> {
     let text = match text(file) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(ProjectError::NotText(file.to_owned())),
@@ -174,7 +183,7 @@ pub fn read(file: &Path) -> Result<Project, ProjectError> {
         Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
     };
     let folder = folder_of(file);
-    let outside = keys::KeyFiles { folder: &folder };
+    let outside = keys::KeyFiles { folder: &folder, with_image };
     let cluster =
         spec::read_with(&text, &file.display().to_string(), &outside).map_err(ProjectError::Wrong)?;
     Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its fixture has to stop")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -224,4 +225,39 @@ fn a_full_disk_is_named_with_what_is_needed() {
         // The image was unpacked all the same: the next run is fast.
         assert_eq!(bench.names("cache/images").len(), 2, "{round}");
     }
+}
+
+#[test]
+fn a_refused_image_leaves_neither_cards_nor_an_unpacked_image() {
+    let bench = Bench::new();
+    let mut booted = Recipe::trixie();
+    booted.put("cmdline.txt", "console=tty1 rootwait\n");
+    booted.make(bench.0.path(), "booted.img");
+    run(Command::new("xz").args(["-T1", "-0"]).arg(bench.path("booted.img")));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", "booted.img.xz")).unwrap();
+    let (code, said) = bench.refusal(&["-o", "new/cards"]);
+    assert!(code == 1 && said.contains("it was booted before"), "{said}");
+    assert!(!bench.path("new").exists(), "an empty folder is left");
+    assert_eq!(bench.names("cache/images"), [""; 0]);
+    // What was there before stays.
+    fs::create_dir(bench.path("new")).unwrap();
+    bench.refusal(&["-o", "new/cards"]);
+    assert_eq!(bench.names("new"), [""; 0]);
+    assert!(bench.path("new").exists());
+}
+
+#[test]
+fn an_image_of_an_odd_size_gives_the_same_padded_cards_packed_or_not() {
+    let bench = Bench::new();
+    let image = fs::File::options().append(true).open(bench.path("pios.img")).unwrap();
+    (&image).write_all(b"tail").unwrap();
+    let size = fs::metadata(bench.path("pios.img")).unwrap().len();
+    run(Command::new("xz").args(["-T1", "-0", "-k", "-f"]).arg(bench.path("pios.img")));
+    succeeded(&bench.build(&["red00", "-o", "packed"]));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", "pios.img")).unwrap();
+    succeeded(&bench.build(&["red00", "-o", "plain"]));
+    let card = |folder: &str| fs::read(bench.path(folder).join("red00.img")).unwrap();
+    assert!(card("packed") == card("plain"));
+    assert_eq!(card("plain").len() as u64, size.next_multiple_of(512));
+    assert!(card("plain").ends_with(&[0; 508]));
 }

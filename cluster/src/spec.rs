@@ -129,6 +129,11 @@ pub trait Outside {
     fn authorized_keys(&self, entry: &str) -> Result<Vec<String>, Refusal>;
     /// The armored OpenPGP key in the file that `docker.key` names.
     fn armored_key(&self, path: &str) -> Result<String, Refusal>;
+    /// Whether cards can be made from the image, as far as that can be told at once. Accepts every image by default: a cluster
+    /// that runs needs none any more.
+    fn image(&self, _image: &ImageSource) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// Takes every reference as it is written.
@@ -224,7 +229,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
     }
     let root = Fields::open(&ROOT, &tree, problems)?;
     let name = settings::needed(&root, "cluster", "red", checks::cluster_name, problems);
-    let image = image(&root, problems);
+    let image = image(&root, outside, problems);
     let nodes = nodes::read(&root, problems);
     let user = settings::user(&root, outside, problems);
     let wifi = settings::wifi(&root, problems);
@@ -277,12 +282,16 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
     }
 }
 
-fn image(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ImageSource> {
+fn image(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<ImageSource> {
     let sha256 = settings::checked(root, "image_sha256", checks::sha256, problems);
     let location = settings::needed(root, "image", "raspios-lite-arm64", checks::image, problems)?;
     if checks::is_url(&location) && !root.has("image_sha256") {
         let advice = "write `image_sha256:` and the 64 hexadecimal digits published with the image";
         problems.add(root.key_place("image"), "an image from a URL needs its SHA-256", advice);
+        return None;
     }
-    Some(ImageSource { location, sha256 })
+    let source = ImageSource { location, sha256 };
+    let (_, place) = root.text("image", problems)?;
+    settings::report(outside.image(&source), place, problems)?;
+    Some(source)
 }

@@ -68,7 +68,7 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
             tell(globals, &shown, &said.text(&globals.file))
         }
         None => {
-            let project = told(globals, project::read(&globals.file))?;
+            let project = told(globals, project::check(&globals.file))?;
             let cluster = &project.cluster;
             let shown = if globals.json { json(&Checked::good(cluster))? } else { table(cluster) };
             tell(globals, &shown, "a good cluster file")

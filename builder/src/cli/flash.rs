@@ -89,6 +89,7 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
     demand.needed = base.size;
     demand.image = Some(base.path.clone());
+    plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::open(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
     // Not before: until now, Ctrl-C ends the program at once, as it should.
     let interrupt =

@@ -37,6 +37,7 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
     let base = fetch::base(&cluster.image, &project.folder, &cache, &progress)?;
+    plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::preview(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
     let cards = nodes.iter().map(|node| Ok(planner.card(node)?.without_writes()));
     let cards: Vec<_> = cards.collect::<Result<_, Failure>>()?;

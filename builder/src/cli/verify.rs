@@ -167,6 +167,7 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
+    plan::check_image(&project, &base.path, &cache)?;
     let options = PlanOptions { firstboot: args.firstboot.clone() };
     let plan = Planner::preview(&project, &base.path, &options)?.card(node)?;
     let file = File::open(&base.path)

@@ -136,7 +136,7 @@ fn the_very_bytes_of_the_lock_are_demanded() {
     let (from, to) = (publisher.server.url(""), other.server.url(""));
     std::fs::write(bench.path("cluster.lock"), text.replace(&from, &to)).unwrap();
     std::fs::remove_dir_all(bench.path("cache")).unwrap();
-    let said = pull(&bench, &other, &[]).failed(1);
+    let said = pull(&bench, &other, &[]).failed(4);
     assert!(said.contains("is not the one its sha256 promises"), "{said}");
     assert!(said.contains(&sum(&first).to_string()) && said.contains("--update"), "{said}");
     assert_eq!(bench.names("cache/downloads"), [""; 0]);
@@ -160,7 +160,7 @@ fn the_digest_of_another_archive_of_the_same_image_is_not_pinned() {
 fn an_image_that_unpacks_to_something_else_is_refused() {
     let publisher = Publisher::new(vec![("2026-06-18", xz())]);
     publisher.lists("2026-06-18", &image()[..SIZE / 2]);
-    let said = pull(&bench(), &publisher, &[]).failed(1);
+    let said = pull(&bench(), &publisher, &[]).failed(4);
     assert!(said.contains("unpacks to more than the image it should be"), "{said}");
     publisher.lists("2026-06-18", &other_image(2));
     let bench = bench();

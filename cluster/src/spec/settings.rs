@@ -36,7 +36,7 @@ pub(super) fn needed<T>(
     report(check(text), place, problems)
 }
 
-fn report<T>(result: Result<T, Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
+pub(super) fn report<T>(result: Result<T, Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
     result.map_err(|refusal| problems.add(place, refusal.message, refusal.advice)).ok()
 }
 
