@@ -6,7 +6,7 @@ use clap::Args;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::spec::hostnames::Hostnames;
-use cluster::spec::{Cluster, Node, Problem};
+use cluster::spec::{Cluster, Node, Problem, Problems};
 use serde::Serialize;
 
 use crate::cli::{Globals, columns};
@@ -25,7 +25,10 @@ struct Checked<'c> {
     cluster: Option<&'c str>,
     image: Option<&'c str>,
     nodes: Vec<CheckedNode<'c>>,
+    /// The first problems.
     problems: Vec<&'c Problem>,
+    /// All problems, with those that are not listed.
+    problem_count: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,11 +54,19 @@ impl<'c> Checked<'c> {
             image: Some(&cluster.image.location),
             nodes: nodes.collect(),
             problems: Vec::new(),
+            problem_count: 0,
         }
     }
 
-    fn bad(problems: impl Iterator<Item = &'c Problem>) -> Self {
-        Self { valid: false, cluster: None, image: None, nodes: Vec::new(), problems: problems.collect() }
+    fn bad(problems: &'c Problems) -> Self {
+        Self {
+            valid: false,
+            cluster: None,
+            image: None,
+            nodes: Vec::new(),
+            problems: problems.iter().collect(),
+            problem_count: problems.total(),
+        }
     }
 }
 
@@ -80,7 +91,7 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
 /// What was read; what is wrong with it is told to programs, too.
 fn told<T>(globals: &Globals, read: Result<T, ProjectError>) -> Result<T, Failure> {
     if let (true, Err(ProjectError::Wrong(problems))) = (globals.json, &read) {
-        print(&json(&Checked::bad(problems.iter()))?)?;
+        print(&json(&Checked::bad(problems))?)?;
     }
     Ok(read?)
 }
