@@ -169,6 +169,9 @@ fn from_board(node: &BoardNode) -> String {
         let so = if error.permanent { "has given up" } else { "trying again" };
         text.push_str(&format!("{so}: {}\n", printable(&error.message)));
     }
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {}\n", printable(warning)));
+    }
     let swarm = node.swarm.as_ref().map_or("no entry", |entry| &entry.state);
     text.push_str(&format!("last heard {silent} s ago; in the manager's node list: {}\n", printable(swarm)));
     text

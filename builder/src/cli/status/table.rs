@@ -105,7 +105,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         let how = hint!["removed by `", builder(["rm"]), "`; `", builder(["up"]), "` has it back"];
         notes.push(how.text(&view.file));
     }
-    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return notes };
+    let Some(Report { word, error, facts, seed_problems, warnings, .. }) = &node.report else { return notes };
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
     }
@@ -114,6 +114,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         notes.push(format!("{label}: {}", printable(&error.message)));
     }
     notes.extend(seed_problems.iter().map(|problem| format!("at its first start: {}", printable(problem))));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", printable(warning))));
     if facts.clock_synced == Some(false) {
         notes.push("no network time: its clock may be wrong".to_owned());
     }
@@ -149,7 +150,8 @@ mod tests {
                 "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
                     "reachability": "reachable", "engine": null, "address": null},
                 "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
-                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
+                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"],
+                    "warnings": ["a package source could not be read"]}}]
         });
         let view = View {
             board: serde_json::from_value(board).unwrap(),
@@ -161,6 +163,7 @@ mod tests {
             text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),
             "{text}"
         );
+        assert!(text.contains("\n       warning: a package source could not be read\n"), "{text}");
         assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
     }
 
