@@ -15,6 +15,7 @@ mod address;
 mod checks;
 mod fields;
 pub mod hostnames;
+pub mod inventory;
 mod network;
 mod nodes;
 mod problem;
