@@ -16,6 +16,7 @@ mod checks;
 mod excerpt;
 mod fields;
 pub mod hostnames;
+pub mod inventory;
 mod network;
 mod nodes;
 mod problem;

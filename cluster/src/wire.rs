@@ -156,6 +156,9 @@ pub struct Facts {
     pub clock_synced: Option<bool>,
     /// Time since the kernel started, milliseconds.
     pub uptime_ms: Option<u64>,
+    /// Whether the kernel has the memory cgroup on, so that memory limits of services hold. Raspberry Pi kernels have it off
+    /// unless their command line says otherwise.
+    pub memory_cgroup: Option<bool>,
 }
 
 /// The answer to a report.

@@ -6,7 +6,7 @@ use super::Problems;
 use super::fields::{Fields, Keys};
 use super::problem::{Collector, Place};
 use super::tree::{self, Content, Entry};
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::range;
 
 pub(super) static KEYS: Keys = Keys { of: "hostnames.yaml", names: &["manager", "worker"] };
@@ -93,7 +93,7 @@ fn hosts(
 ) -> Vec<Host> {
     let mut hosts = Vec::new();
     for (text, place) in root.texts(key, problems) {
-        let names = match range::expand(text) {
+        let names = match host::expand(text) {
             Ok(names) => names,
             Err(error) => {
                 problems.add(place, format!("`{text}` {error}"), error.advice());
@@ -113,7 +113,7 @@ fn hosts(
                 }
                 Err(_) => {}
                 // Two users of one machine are one machine of a swarm.
-                Ok(host) if seen.iter().any(|other| other.name == host.name) => {
+                Ok(host) if seen.iter().any(|other| (&other.name, other.port) == (&host.name, host.port)) => {
                     if !twice {
                         let message = format!("the host {} is named twice", host.name);
                         problems.add(place, message, "name each host once");

@@ -35,6 +35,9 @@ others on.
     hint![text, builder(["flash", "NODE"]), end].text(file)
 }
 
+/// Of a node whose kernel has the memory cgroup off.
+pub(in crate::cli) const NO_MEMORY_LIMITS: &str = "its memory cgroup is off, so memory limits do nothing: if its kernel command line has cgroup_enable=memory, reboot it";
+
 /// The board in one sentence.
 pub(super) fn summary(view: &View) -> String {
     let (ready, all) = view.count();
@@ -118,6 +121,9 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
     if facts.clock_synced == Some(false) {
         notes.push("no network time: its clock may be wrong".to_owned());
     }
+    if facts.memory_cgroup == Some(false) {
+        notes.push(NO_MEMORY_LIMITS.to_owned());
+    }
     notes
 }
 
@@ -150,7 +156,8 @@ mod tests {
                 "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
                     "reachability": "reachable", "engine": null, "address": null},
                 "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
-                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"],
+                    "facts": {"clock_synced": false, "memory_cgroup": false},
+                    "seed_problems": ["keyboard: cannot write /etc/default/keyboard"],
                     "warnings": ["a package source could not be read"]}}]
         });
         let view = View {
@@ -165,6 +172,7 @@ mod tests {
         );
         assert!(text.contains("\n       warning: a package source could not be read\n"), "{text}");
         assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
+        assert!(text.contains("\n       its memory cgroup is off, so memory limits do nothing"), "{text}");
     }
 
     #[test]
