@@ -1,11 +1,11 @@
 //! The command line. One file per command in `cli/`: its arguments and its run.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::Failure;
-use crate::typed::{CLUSTER_FILE, usual_file};
+use crate::error::{CLUSTER_FILE, Failure, default_cluster_file, report_usage};
 
 pub mod activate;
 mod ask;
@@ -25,6 +25,7 @@ pub mod label;
 pub mod ls;
 pub mod man;
 mod member;
+mod password;
 pub mod plan;
 pub mod rehearse;
 mod removal;
@@ -97,6 +98,23 @@ enum Command {
     Man(man::ManArgs),
 }
 
+/// Reads the command line, runs the command, reports its failure.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is known of a command line that could not be read.
+            let mut words = std::env::args_os().take_while(|word| word != "--");
+            return report_usage(&error, words.any(|word| word == "--json"));
+        }
+    };
+    let json = cli.globals.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
 /// Runs a parsed command line.
 pub fn run(cli: Cli) -> Result<(), Failure> {
     let mut globals = cli.globals;
@@ -104,7 +122,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         // A new cluster file is nobody's list of hosts.
         Command::Init(_) => {}
         Command::Config(config::ConfigArgs { hosts: Some(hosts), .. }) => globals.file.clone_from(hosts),
-        _ if globals.file == Path::new(CLUSTER_FILE) => globals.file = usual_file().to_owned(),
+        _ if globals.file == Path::new(CLUSTER_FILE) => globals.file = default_cluster_file().to_owned(),
         _ => {}
     }
     let globals = &globals;

@@ -13,9 +13,10 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 
 use crate::cache::{Cache, CachedImage};
-use crate::error::Failure;
+use crate::error::{Failure, Kind, builder, hint};
 use crate::image::decode::Format;
 use crate::image::overlay::SECTOR;
+use crate::lock::{self, Lock};
 use crate::report::Progress;
 use crate::spread::{SpreadError, Target};
 
@@ -167,6 +168,24 @@ impl<'a> Fetcher<'a> {
     /// [`crate::error::Kind::Usage`] for an image that is not there or not pinned and for a damaged lock,
     /// [`crate::error::Kind::Failed`] for all that goes wrong on the way.
     pub fn base_with_copies(
+        &self,
+        source: &ImageSource,
+        folder: &Path,
+        copies: Vec<Target>,
+    ) -> Result<(Base, Copies), Failure> {
+        self.find_or_make(source, folder, copies).map_err(|failure| {
+            let is_other = failure.kind() == Kind::VerificationFailed;
+            match Lock::read(folder) {
+                Ok(lock) if is_other && lock.find(&source.location).is_some() => failure.hint(hint![
+                    format!("{} pins this image; to pin the newest release: ", lock::NAME),
+                    builder(["images", "pull", "--update"])
+                ]),
+                _ => failure,
+            }
+        })
+    }
+
+    fn find_or_make(
         &self,
         source: &ImageSource,
         folder: &Path,

@@ -30,5 +30,4 @@ pub mod running;
 pub mod scratch;
 pub mod spread;
 pub mod ssh;
-pub mod typed;
 pub mod why;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::catalog::Release;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint, program};
 use crate::scratch::{Existing, Scratch};
 
 /// The file's name.
@@ -102,15 +102,19 @@ impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let hint = match &error {
             LockError::Damaged { path, .. } | LockError::TooLong(path) | LockError::Entry { path, .. } => {
-                let path = path.display();
-                format!(
-                    "restore {path} (`git checkout {path}`), or delete it: `builder images pull` pins the newest release"
-                )
+                let restore = program(["git", "checkout"]).path(path);
+                let text = format!("restore {} (`", path.display());
+                hint![
+                    text,
+                    restore,
+                    "`), or delete it: `",
+                    builder(["images", "pull"]),
+                    "` pins the newest release"
+                ]
             }
-            LockError::Version { .. } => "use the builder that wrote it, or a newer one".to_owned(),
+            LockError::Version { .. } => "use the builder that wrote it, or a newer one".into(),
             LockError::Read { .. } | LockError::Write { .. } => {
-                "the lock lies beside the cluster file, in a folder you have to be able to write to"
-                    .to_owned()
+                "the lock lies beside the cluster file, in a folder you have to be able to write to".into()
             }
         };
         let kind = if matches!(error, LockError::Write { .. }) { Kind::Failed } else { Kind::Usage };

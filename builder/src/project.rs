@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use cluster::card::StaticAddress;
 use cluster::name::{ClusterName, UserName};
 use cluster::spec::hostnames::{self, Hostnames};
+use cluster::spec::inventory::{self, Inventory};
 use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{CLUSTER_FILE, Failure, Hint, Kind, builder, hint};
 use crate::home;
 use crate::pki::{self, Running, RunningHost};
-use crate::typed;
 
 mod keys;
 
@@ -73,6 +73,14 @@ pub enum ProjectError {
     /// A `hostnames.yaml` of which no swarm was made.
     #[error("no swarm was made of the hosts in {0} yet")]
     NotConfigured(PathBuf),
+    /// Another tool's list of hosts.
+    #[error("{file} is {}, and neither a cluster file nor a hostnames.yaml", .inventory.tool)]
+    Inventory {
+        /// The file.
+        file: PathBuf,
+        /// What it names.
+        inventory: Inventory,
+    },
     /// A `hostnames.yaml` where cards are to be made.
     #[error("{0} names Pis that already run: there is no image to make cards of")]
     NoImage(PathBuf),
@@ -81,21 +89,31 @@ pub enum ProjectError {
 impl From<ProjectError> for Failure {
     fn from(error: ProjectError) -> Self {
         let hint = match &error {
-            ProjectError::Absent(path) if path.as_os_str() == "cluster.yaml" => {
-                Some("run `builder init` for a starter, or name a file with `-f FILE`".to_owned())
+            ProjectError::Absent(path) if path.as_os_str() == CLUSTER_FILE => {
+                Some(hint!["run `", builder(["init"]), "` for a starter, or name a file with `-f FILE`"])
             }
             ProjectError::Absent(path) => {
-                Some(format!("run `builder init -f {}` for a starter, or name another file", path.display()))
+                let init = builder(["init", "-f"]).path(path);
+                Some(hint!["run `", init, "` for a starter, or name another file"])
             }
             ProjectError::Read { .. } | ProjectError::NotText(_) => {
-                Some("name another file with `-f FILE`".to_owned())
+                Some("name another file with `-f FILE`".into())
             }
             ProjectError::Wrong(_) => None,
-            ProjectError::NotConfigured(path) => Some(format!("builder config {}", typed::path(path))),
-            ProjectError::NoImage(path) => Some(format!(
-                "for cards, write a cluster file: builder init; for Pis that run: builder config {}",
-                typed::path(path)
-            )),
+            ProjectError::Inventory { inventory, .. } => Some(
+                format!(
+                    "write these lines into a hostnames.yaml, and name that file instead:\n\n{}",
+                    inventory.hostnames()
+                )
+                .into(),
+            ),
+            ProjectError::NotConfigured(_) => Some(Hint::run(["config"])),
+            ProjectError::NoImage(_) => Some(hint![
+                "for cards, write a cluster file: ",
+                builder(["init"]),
+                "; for Pis that run: ",
+                builder(["config"])
+            ]),
         };
         let failure = Self::new(Kind::Usage, error);
         match hint {
@@ -130,7 +148,8 @@ pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
 
 /// The machines of a `hostnames.yaml`; `None` where a file is none, or cannot be read.
 pub fn hosts(file: &Path) -> Option<Result<Hostnames, ProjectError>> {
-    let text = text(file).ok().flatten().filter(|text| hostnames::is_meant(text))?;
+    let is_meant = |text: &String| hostnames::is_meant(text) && inventory::recognise(text).is_none();
+    let text = text(file).ok().flatten().filter(is_meant)?;
     Some(hostnames::read(&text, &file.display().to_string()).map_err(ProjectError::Wrong))
 }
 
@@ -180,6 +199,9 @@ fn read_with(file: &Path, with_image: bool) -> Result<Project, ProjectError> {
         }
         Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
     };
+    if let Some(inventory) = inventory::recognise(&text) {
+        return Err(ProjectError::Inventory { file: file.to_owned(), inventory });
+    }
     let folder = folder_of(file);
     let outside = keys::KeyFiles { folder: &folder, with_image };
     let cluster =
@@ -224,6 +246,17 @@ mod tests {
         assert_eq!(resolve(folder, "/srv/os.img"), Path::new("/srv/os.img"));
         assert_eq!(resolve(folder, "~/os.img"), home::home().unwrap().join("os.img"));
         assert_eq!(resolve(folder, "~anna/os.img"), Path::new("lab/~anna/os.img"));
+    }
+
+    #[test]
+    fn another_tools_inventory_is_answered_with_the_file_to_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("inventory");
+        std::fs::write(&file, "[managers]\nred00 ansible_host=10.1.1.1\n[workers]\nred01\n").unwrap();
+        assert!(hosts(&file).is_none());
+        let told = load(&file).unwrap_err().render();
+        assert!(told.contains("is an Ansible inventory, and neither"), "{told}");
+        assert!(told.ends_with("\n\nmanager: 10.1.1.1\nworker:\n- red01\n"), "{told}");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::identity::{Role, dns_name};
 use cluster::name::{ClusterId, Hostname};
@@ -63,6 +63,8 @@ pub struct Manager<'a> {
     remembers: bool,
     /// The connection that worked last; tried before anything else.
     reached: Option<Line>,
+    /// When nobody waits for an answer any more.
+    deadline: Option<Instant>,
 }
 
 /// A way to one address that may be a manager's.
@@ -92,13 +94,24 @@ impl<'a> Manager<'a> {
         }
         let config = tls::config(&identities.operator()?).map_err(RemoteError::Identity)?;
         let cluster_id = identities.cluster_id.clone();
-        Ok(Self { project, cluster_id, names, given, config, remembers: true, reached: None })
+        Ok(Self { project, cluster_id, names, given, config, remembers: true, reached: None, deadline: None })
     }
 
     /// Keeps no addresses: those of a rehearsal are not where the Pis will be.
     #[must_use]
     pub fn forgetful(self) -> Self {
         Self { remembers: false, ..self }
+    }
+
+    /// Stops looking for a manager, and waiting for an answer, at this time.
+    pub fn end_by(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
+    }
+
+    /// How long an answer may take.
+    fn patience(&self) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.unwrap_or(ANSWER_TIMEOUT).min(ANSWER_TIMEOUT)
     }
 
     /// Its name; those of all, where there are several.
@@ -155,10 +168,10 @@ impl<'a> Manager<'a> {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, RemoteError> {
-        let response = self.reach(managers, |line| {
+        let response = self.reach(managers, |line, patience| {
             let url = Url::parse(&format!("https://{}:{}{path}", line.host, line.address.port()))
                 .map_err(|error| Obstacle::Other(error.into()))?;
-            let request = line.client.request(method.clone(), url);
+            let request = line.client.request(method.clone(), url).timeout(patience);
             let request = if let Some(body) = body { request.json(body) } else { request };
             request.send().map_err(Obstacle::from)
         })?;
@@ -180,10 +193,10 @@ impl<'a> Manager<'a> {
     fn reach(
         &mut self,
         managers: &[Hostname],
-        ask: impl Fn(&Line) -> Result<Response, Obstacle>,
+        ask: impl Fn(&Line, Duration) -> Result<Response, Obstacle>,
     ) -> Result<Response, RemoteError> {
         if let Some(line) = self.reached.take()
-            && let Ok(response) = ask(&line)
+            && let Ok(response) = ask(&line, self.patience())
         {
             self.reached = Some(line);
             return Ok(response);
@@ -191,7 +204,11 @@ impl<'a> Manager<'a> {
         let mut attempts = Vec::new();
         for name in managers {
             for way in locate::ways(self.project, name, self.given.as_ref(), self.last_address(name)) {
-                let addresses = match way.addresses() {
+                let patience = self.patience();
+                if patience.is_zero() {
+                    break;
+                }
+                let addresses = match way.addresses(patience) {
                     Ok(addresses) => addresses,
                     Err(obstacle) => {
                         attempts.push(Attempt { to: way.to_string(), obstacle });
@@ -199,7 +216,11 @@ impl<'a> Manager<'a> {
                     }
                 };
                 for address in addresses {
-                    match self.line(name, address).and_then(|line| Ok((ask(&line)?, line))) {
+                    let patience = self.patience();
+                    if patience.is_zero() {
+                        break;
+                    }
+                    match self.line(name, address).and_then(|line| Ok((ask(&line, patience)?, line))) {
                         Ok((response, line)) => {
                             self.reached = Some(line);
                             return Ok(response);
@@ -246,7 +267,6 @@ impl<'a> Manager<'a> {
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(Obstacle::from)?;
         Ok(Line { client, address, name: name.clone(), host })

@@ -191,7 +191,8 @@ fn json_tells_programs_the_same() {
           "labels": {}
         }
       ],
-      "problems": []
+      "problems": [],
+      "problem_count": 0
     }
     "#);
 
@@ -213,7 +214,8 @@ fn json_tells_programs_the_same() {
           "advice": "run `openssl passwd -6` and write what it prints in single quotes",
           "text": "user: {name: pi, password_hash: (hidden)}"
         }
-      ]
+      ],
+      "problem_count": 1
     }
     "#);
 }

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use builder::cli::Cli;
 use builder::pki::{self, Running, RunningHost};
 use builder::project;
+use clap::CommandFactory;
 use cluster::card::DockerSource;
 use cluster::identity::Role;
 use cluster::name::Hostname;
@@ -78,4 +80,67 @@ fn a_file_that_would_be_taken_anyway_is_not_named() {
     fs::rename(folder.path().join("hostnames.yaml"), folder.path().join("my hosts.yaml")).unwrap();
     let status = said(folder.path(), &["status", "-f", "my hosts.yaml"]);
     assert!(status.ends_with("hint: builder config 'my hosts.yaml'\n"), "{status}");
+}
+
+/// Only [`builder::error::Hint`] adds the file in use to a command. A command within a plain text would act on another
+/// cluster wherever two files are in a folder.
+#[test]
+fn no_text_in_the_sources_names_a_command_of_ours() {
+    // Pages about the commands, which are about no file.
+    let about_commands = ["manual.rs", "why.rs"];
+    let verbs: Vec<_> =
+        Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    assert!(files.len() > 100, "{} files", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        if about_commands.contains(&name.as_str()) || name.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        found.extend(commands_in(text, &verbs).map(|line| format!("{name}: {line}")));
+    }
+    assert!(found.is_empty(), "make it `hint![\"text\", builder([\"verb\"])]`:\n{}", found.join("\n"));
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The statements, comments left out, in which a text has `builder <verb>`, or a verb that is filled in later.
+fn commands_in<'t>(text: &'t str, verbs: &'t [String]) -> impl Iterator<Item = String> + use<'t> {
+    let code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    // A text of several lines is one line.
+    let code = code.collect::<Vec<_>>().join("\n").replace(" \\\n", " ").replace("\\\n", "");
+    let lines: Vec<_> = code.lines().map(str::to_owned).collect();
+    lines.into_iter().filter(move |line| {
+        line.match_indices("builder ").any(|(at, word)| {
+            let before = line[..at].chars().next_back().unwrap_or(' ');
+            let after = &line[at + word.len()..];
+            let verb = after.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap();
+            let is_verb = after.starts_with('{') || verbs.iter().any(|known| known == verb);
+            is_verb && !before.is_ascii_alphanumeric() && !"-_/".contains(before)
+        })
+    })
+}
+
+#[test]
+fn a_command_in_a_text_is_found() {
+    let verbs = ["status".to_owned(), "images".to_owned()];
+    let found = |text: &str| commands_in(text, &verbs).count();
+    assert_eq!(found("let a = \"type builder status\";"), 1);
+    assert_eq!(found("let a = \"type \\\n    builder \\\n    images list\";"), 1);
+    assert_eq!(found("format!(\"builder {verb}\")"), 1);
+    assert_eq!(found("/// Run `builder status`.\nlet a = \"a builder updates the rebuilder status\";"), 0);
 }

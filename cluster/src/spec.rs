@@ -13,8 +13,10 @@ use crate::secret::Secret;
 
 mod address;
 mod checks;
+mod excerpt;
 mod fields;
 pub mod hostnames;
+pub mod inventory;
 mod network;
 mod nodes;
 mod problem;
@@ -174,19 +176,25 @@ static ROOT: Keys = Keys {
     ],
 };
 
+/// The mappings of a cluster file, in the guide's order.
+static MAPPINGS: [&Keys; 7] = [
+    &ROOT,
+    &settings::USER,
+    &network::NETWORK,
+    &network::PER_NODE,
+    &settings::WIFI,
+    &settings::DOCKER,
+    &settings::SWARM,
+];
+
+/// The keys of a cluster file and of a list of hosts.
+fn all_keys() -> impl Iterator<Item = &'static Keys> {
+    MAPPINGS.into_iter().chain([&hostnames::KEYS])
+}
+
 /// Every key a cluster file can have, as `user.name`, in the guide's order.
 pub fn keys() -> impl Iterator<Item = String> {
-    [
-        &ROOT,
-        &settings::USER,
-        &network::NETWORK,
-        &network::PER_NODE,
-        &settings::WIFI,
-        &settings::DOCKER,
-        &settings::SWARM,
-    ]
-    .into_iter()
-    .flat_map(|keys| {
+    MAPPINGS.into_iter().flat_map(|keys| {
         keys.names.iter().map(|name| match keys.of {
             "" => (*name).to_owned(),
             of => format!("{of}.{name}"),
@@ -195,13 +203,14 @@ pub fn keys() -> impl Iterator<Item = String> {
 }
 
 /// Reads a cluster file, leaving key files unread: `user.authorized_keys` and `docker.key` are as written.
-/// `file_name` is what problems call the file.
+/// `file_name` is what problems call the file. A byte order mark at its beginning is passed over.
 pub fn read(text: &str, file_name: &str) -> Result<Cluster, Problems> {
     read_with(text, file_name, &AsWritten)
 }
 
 /// Reads a cluster file and what it refers to. Every problem is reported, not only the first.
 pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<Cluster, Problems> {
+    let text = without_mark(text);
     let mut problems = Collector::new(text);
     let cluster = document(text, outside, &mut problems);
     match cluster {
@@ -211,12 +220,15 @@ pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<C
     }
 }
 
+/// A text without the byte order mark that some editors write at its beginning.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<Cluster> {
     let tree = tree::parse(text, problems);
-    if let Some(tree) = &tree {
-        secrets::hide(tree, problems);
-    }
     if !problems.is_empty() {
+        problems.stop_reading();
         return None;
     }
     let Some(tree) = tree else {
@@ -224,6 +236,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         problems.add(Place::point(1, 1), "the file is empty", advice);
         return None;
     };
+    secrets::hide(&tree, problems);
     if !version_is_known(&tree, problems) {
         return None;
     }
@@ -264,9 +277,11 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
         problems.add(place, "`version` is missing", format!("write `version: {VERSION}` in the first line"));
         return true;
     };
+    problems.show(entry.key_place);
     match &entry.value.content {
         tree::Content::Text(text) if text == VERSION => true,
         tree::Content::Text(text) if text.parse::<u32>().is_ok() => {
+            problems.show(entry.value.place);
             let message = format!("this builder does not know version {text} of the cluster file");
             problems.add(
                 entry.value.place,

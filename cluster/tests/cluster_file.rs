@@ -117,7 +117,7 @@ swarm: {join_window: soon}
       = name each node once
 
     cluster.yaml:5:1: `nodez` is not a key of a cluster file
-      | nodez: x
+      | nodez: (hidden)
       | ^^^^^
       = did you mean `nodes`?
 
@@ -137,7 +137,7 @@ swarm: {join_window: soon}
       = write a name like pi
 
     cluster.yaml:9:3: `colour` is not a key of user
-      |   colour: blue
+      |   colour: (hidden)
       |   ^^^^^^
       = write one of: name, authorized_keys, password_hash
 
@@ -180,12 +180,12 @@ fn misspelt_keys_are_not_missed_a_second_time() {
     2 problems in cluster.yaml
 
     cluster.yaml:4:1: `node` is not a key of a cluster file
-      | node: red[00-04]
+      | node: (hidden)
       | ^^^^
       = did you mean `nodes`?
 
     cluster.yaml:7:3: `authorised_keys` is not a key of user
-      |   authorised_keys: [~/.ssh/id_ed25519.pub]
+      |   authorised_keys: [(hidden)]
       |   ^^^^^^^^^^^^^^^
       = did you mean `authorized_keys`?
     ");
@@ -197,18 +197,18 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
     8 problems in cluster.yaml
 
     cluster.yaml:1:1: `nodes` is missing
-      | cluster: [red]
+      | cluster: [(hidden)]
       | ^^^^^^^
       = write `nodes: red[00-04]`
 
     cluster.yaml:1:1: `version` is missing
-      | cluster: [red]
+      | cluster: [(hidden)]
       | ^^^^^^^
       = write `version: 1` in the first line
 
     cluster.yaml:1:10: `cluster` takes one text, not a list
-      | cluster: [red]
-      |          ^^^^^
+      | cluster: [(hidden)]
+      |          ^^^^^^^^^^
       = write `cluster: text`; quote a text that begins with [ or {
 
     cluster.yaml:2:1: `image` has no value
@@ -217,8 +217,8 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
       = write `image: raspios-lite-arm64`
 
     cluster.yaml:3:7: a text stands where keys are wanted
-      | user: pi
-      |       ^^
+      | user: (hidden)
+      |       ^^^^^^^^
       = write `key: value` pairs with the keys name, authorized_keys, password_hash
 
     cluster.yaml:4:8: `wifi` lacks `country`
@@ -276,8 +276,8 @@ fn another_version_is_the_only_problem() {
     1 problem in cluster.yaml
 
     cluster.yaml:1:10: this is not a version
-      | version: one
-      |          ^^^
+      | version: (hidden)
+      |          ^^^^^^^^
       = write `version: 1`
     ");
 }

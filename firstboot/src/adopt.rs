@@ -21,6 +21,7 @@ use crate::agent::status::chain;
 use crate::engine::{Engine, EngineError, LocalState, Refusal};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{self, JournalError, JournalFile};
+use crate::memory_cgroup;
 use crate::seed::{BINARY, MARK, STATE};
 use crate::tls;
 
@@ -286,6 +287,10 @@ impl Machine<'_> {
 
     fn start(&self) -> Result<(), AdoptError> {
         let unit = Path::new(UNITS).join(UNIT);
+        // A node without it works, and its agent reports what is missing.
+        if let Err(error) = memory_cgroup::turn_on(self.host) {
+            tracing::warn!("cannot turn the memory cgroup on: {}", chain(&error));
+        }
         self.host.make_folder(Path::new(WANTS), 0o755, None)?;
         self.host.link(&unit, &Path::new(WANTS).join(UNIT))?;
         self.host.sync();

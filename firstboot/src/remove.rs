@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::adopt::{self, AdoptError, UNIT};
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
+use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
@@ -79,6 +80,7 @@ pub async fn remove(
     if docker && host.read(Path::new(DROP_IN))?.is_some() {
         remove_docker(host)?;
     }
+    memory_cgroup::restore(host)?;
     host.remove(&unit)?;
     host.run(&Program::new("systemctl", ["daemon-reload"]))?;
     let folder = Path::new(BINARY).parent().unwrap_or(Path::new(BINARY));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::cli::revoke::Desk;
-use crate::error::{Failure, Kind};
+use crate::error::{Command, Failure, Kind, hint};
 use crate::interrupt::Interrupt;
 
 /// How often it is asked whether Ctrl-C was pressed meanwhile.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Error)]
 pub(super) enum AskError {
     #[error("nobody is here to be asked")]
-    NobodyToAsk(&'static str),
+    NobodyToAsk(Command),
     #[error("nothing was done")]
     Declined,
     #[error("cannot talk to you")]
@@ -29,12 +29,21 @@ pub(super) enum AskError {
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NobodyToAsk(command) => {
-                Self::new(Kind::Usage, error).hint(format!("if you are sure: {command}"))
+            AskError::NobodyToAsk(ref command) => {
+                let hint = hint!["if you are sure: ", command.clone()];
+                Self::new(Kind::Usage, error).hint(hint)
             }
             AskError::Declined | AskError::Talk(_) | AskError::Json(_) => Self::new(Kind::Failed, error),
         }
     }
+}
+
+/// Asks for a yes; anything else is a no.
+pub(super) const QUESTION: &str = "Continue? [y/N] ";
+
+/// Whether an answer is a yes.
+pub(super) fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
 }
 
 /// Runs a command at the terminal, if that is one.
@@ -45,13 +54,13 @@ pub(super) fn at_desk<T>(run: impl FnOnce(&mut Desk<'_>) -> T) -> T {
 }
 
 /// Says what is going to happen, and goes on only for a yes. `command` needs no answer.
-pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: &'static str) -> Result<(), AskError> {
+pub(super) fn confirm(desk: &mut Desk<'_>, what: &str, command: Command) -> Result<(), AskError> {
     let Some(input) = desk.input.as_mut() else { return Err(AskError::NobodyToAsk(command)) };
-    let question = format!("{what}\nType yes to go on: ");
+    let question = format!("{what}\n{QUESTION}");
     desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(AskError::Talk)?;
     let mut answer = String::new();
     input.read_line(&mut answer).map_err(AskError::Talk)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(AskError::Declined) }
+    if is_yes(&answer) { Ok(()) } else { Err(AskError::Declined) }
 }
 
 /// A line from the terminal; `None` after Ctrl-C. Reading goes on over signals, so it is a thread's, which nobody waits for then.
@@ -75,16 +84,16 @@ pub(super) fn read_line(interrupt: &Interrupt) -> io::Result<Option<String>> {
 /// As [`confirm`], where Ctrl-C does not end the process by itself.
 pub(super) fn confirm_or_interrupt(
     what: &str,
-    command: &'static str,
+    command: Command,
     interrupt: &Interrupt,
 ) -> Result<(), AskError> {
     if !io::stdin().is_terminal() {
         return Err(AskError::NobodyToAsk(command));
     }
     let mut talk = io::stderr().lock();
-    write!(talk, "{what}\nType yes to go on: ").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
+    write!(talk, "{what}\n{QUESTION}").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
     match read_line(interrupt).map_err(AskError::Talk)? {
-        Some(answer) if answer.trim() == "yes" => Ok(()),
+        Some(answer) if is_yes(&answer) => Ok(()),
         _ => Err(AskError::Declined),
     }
 }

@@ -9,12 +9,11 @@ use serde_json::json;
 use crate::build::{self, Card, Order};
 use crate::cache::Cache;
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::fetch::Base;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
-use crate::typed;
 
 /// Make a card image per node
 ///
@@ -60,8 +59,11 @@ pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
     let text = if globals.json { document(&cards, &base) } else { table(&cards) };
     let printed = io::stdout().lock().write_all(text.as_bytes());
     printed.map_err(|source| Failure::new(Kind::Failed, PrintError(source)))?;
-    let next = "next: write each image to its SD card, power the Pis on, then: builder status --wait";
-    progress.say(&typed::about(&project.file, next));
+    let next = hint![
+        "next: write each image to its SD card, power the Pis on, then: ",
+        builder(["status", "--wait"])
+    ];
+    progress.say(&next.text(&project.file));
     Ok(())
 }
 

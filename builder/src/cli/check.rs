@@ -6,13 +6,12 @@ use clap::Args;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::spec::hostnames::Hostnames;
-use cluster::spec::{Cluster, Node, Problem};
+use cluster::spec::{Cluster, Node, Problem, Problems};
 use serde::Serialize;
 
 use crate::cli::{Globals, columns};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, ProjectError};
-use crate::typed;
 
 /// Check the cluster file, or a hostnames.yaml, and show what it plans
 #[derive(Debug, Args)]
@@ -25,7 +24,10 @@ struct Checked<'c> {
     cluster: Option<&'c str>,
     image: Option<&'c str>,
     nodes: Vec<CheckedNode<'c>>,
+    /// The first problems.
     problems: Vec<&'c Problem>,
+    /// All problems, with those that are not listed.
+    problem_count: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,11 +53,19 @@ impl<'c> Checked<'c> {
             image: Some(&cluster.image.location),
             nodes: nodes.collect(),
             problems: Vec::new(),
+            problem_count: 0,
         }
     }
 
-    fn bad(problems: impl Iterator<Item = &'c Problem>) -> Self {
-        Self { valid: false, cluster: None, image: None, nodes: Vec::new(), problems: problems.collect() }
+    fn bad(problems: &'c Problems) -> Self {
+        Self {
+            valid: false,
+            cluster: None,
+            image: None,
+            nodes: Vec::new(),
+            problems: problems.iter().collect(),
+            problem_count: problems.total(),
+        }
     }
 }
 
@@ -65,8 +75,8 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
         Some(found) => {
             let found = told(globals, found)?;
             let shown = if globals.json { json(&CheckedHosts::good(&found))? } else { hosts(&found) };
-            let said = "a good list of hosts: builder config makes them a swarm";
-            tell(globals, &shown, &typed::about(&globals.file, said))
+            let said = hint!["a good list of hosts: ", builder(["config"]), " makes them a swarm"];
+            tell(globals, &shown, &said.text(&globals.file))
         }
         None => {
             let project = told(globals, project::check(&globals.file))?;
@@ -79,10 +89,13 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
 
 /// What was read; what is wrong with it is told to programs, too.
 fn told<T>(globals: &Globals, read: Result<T, ProjectError>) -> Result<T, Failure> {
-    if let (true, Err(ProjectError::Wrong(problems))) = (globals.json, &read) {
-        print(&json(&Checked::bad(problems.iter()))?)?;
-    }
-    Ok(read?)
+    let bad = match &read {
+        Err(ProjectError::Wrong(problems)) if globals.json => {
+            serde_json::to_value(Checked::bad(problems)).unwrap_or_default()
+        }
+        _ => serde_json::Value::Null,
+    };
+    read.map_err(|error| Failure::from(error).with(bad))
 }
 
 fn tell(globals: &Globals, shown: &str, verdict: &str) -> Result<(), Failure> {

@@ -1,6 +1,7 @@
 //! `builder devices`: card readers, what is in them, and why one cannot be used.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::cli::flash::describe;
 use crate::device::contents::{self, Contents};
 use crate::device::guard::LIMIT;
 use crate::device::{Demand, Disk, Kernel, Refusal};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::flash::journal::Journal;
 use crate::report::Bytes;
 
@@ -49,9 +50,9 @@ pub fn run(globals: &Globals, args: &DevicesArgs) -> Result<(), Failure> {
         let lines: Vec<_> = lines.iter().map(Line::document).collect();
         format!("{:#}\n", json!({ "devices": lines }))
     } else if lines.is_empty() {
-        "no card reader; builder devices --all shows every disk\n".to_owned()
+        hint!["no card reader; ", builder(["devices", "--all"]), " shows every disk\n"].text(&globals.file)
     } else {
-        table(&lines)
+        table(&lines, &globals.file)
     };
     io::stdout().lock().write_all(text.as_bytes()).map_err(DevicesError::Print)?;
     Ok(())
@@ -88,7 +89,7 @@ impl Line {
     }
 }
 
-fn table(lines: &[Line]) -> String {
+fn table(lines: &[Line], file: &Path) -> String {
     let mut text = String::new();
     for Line { disk, contents, refusals } in lines {
         let size = if disk.size > 0 { Bytes(disk.size).to_string() } else { "empty".to_owned() };
@@ -103,7 +104,7 @@ fn table(lines: &[Line]) -> String {
             text.push_str(&format!("  holds: {contents}\n"));
         }
         for refusal in refusals {
-            text.push_str(&format!("  cannot be used: {refusal}\n    {}\n", refusal.hint()));
+            text.push_str(&format!("  cannot be used: {refusal}\n    {}\n", refusal.hint().text(file)));
         }
     }
     text

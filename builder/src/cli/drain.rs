@@ -13,11 +13,10 @@ use thiserror::Error;
 use super::member::{self, Member, MemberError};
 use crate::cli::Globals;
 use crate::cli::status::INTERVAL;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
-use crate::typed;
 
 /// Keep the swarm's tasks off nodes, and wait until what ran there has ended
 ///
@@ -135,7 +134,8 @@ fn told_left((member, tasks): &(&Member, NodeTasks)) -> String {
 
 fn late(args: &DrainArgs, left: Vec<String>) -> Failure {
     let timeout = humantime::format_duration(args.timeout);
-    let again = format!("to wait longer: builder drain{} --timeout 1h", typed::words(&args.nodes));
+    let again = builder(["drain"]).args(args.nodes.iter().cloned()).args(["--timeout", "1h"]);
+    let again = hint!["to wait longer: ", again];
     Failure::new(Kind::NotAsWanted, DrainError::Left { timeout, left }).hint(again)
 }
 

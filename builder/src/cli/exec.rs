@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cluster::spec::Node;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::Globals;
@@ -118,7 +119,7 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
     let ssh = Arc::new(Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?);
     let jobs = Job::everywhere(&ssh, &args.command);
-    let around = around(&hosts, args);
+    let around = Around { ssh: Some(Arc::clone(&ssh)), ..around(&hosts, args) };
     let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
     let manner = match (globals.json, args.group) {
         (true, _) => Manner::Json,
@@ -146,7 +147,8 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     });
     ran.map_err(if unprinted { ExecError::Print } else { ExecError::Run })?;
     show.finish().map_err(ExecError::Print)?;
-    let told = summary.judge(interrupt.asked())?;
+    // Every line of a host names it.
+    let told = summary.judge(interrupt.asked()).map_err(|failure| failure.with(json!({ "host": null })))?;
     if !globals.quiet {
         // Nowhere is left to say that standard error is closed.
         let _unwritten = writeln!(io::stderr().lock(), "{told}");

@@ -15,7 +15,7 @@ use crate::cli::Globals;
 use crate::cli::size::Size;
 use crate::device::contents::{self, Contents};
 use crate::device::{Claimed, Demand, Disk, Kernel, claim};
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::fetch::{self, Base};
 use crate::flash::content::Patches;
 use crate::flash::journal::Journal;
@@ -24,7 +24,6 @@ use crate::interrupt::Interrupt;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
-use crate::typed;
 
 mod again;
 mod ask;
@@ -145,16 +144,24 @@ impl Flashing<'_> {
     fn run(&self, nodes: &[Hostname], slots: Vec<Slot>) -> Result<(), Failure> {
         let mut outcomes = Outcomes::default();
         let ended = self.rounds(nodes, slots, &mut outcomes);
-        let told = outcomes.tell(self.globals, nodes);
+        let told = outcomes.tell(self.globals);
         let ended = match ended.and(told) {
             Ok(()) => outcomes.judge(nodes),
             Err(failure) => Err(outcomes.name_left(failure, nodes)),
         };
         if ended.is_ok() {
-            let next = "next: put the cards into the Pis, power them on, then: builder status --wait";
-            self.progress.say(&typed::about(&self.globals.file, next));
+            let next = hint![
+                "next: put the cards into the Pis, power them on, then: ",
+                builder(["status", "--wait"])
+            ];
+            self.progress.say(&next.text(&self.globals.file));
         }
-        ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes))
+        let document = outcomes.document(nodes);
+        ended.map_err(|failure| self.again.advise(failure, nodes, &outcomes).with(document.clone()))?;
+        if self.globals.json {
+            show::print(&document);
+        }
+        Ok(())
     }
 
     fn rounds(

@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
-use crate::{owner, project, typed};
+use crate::error::{Failure, Kind, builder, hint};
+use crate::{owner, project};
 
 /// Write a commented starter cluster file
 #[derive(Debug, Args)]
@@ -33,16 +34,30 @@ enum InitError {
     },
 }
 
+#[derive(Debug, Error)]
+#[error("cannot print the result")]
+struct PrintError(#[source] io::Error);
+
 /// Runs the command.
 pub fn run(globals: &Globals, _args: &InitArgs) -> Result<(), Failure> {
     let file = &globals.file;
     let found = project::own_public_keys().into_iter().next();
     let text = starter(found.as_deref());
     create(file, &text).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => Failure::new(Kind::Usage, InitError::Exists(file.clone()))
-            .hint("name another file with `-f FILE`, or check this one with `builder check`"),
+        io::ErrorKind::AlreadyExists => {
+            Failure::new(Kind::Usage, InitError::Exists(file.clone())).hint(hint![
+                "name another file with `-f FILE`, or check this one with `",
+                builder(["check"]),
+                "`"
+            ])
+        }
         _ => Failure::new(Kind::Failed, InitError::Write { path: file.clone(), source }),
     })?;
+    if globals.json {
+        let made = json!({ "file": file, "public_key": found });
+        return writeln!(io::stdout(), "{made}")
+            .map_err(|error| Failure::new(Kind::Failed, PrintError(error)));
+    }
     if !globals.quiet {
         talk(file, found.as_deref());
     }
@@ -67,7 +82,8 @@ fn talk(file: &Path, key: Option<&str>) {
         Some(key) => format!("your public key: {key}\n"),
         None => "you have no SSH key yet: make one with `ssh-keygen -t ed25519`\n".to_owned(),
     });
-    words.push_str(&typed::about(file, "next: edit the file, then run `builder check`\n"));
+    let next = hint!["next: edit the file, then run `", builder(["check"]), "`\n"];
+    words.push_str(&next.text(file));
     // Nobody reads a closed standard error.
     let _unread = io::stderr().lock().write_all(words.as_bytes());
 }

@@ -15,20 +15,21 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::ask::{self, AskError};
+use super::password;
 use super::removal::{self, Reach};
 use super::revoke::Desk;
 use super::status::table::ago;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::hosts::Hosts;
+use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Told, Untold, printable};
 use crate::report::Progress;
 use crate::ssh::Ssh;
 use crate::ssh::trouble::Around;
-use crate::typed;
 
 /// Who was not heard from for so long is not waited for. Nodes that are well report four times as often.
 const SILENT: Duration = Duration::from_secs(60);
@@ -54,6 +55,9 @@ pub struct KillArgs {
     /// Who logs in for --purge, where nothing else says so
     #[arg(short, long, value_name = "NAME", requires = "purge", value_parser = super::exec::user)]
     pub user: Option<String>,
+    /// Ask once for the password that sudo wants on the nodes, for --purge
+    #[arg(long, requires = "purge")]
+    pub ask_sudo: bool,
     /// An ssh configuration for --purge to read instead of ~/.ssh/config and the system's
     #[arg(short = 'F', long, value_name = "FILE", requires = "purge")]
     pub ssh_config: Option<PathBuf>,
@@ -71,6 +75,8 @@ enum KillError {
     Remaining { cluster: ClusterName, nodes: Vec<String> },
     #[error("{cluster} is dissolved, but not every manager knows: {}", managers.join(", "))]
     Untold { cluster: ClusterName, managers: Vec<String> },
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
 }
 
 fn have(nodes: usize) -> String {
@@ -100,7 +106,7 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     // Machines that ran before us are reached as the user's own ssh does.
     let list = project.cluster.nodes.iter().map(|node| {
         let own = running.as_ref().and_then(|running| running.host(&node.name));
-        own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() })
+        own.unwrap_or_else(|| Host::named(node.name.to_string()))
     });
     let hosts = Hosts { list: list.collect(), project: running.is_none().then(|| project.clone()) };
     let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
@@ -108,7 +114,15 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     let ours = running.is_none().then_some(ours.as_path());
     let cluster = pki::existing(project)?.cluster_id;
     let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let reach = Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes };
+    let password = if args.ask_sudo {
+        let interrupt =
+            Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, KillError::Signals(source)))?;
+        Some(password::ask("password for sudo on the nodes", &interrupt)?)
+    } else {
+        None
+    };
+    let reach =
+        Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes, password: password.as_ref() };
     let removed = removal::remove(reach, true, progress)?;
     if let Some(running) = running {
         forget(project, running, &removed.nodes)?;
@@ -142,7 +156,8 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
                  every container.",
             );
         }
-        let command = if args.purge { "builder kill --purge --yes" } else { "builder kill --yes" };
+        let purge = args.purge.then_some("--purge");
+        let command = builder(["kill"]).args(purge).args(["--yes"]);
         ask::confirm(desk, &what, command)?;
     }
     // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
@@ -156,10 +171,20 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let told = manager.kill()?;
     let end =
         wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
-    let text =
-        if style.json { end.to_json(project)? } else { typed::about(&project.file, &end.to_text(project)) };
-    ask::print(desk, &text)?;
-    end.verdict(cluster)
+    let verdict = end.verdict(cluster);
+    if !style.json {
+        ask::print(desk, &end.to_text(project))?;
+        return verdict;
+    }
+    let found = end.to_json(project)?;
+    verdict.map_err(|failure| failure.with(found.clone()))?;
+    Ok(ask::print(
+        desk,
+        &format!(
+            "{found}
+"
+        ),
+    )?)
 }
 
 /// How things stand at the end.
@@ -245,7 +270,7 @@ fn command(project: &Project, node: &BoardNode) -> String {
     let own = planned.and_then(|planned| pki::own_host(project, running.as_ref()?, planned));
     // Machines that ran before us are reached as the user's own ssh does.
     let ours = own.is_none().then(|| project.secrets_folder().join("ssh_config"));
-    let host = own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() });
+    let host = own.unwrap_or_else(|| Host::named(node.name.to_string()));
     let ssh = Around { ours, ..Around::default() }.ssh("", &host);
     format!("{ssh} sudo docker swarm leave --force")
 }
@@ -285,15 +310,16 @@ impl End<'_> {
             ));
         }
         for Untold { manager, .. } in self.untold {
-            text.push_str(&format!(
+            let told = format!(
                 "{manager} could not be told: until it hears of it from another manager, it would let nodes in again\n  \
-                 when it is on, type again: builder kill\n"
-            ));
+                 when it is on, type again: "
+            );
+            text.push_str(&hint![told, builder(["kill"]), "\n"].text(&project.file));
         }
         text
     }
 
-    fn to_json(&self, project: &Project) -> Result<String, AskError> {
+    fn to_json(&self, project: &Project) -> Result<serde_json::Value, AskError> {
         let remaining = self.remaining.iter().map(|node| JsonRemaining {
             node: node.name.as_str(),
             last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),
@@ -310,7 +336,7 @@ impl End<'_> {
             remaining: remaining.collect(),
             untold: untold.collect(),
         };
-        Ok(serde_json::to_string(&json).map_err(AskError::Json)? + "\n")
+        serde_json::to_value(&json).map_err(AskError::Json)
     }
 
     fn verdict(&self, cluster: &ClusterName) -> Result<(), Failure> {
@@ -322,7 +348,8 @@ impl End<'_> {
             (false, _) => KillError::Remaining { cluster, nodes },
             (true, false) => KillError::Untold { cluster, managers },
         };
-        Err(Failure::new(Kind::NotAsWanted, error).hint("to see later whether all have left: builder status"))
+        Err(Failure::new(Kind::NotAsWanted, error)
+            .hint(hint!["to see later whether all have left: ", builder(["status"])]))
     }
 }
 

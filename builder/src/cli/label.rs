@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::member::{self, Member, MemberError};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
@@ -49,10 +49,11 @@ enum WordError {
 impl From<WordError> for Failure {
     fn from(error: WordError) -> Self {
         let hint = match error {
-            WordError::Twice(_) => "name each label once",
-            WordError::Many => "change some of them first, and then the others",
+            WordError::Twice(_) => "name each label once".into(),
+            WordError::Many => "change some of them first, and then the others".into(),
             WordError::Neither(_) | WordError::Rule { .. } => {
-                "write disk=ssd to set a label, disk- to take it away: builder label red01 disk=ssd old-"
+                let example = builder(["label", "red01", "disk=ssd", "old-"]);
+                hint!["write disk=ssd to set a label, disk- to take it away: ", example]
             }
         };
         Self::new(Kind::Usage, error).hint(hint)
@@ -145,7 +146,7 @@ mod tests {
         let shown = |line: &str| Failure::from(read(&words(line)).unwrap_err()).render();
         insta::assert_snapshot!(shown("disk"), @r"
         error: `disk` neither sets a label nor takes one away
-        hint: write disk=ssd to set a label, disk- to take it away: builder label red01 disk=ssd old-
+        hint: write disk=ssd to set a label, disk- to take it away: builder label red01 'disk=ssd' old-
         ");
         assert!(shown("=ssd").starts_with("error: `=ssd` is not the name of a label: use letters, "));
         assert!(shown("-").starts_with("error: `-` is not the name of a label: "));

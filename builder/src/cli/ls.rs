@@ -10,7 +10,6 @@ use crate::error::Failure;
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
-use crate::typed;
 
 mod table;
 
@@ -44,7 +43,7 @@ pub fn show(project: &Project, args: &LsArgs, json: bool, out: &mut dyn Write) -
     let text = if json {
         serde_json::to_string(&swarm).map_err(MemberError::Json)? + "\n"
     } else {
-        typed::about(&project.file, &table::render(&swarm))
+        table::render(&swarm, &project.file)
     };
     out.write_all(text.as_bytes()).map_err(MemberError::Print)?;
     Ok(())

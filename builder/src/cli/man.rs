@@ -13,7 +13,7 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::{Cli, Globals};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::manual::pages::{self, Page};
 use crate::owner;
 use crate::report::Progress;
@@ -61,7 +61,8 @@ impl From<ManError> for Failure {
         let is_place = matches!(error, ManError::Folder { .. } | ManError::Put { .. });
         let failure = Self::new(Kind::Failed, error);
         if is_place {
-            return failure.hint("name a folder of yours, as in: builder man ~/.local/share/man/man1");
+            return failure
+                .hint(hint!["name a folder of yours, as in: ", builder(["man", "share/man/man1"])]);
         }
         failure
     }

@@ -7,7 +7,7 @@ use cluster::range::{self, RangeError};
 use cluster::wire::{DetailNode, SwarmDetail, SwarmEntry};
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::remote::printable;
 
 /// A member that is meant.
@@ -39,10 +39,10 @@ pub(super) enum MemberError {
 impl From<MemberError> for Failure {
     fn from(error: MemberError) -> Self {
         let (kind, hint) = match &error {
-            MemberError::Range { reason, .. } => (Kind::Usage, reason.advice()),
-            MemberError::Unknown(_) => (Kind::Usage, "builder ls shows the nodes".to_owned()),
-            MemberError::Absent(_) => (Kind::NotAsWanted, "builder status shows what it is at".to_owned()),
-            MemberError::Twice { .. } => (Kind::Usage, "name one of them by its id".to_owned()),
+            MemberError::Range { reason, .. } => (Kind::Usage, reason.advice().into()),
+            MemberError::Unknown(_) => (Kind::Usage, hint![builder(["ls"]), " shows the nodes"]),
+            MemberError::Absent(_) => (Kind::NotAsWanted, hint![builder(["status"]), " shows what it is at"]),
+            MemberError::Twice { .. } => (Kind::Usage, "name one of them by its id".into()),
             MemberError::Print(_) | MemberError::Json(_) => return Self::new(Kind::Failed, error),
         };
         Self::new(kind, error).hint(hint)

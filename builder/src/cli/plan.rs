@@ -7,10 +7,10 @@ use clap::Args;
 
 use crate::cache::Cache;
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::plan::{self, PlanOptions, Planner, show};
 use crate::report::Progress;
-use crate::{fetch, project, typed};
+use crate::{fetch, project};
 
 /// Show what each card would get, file by file
 ///
@@ -53,9 +53,9 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
         Ok(()) => {}
     }
     // Cards are written on Linux only; elsewhere their images are made, for a program that writes them.
-    let command = if cfg!(target_os = "linux") { "sudo builder flash" } else { "builder build" };
-    let next = format!("next: {command}{}", typed::words(&args.nodes));
-    progress.say(&typed::about(&project.file, &next));
+    let verb = if cfg!(target_os = "linux") { "flash" } else { "build" };
+    let next = hint!["next: ", builder([verb]).args(args.nodes.iter().cloned())];
+    progress.say(&next.text(&project.file));
     Ok(())
 }
 

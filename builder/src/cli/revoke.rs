@@ -14,10 +14,11 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
-use crate::error::{Failure, Kind, one_line};
+use crate::cli::ask::{self, AskError};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Untold, printable};
-use crate::{pki, plan, typed};
+use crate::{pki, plan};
 
 /// Turn a node away for good: its card was lost, copied or stolen
 ///
@@ -48,10 +49,6 @@ enum RevokeError {
     NoIdentity(Hostname),
     #[error("not every manager turns {} away yet: {} could not be told", nodes.join(", "), managers.join(", "))]
     Untold { nodes: Vec<String>, managers: Vec<String> },
-    #[error("nobody is here to be asked")]
-    NobodyToAsk,
-    #[error("nothing was revoked")]
-    Declined,
     #[error("cannot talk to you")]
     Talk(#[source] io::Error),
     #[error("cannot make JSON of the result")]
@@ -63,22 +60,23 @@ impl From<RevokeError> for Failure {
         let (kind, hint) = match &error {
             RevokeError::IsManager(_) => (
                 Kind::Usage,
-                "a manager in wrong hands has the whole swarm: begin anew with a new secrets folder and new cards",
+                "a manager in wrong hands has the whole swarm: begin anew with a new secrets folder and new cards"
+                    .into(),
             ),
-            RevokeError::NoIdentity(_) => (Kind::Failed, "make its card first: builder build"),
+            RevokeError::NoIdentity(name) => (Kind::Failed, hint!["make its card first: ", builder(["build", name.as_str()])]),
             RevokeError::Untold { nodes, managers } => {
                 let managers = managers.join(", ");
-                let (names, nodes) = (nodes.join(", "), nodes.join(" "));
+                // Later it would be that card, too, which is turned away.
+                let text = format!(
+                    "once {managers} can be reached, and before a new card is made for {}, type again: ",
+                    nodes.join(", ")
+                );
+                let again = hint![text, builder(["revoke"]).args(nodes.iter().cloned())];
                 return Self::new(Kind::NotAsWanted, error)
-                    // Later it would be that card, too, which is turned away.
-                    .hint(format!(
-                        "once {managers} can be reached, and before a new card is made for {names}, type again: \
-                         builder revoke {nodes}"
-                    ))
+                    .hint(again)
                     .hint(format!("a new card for {managers} knows of it by itself"));
             }
-            RevokeError::NobodyToAsk => (Kind::Usage, "if you are sure: builder revoke --yes NODE"),
-            RevokeError::Declined | RevokeError::Talk(_) | RevokeError::Json(_) => {
+            RevokeError::Talk(_) | RevokeError::Json(_) => {
                 return Self::new(Kind::Failed, error);
             }
         };
@@ -154,7 +152,7 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
         wanted.push((name, Revoke { keys }));
     }
     if !args.yes {
-        ask(&wanted, desk)?;
+        confirm(&wanted, desk)?;
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
@@ -176,15 +174,14 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
     if !json {
         let names: Vec<_> = done.iter().map(|away| away.name.as_str()).collect();
         let next = match project.runs_already {
-            true => "next, for new certificates: builder config".to_owned(),
+            true => hint!["next, for new certificates: ", builder(["config"])],
             false => {
-                let words = typed::words(&names);
-                format!(
-                    "next, for a new card: sudo builder flash{words}, or its image: builder build --force{words}"
-                )
+                let (card, image) = (builder(["flash"]), builder(["build", "--force"]));
+                let (card, image) = (card.args(names.clone()), image.args(names));
+                hint!["next, for a new card: ", card, ", or its image: ", image]
             }
         };
-        writeln!(desk.talk, "{}", typed::about(&project.file, &next)).map_err(RevokeError::Talk)?;
+        writeln!(desk.talk, "{}", next.text(&project.file)).map_err(RevokeError::Talk)?;
     }
     Ok(())
 }
@@ -212,18 +209,14 @@ fn verdict(done: &[Away]) -> Result<(), RevokeError> {
     Err(RevokeError::Untold { nodes, managers: managers.into_iter().collect() })
 }
 
-fn ask(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), RevokeError> {
-    let Some(input) = desk.input.as_mut() else { return Err(RevokeError::NobodyToAsk) };
+fn confirm(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), AskError> {
     let names: Vec<_> = wanted.iter().map(|(name, _)| name.as_str()).collect();
-    let names = names.join(", ");
-    let question = format!(
-        "{names}: the card's certificate is refused from now on, what runs there is started elsewhere, and the node \
-         comes back only with a new certificate.\nType yes to go on: "
+    let what = format!(
+        "{}: the card's certificate is refused from now on, what runs there is started elsewhere, and the node \
+         comes back only with a new certificate.",
+        names.join(", ")
     );
-    desk.talk.write_all(question.as_bytes()).and_then(|()| desk.talk.flush()).map_err(RevokeError::Talk)?;
-    let mut answer = String::new();
-    input.read_line(&mut answer).map_err(RevokeError::Talk)?;
-    if answer.trim() == "yes" { Ok(()) } else { Err(RevokeError::Declined) }
+    ask::confirm(desk, &what, builder(["revoke", "--yes"]).args(names))
 }
 
 /// What happened, in words.

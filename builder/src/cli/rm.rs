@@ -3,6 +3,7 @@
 //! The managers are told, and do the rest by themselves; the board is watched to see it done. May be repeated.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -16,11 +17,10 @@ use super::revoke::Desk;
 use super::status::view::has_left;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
-use crate::typed;
 
 /// Take nodes out of the swarm; their cards stay good
 ///
@@ -123,16 +123,17 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
     let names = names(&args.nodes)?;
     if !args.yes {
         let what = format!(
-            "{}: what runs there is started elsewhere, the node leaves the swarm and stays out until builder up.",
+            "{}: what runs there is started elsewhere, the node leaves the swarm and stays out until `",
             names.join(", ")
         );
-        ask::confirm(desk, &typed::about(&project.file, &what), "builder rm --yes NODE")?;
+        let what = hint![what, builder(["up"]), "`."].text(&project.file);
+        ask::confirm(desk, &what, builder(["rm", "--yes"]).args(args.nodes.iter().cloned()))?;
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let screen = &mut Screen::new(style, false, desk.out, desk.talk);
     let fates = take_out(&mut manager, names, args.timeout, screen, &|| false)?;
-    let text = if style.json { to_json(&fates)? } else { typed::about(&project.file, &to_text(&fates)) };
+    let text = if style.json { to_json(&fates)? } else { to_text(&fates, &project.file) };
     ask::print(desk, &text)?;
     verdict(&fates)
 }
@@ -149,7 +150,8 @@ fn names(words: &[String]) -> Result<Vec<String>, Failure> {
         for text in texts {
             let part_of_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
             if text.is_empty() || text.starts_with('.') || !text.chars().all(part_of_name) {
-                return Err(usage(RmError::NoName(text)).hint("the names and ids are in: builder status"));
+                return Err(usage(RmError::NoName(text))
+                    .hint(hint!["the names and ids are in: ", builder(["status"])]));
             }
             if !names.contains(&text) {
                 names.push(text);
@@ -205,9 +207,11 @@ fn with(fates: &BTreeMap<String, Fate>, wanted: impl Fn(&Fate) -> bool) -> Vec<S
     fates.iter().filter(|(_, fate)| wanted(fate)).map(|(name, _)| name.clone()).collect()
 }
 
-fn to_text(fates: &BTreeMap<String, Fate>) -> String {
+fn to_text(fates: &BTreeMap<String, Fate>, file: &Path) -> String {
     let line = |(name, fate): (&String, &Fate)| match fate {
-        Fate::Gone => format!("{name} is out of the swarm; to have it back: builder up\n"),
+        Fate::Gone => {
+            hint![format!("{name} is out of the swarm; to have it back: "), builder(["up"]), "\n"].text(file)
+        }
         Fate::Going => {
             format!("{name} is still there: the managers go on, and it stays out once it has left\n")
         }
@@ -234,12 +238,21 @@ fn to_json(fates: &BTreeMap<String, Fate>) -> Result<String, AskError> {
 fn verdict(fates: &BTreeMap<String, Fate>) -> Result<(), Failure> {
     let nodes = with(fates, |fate| matches!(fate, Fate::Refused(_) | Fate::Unknown(_)));
     if !nodes.is_empty() {
-        return Err(Failure::new(Kind::Failed, RmError::Refused { nodes }));
+        let is_refused = fates.values().any(|fate| matches!(fate, Fate::Refused(_)));
+        let failure = Failure::new(Kind::Failed, RmError::Refused { nodes });
+        return Err(match is_refused {
+            true => failure.hint(hint!["to end the whole swarm instead: ", builder(["kill"])]),
+            false => failure,
+        });
     }
     let nodes = with(fates, |fate| *fate == Fate::Going);
     if nodes.is_empty() {
         return Ok(());
     }
     let failure = Failure::new(Kind::NotAsWanted, RmError::Remaining { nodes });
-    Err(failure.hint("to see whether they are gone: builder status, or the same command again"))
+    Err(failure.hint(hint![
+        "to see whether they are gone: ",
+        builder(["status"]),
+        ", or the same command again"
+    ]))
 }

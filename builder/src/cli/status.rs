@@ -9,7 +9,7 @@ use humantime::FormattedDuration;
 use thiserror::Error;
 
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
@@ -24,6 +24,9 @@ use view::View;
 
 /// How often the manager is asked. It allows about one request a second.
 pub(in crate::cli) const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long is looked for a manager however short the time to wait is.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Show the manager's node list and what every planned node is doing
 #[derive(Debug, Args)]
@@ -63,6 +66,13 @@ pub fn run(globals: &Globals, args: &StatusArgs) -> Result<(), Failure> {
 enum StatusError {
     #[error("{cluster} was not formed within {timeout}: waiting for {}", missing.join(", "))]
     Missing { cluster: ClusterName, timeout: FormattedDuration, missing: Vec<String> },
+    #[error("{cluster} was not formed within {timeout}: no manager answered")]
+    Unanswered {
+        cluster: ClusterName,
+        timeout: FormattedDuration,
+        #[source]
+        source: RemoteError,
+    },
     #[error(
         "{cluster} was not formed within {timeout}: every planned node is ready, but the manager's node list has \
          one of them twice"
@@ -73,7 +83,7 @@ enum StatusError {
 /// Asks and shows. `out` gets the data, `talk` what is said while waiting.
 ///
 /// # Errors
-/// [`Kind::Unreachable`] when the manager never answered, [`Kind::NotAsWanted`] when waiting was in vain.
+/// [`Kind::Unreachable`] when no manager answers and nobody waits, [`Kind::NotAsWanted`] after the time to wait.
 pub fn show(
     project: &Project,
     args: &StatusArgs,
@@ -87,9 +97,12 @@ pub fn show(
     let started = Instant::now();
     let mut last = None;
     loop {
+        if args.wait {
+            manager.end_by(started + args.timeout.max(FIRST_LOOK));
+        }
         let answer = manager.board();
         let over = args.wait && started.elapsed() >= args.timeout;
-        let stays = (args.watch || args.wait) && !(over && last.is_none());
+        let stays = args.watch || args.wait;
         let mut trouble = None;
         match answer {
             Ok(board) => {
@@ -106,18 +119,34 @@ pub fn show(
                 last = Some(view);
             }
             Err(error) if !stays || !error.is_transient() => return Err(error.into()),
+            Err(error) if over && last.is_none() => {
+                return Err(unanswered(&project.cluster.name, args.timeout, error));
+            }
             Err(error) => {
                 screen.say(&format!("{} does not answer yet: trying again", manager.name()));
                 trouble = Some(error);
             }
         }
         if over && let Some(view) = last {
+            let failure = not_formed(&view, args.timeout, trouble);
+            // One object for programs, unless they get a line per change.
+            if style.json && !args.watch {
+                return Err(failure.with(view.to_value()?));
+            }
             screen.finish(&view)?;
-            return Err(not_formed(&view, args.timeout, trouble));
+            return Err(failure);
         }
         let left = args.timeout.saturating_sub(started.elapsed());
         std::thread::sleep(if args.wait { INTERVAL.min(left) } else { INTERVAL });
     }
+}
+
+/// The time is over, and nothing was ever seen.
+fn unanswered(cluster: &ClusterName, timeout: Duration, source: RemoteError) -> Failure {
+    let (cluster, timeout) = (cluster.clone(), humantime::format_duration(timeout));
+    let hints = source.hints();
+    let error = StatusError::Unanswered { cluster, timeout, source };
+    hints.into_iter().fold(Failure::new(Kind::NotAsWanted, error), Failure::hint)
 }
 
 fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> Failure {
@@ -139,5 +168,5 @@ fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> F
         let names = silent.join(", ");
         failure = failure.hint(format!("is {names} powered on, with its own card, on the same network?"));
     }
-    failure.hint("to wait longer: builder status --wait --timeout 1h")
+    failure.hint(hint!["to wait longer: ", builder(["status", "--wait", "--timeout", "1h"])])
 }

@@ -11,11 +11,10 @@ use thiserror::Error;
 
 use super::member::MemberError;
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
-use crate::typed;
 
 /// Print the command that joins another machine to the swarm
 ///
@@ -87,7 +86,8 @@ pub fn print(
     }
     let reply = manager.token(role)?;
     let Some(address) = reply.managers.first() else {
-        return Err(Failure::new(Kind::NotAsWanted, NoAddress).hint("builder status shows what it waits for"));
+        return Err(Failure::new(Kind::NotAsWanted, NoAddress)
+            .hint(hint![builder(["status"]), " shows what it waits for"]));
     };
     let line = if json {
         serde_json::to_string(&Json { role, token: &reply.token, managers: &reply.managers })
@@ -98,9 +98,10 @@ pub fn print(
     writeln!(out, "{line}").map_err(MemberError::Print)?;
     let sentence = format!(
         "whoever has this can join the swarm as a {}, until the tokens change: when the join window closes, when a node \
-         is revoked, or now: builder token --rotate",
+         is revoked, or now: ",
         role.as_str()
     );
-    writeln!(talk, "{}", typed::about(&project.file, &sentence)).map_err(MemberError::Print)?;
+    let sentence = hint![sentence, builder(["token", "--rotate"])];
+    writeln!(talk, "{}", sentence.text(&project.file)).map_err(MemberError::Print)?;
     Ok(())
 }

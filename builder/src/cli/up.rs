@@ -9,11 +9,10 @@ use serde::Serialize;
 use super::ask::AskError;
 use super::status::{self, StatusArgs, Style};
 use crate::cli::Globals;
-use crate::error::Failure;
+use crate::error::{Failure, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Untold};
-use crate::typed;
 
 /// Form the swarm again after `builder kill`, and have removed nodes back
 ///
@@ -88,7 +87,9 @@ pub fn up(
         serde_json::to_string(&Json { cluster: cluster.as_str(), changed, untold }).map_err(AskError::Json)?
             + "\n"
     } else if changed {
-        typed::about(&project.file, &format!("{cluster} is being formed; to see it: builder status --wait\n"))
+        let see =
+            hint![format!("{cluster} is being formed; to see it: "), builder(["status", "--wait"]), "\n"];
+        see.text(&project.file)
     } else {
         format!("{cluster} is not dissolved and no node was removed: nothing to do\n")
     };

@@ -14,7 +14,7 @@ use crate::cli::Globals;
 use crate::cli::flash::Show;
 use crate::device::claim::ReadOnly;
 use crate::device::{Kernel, Refusal};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint, program};
 use crate::fetch;
 use crate::flash::card::{CardError, Done};
 use crate::flash::content::Patches;
@@ -70,15 +70,14 @@ enum VerifyError {
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match &error {
-            VerifyError::NotOne(_) => {
-                Self::new(Kind::Usage, error).hint("such as: builder verify red03 --device /dev/sdb")
-            }
+            VerifyError::NotOne(_) => Self::new(Kind::Usage, error)
+                .hint(hint!["such as: ", builder(["verify", "red03", "--device", "/dev/sdb"])]),
             VerifyError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Self::new(Kind::Failed, error)
                     .hint("reading a device takes root: put sudo before the command")
             }
             VerifyError::Open { .. } => {
-                Self::new(Kind::Failed, error).hint("builder devices lists the card readers")
+                Self::new(Kind::Failed, error).hint(hint![builder(["devices"]), " lists the card readers"])
             }
             _ => Self::new(Kind::Failed, error),
         }
@@ -93,11 +92,13 @@ fn not_as_planned(path: &Path, node: &str, base: &File, source: CardError) -> Fa
             Failure::new(Kind::Failed, source).hint("put it in again, and give the same command")
         }
         // The card may be as planned, or not.
-        CardError::Base(_) => Failure::new(Kind::Failed, source).hint(
-            "it is this computer's: builder images verify shows which of the cache's images is damaged",
-        ),
+        CardError::Base(_) => Failure::new(Kind::Failed, source).hint(hint![
+            "it is this computer's: ",
+            builder(["images", "verify"]),
+            " shows which of the cache's images is damaged"
+        ]),
         source => {
-            let hint = hint(path, node, base);
+            let hint = advise(path, node, base);
             let (path, node) = (path.to_owned(), node.to_owned());
             Failure::new(Kind::VerificationFailed, VerifyError::Differs { path, node, source }).hint(hint)
         }
@@ -105,25 +106,25 @@ fn not_as_planned(path: &Path, node: &str, base: &File, source: CardError) -> Fa
 }
 
 /// What to do with a card that differs: that depends on what it is, and what was done with it.
-fn hint(path: &Path, node: &str, base: &File) -> String {
-    let again = format!("write it again: sudo builder flash {node}");
+fn advise(path: &Path, node: &str, base: &File) -> Hint {
+    let again = hint!["write it again: ", builder(["flash", node])];
     match marks::read(path) {
         Ok(evidence) if evidence.card.node.as_str() != node => {
-            format!("it is the card of {}", evidence.card.node)
+            format!("it is the card of {}", evidence.card.node).into()
         }
         Ok(evidence) if evidence.first_start != FirstStart::NotBegun => {
-            format!(
-                "a Pi has started from it since; what became of it: builder why {node} --card {}",
-                path.display()
-            )
+            let why = builder(["why", node, "--card"]).path(path);
+            hint!["a Pi has started from it since; what became of it: ", why]
         }
         _ => match mounted_at(path) {
-            Some(at) => format!(
-                "it is mounted at {}, and what is mounted is written to; to be sure, umount '{0}', then {again}",
-                at.display()
-            ),
-            None if was_mounted(path, base) == Some(true) => format!(
-                "its root file system was mounted since it was written, which changes it; to be sure, {again}"
+            Some(at) => hint![
+                format!("it is mounted at {}, and what is mounted is written to; to be sure, ", at.display()),
+                program(["umount"]).path(&at).sudo(),
+                ", then "
+            ]
+            .join(again),
+            None if was_mounted(path, base) == Some(true) => again.after(
+                "its root file system was mounted since it was written, which changes it; to be sure, ",
             ),
             None => again,
         },
@@ -187,7 +188,10 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let result = results.pop().unwrap_or(Err(CardError::Interrupted));
     let Done { digest, .. } = match result {
         Ok(done) => done,
-        Err(source) => return Err(not_as_planned(&args.device, node.as_str(), &file, source)),
+        Err(source) => {
+            let failure = not_as_planned(&args.device, node.as_str(), &file, source);
+            return Err(failure.with(json!({ "event": "done", "node": node, "device": args.device })));
+        }
     };
     let device = args.device.display();
     let text = match globals.json {

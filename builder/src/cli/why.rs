@@ -12,13 +12,14 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
+use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint, quote_path};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
 use crate::why::{Case, Seen, advice};
-use crate::{pki, plan, typed};
+use crate::{pki, plan};
 
 /// Events that are shown to a person.
 const SHOWN: usize = 20;
@@ -60,11 +61,11 @@ enum WhyError {
 impl From<WhyError> for Failure {
     fn from(error: WhyError) -> Self {
         let (kind, hint) = match &error {
-            WhyError::NotOne(_) => (Kind::Usage, "such as: builder why red03".to_owned()),
-            WhyError::OtherCard { found, .. } => (Kind::Usage, format!("builder why {found} --card DEVICE")),
+            WhyError::NotOne(_) => (Kind::Usage, hint!["such as: ", builder(["why", "red03"])]),
+            WhyError::OtherCard { found, .. } => (Kind::Usage, Hint::run(["why", found, "--card", "DEVICE"])),
             WhyError::Unplanned(_) => {
-                let what = "make the manager's card again with the present file, or, if it ran before: builder config";
-                (Kind::Failed, what.to_owned())
+                let what = "make the manager's card again with the present file, or, if it ran before: ";
+                (Kind::Failed, hint![what, builder(["config"])])
             }
             WhyError::Print(_) | WhyError::Json(_) => return Self::new(Kind::Failed, error),
         };
@@ -104,7 +105,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
                 let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
                 return Err(WhyError::OtherCard { found, wanted }.into());
             }
-            let secrets = typed::path(&project.secrets_folder());
+            let secrets = quote_path(&project.secrets_folder());
             (Case { secrets, ..evidence.case() }, evidence.events.clone(), from_card(&evidence))
         }
         None => {
@@ -119,7 +120,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             (Case { runs_already, ..case(&found, project) }, events, from_board(&found))
         }
     };
-    let advice = typed::about(&project.file, &advice(&case));
+    let advice = advice(&case);
     let text = if json {
         let answer = Json {
             node: &case.node,
@@ -146,7 +147,7 @@ fn case(node: &BoardNode, project: &Project) -> Case {
     let report = node.report.as_ref();
     Case {
         node: node.name.to_string(),
-        secrets: typed::path(&project.secrets_folder()),
+        secrets: quote_path(&project.secrets_folder()),
         manager: manager.map(|manager| manager.name.to_string()),
         runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
@@ -168,6 +169,12 @@ fn from_board(node: &BoardNode) -> String {
     if let Some(error) = &report.error {
         let so = if error.permanent { "has given up" } else { "trying again" };
         text.push_str(&format!("{so}: {}\n", printable(&error.message)));
+    }
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {}\n", printable(warning)));
+    }
+    if report.facts.memory_cgroup == Some(false) {
+        text.push_str(&format!("{NO_MEMORY_LIMITS}\n"));
     }
     let swarm = node.swarm.as_ref().map_or("no entry", |entry| &entry.state);
     text.push_str(&format!("last heard {silent} s ago; in the manager's node list: {}\n", printable(swarm)));

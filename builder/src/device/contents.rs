@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use super::list::Disk;
+use super::refusal::needs_root;
 use super::signature::signature;
 use crate::report::Bytes;
 use crate::why::FirstStart;
@@ -24,14 +25,17 @@ pub enum Contents {
     },
     /// Something else, partition by partition; empty where nothing is known.
     Other(Vec<String>),
-    /// It may not be looked at.
-    Unknown,
+    /// It cannot be opened, for this reason.
+    Unknown(String),
 }
 
 /// Looks. Nothing is written.
 pub fn look(disk: &Disk) -> Contents {
-    if File::open(&disk.path).is_err() {
-        return Contents::Unknown;
+    if let Err(error) = File::open(&disk.path) {
+        return Contents::Unknown(match needs_root(&error) {
+            true => "reading it takes root".to_owned(),
+            false => error.to_string(),
+        });
     }
     if let Some(card) = card_on(disk) {
         return card;
@@ -66,7 +70,7 @@ impl std::fmt::Display for Contents {
             }
             Self::Other(parts) if parts.is_empty() => f.write_str("nothing known"),
             Self::Other(parts) => f.write_str(&parts.join(", ")),
-            Self::Unknown => f.write_str("unknown: reading it takes root"),
+            Self::Unknown(why) => write!(f, "unknown: {why}"),
         }
     }
 }

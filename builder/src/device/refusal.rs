@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint, program};
 use crate::report::Bytes;
 
 /// Why a disk is not erased.
@@ -135,50 +135,71 @@ pub enum Refusal {
 
 impl Refusal {
     /// What to do about it.
-    pub fn hint(&self) -> String {
+    pub fn hint(&self) -> Hint {
         match self {
-            Self::Absent { .. } | Self::Unknown(_) => "builder devices lists the card readers".to_owned(),
+            Self::Absent { .. } | Self::Unknown(_) => hint![builder(["devices"]), " lists the card readers"],
             Self::NoBlockDevice(_) => {
-                "name a card reader such as /dev/sdb; card images as files are made by: builder build"
-                    .to_owned()
+                hint![
+                    "name a card reader such as /dev/sdb; card images as files are made by: ",
+                    builder(["build"])
+                ]
             }
-            Self::Partition { whole, .. } => format!("name the whole disk: --device {}", whole.display()),
+            Self::Partition { whole, .. } => {
+                format!("name the whole disk: --device {}", whole.display()).into()
+            }
             Self::Fixed { path, serial: Some(serial) } => {
                 format!("if it really is to be erased, name it twice: --device '{}={serial}'", path.display())
+                    .into()
             }
-            Self::Fixed { serial: None, .. } => "take a card reader; builder devices lists them".to_owned(),
-            Self::OtherSerial { .. } => "builder devices --all shows every disk's serial".to_owned(),
-            Self::ReadOnly(_) => "slide the lock at the card's side, or take another card".to_owned(),
-            Self::Empty(_) => "put a card in".to_owned(),
+            Self::Fixed { serial: None, .. } => {
+                hint!["take a card reader; ", builder(["devices"]), " lists them"]
+            }
+            Self::OtherSerial { .. } => hint![builder(["devices", "--all"]), " shows every disk's serial"],
+            Self::ReadOnly(_) => "slide the lock at the card's side, or take another card".into(),
+            Self::Empty(_) => "put a card in".into(),
             Self::Mounted { at, .. } if at == Path::new("/") => {
-                "this computer runs from it; take a card reader; builder devices lists them".to_owned()
+                hint!["this computer runs from it; take a card reader; ", builder(["devices"]), " lists them"]
             }
             Self::Mounted { at, .. } => {
-                format!("if nothing on it is needed any more: umount '{}'", at.display())
+                hint!["if nothing on it is needed any more: ", program(["umount"]).path(at).sudo()]
             }
-            Self::Swap(path) => format!("if it is the right one: swapoff {}", path.display()),
-            Self::Held { .. } => "stop what uses it, or take another card".to_owned(),
-            Self::Member { path, .. } => format!(
-                "if it is the right one and nothing on it is needed any more: wipefs --all {}",
-                path.display()
-            ),
+            Self::Swap(path) => hint!["if it is the right one: ", program(["swapoff"]).path(path).sudo()],
+            Self::Held { .. } => "stop what uses it, or take another card".into(),
+            Self::Member { path, .. } => hint![
+                "if it is the right one and nothing on it is needed any more: ",
+                program(["wipefs", "--all"]).path(path).sudo()
+            ],
+            Self::Opaque { source, .. } | Self::Open { source, .. } if is_denied_to_root(source) => {
+                "the system denies this even to root: a container or a virtual machine may lack the device"
+                    .into()
+            }
             Self::Opaque { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 format!("reading and writing {} takes root: put sudo before the command", path.display())
+                    .into()
             }
-            Self::Opaque { .. } => "install util-linux, whose blkid tells".to_owned(),
-            Self::IsTheImage(_) => "take another card".to_owned(),
-            Self::TooSmall { .. } => "take a larger card".to_owned(),
+            Self::Opaque { .. } => "install util-linux, whose blkid tells".into(),
+            Self::IsTheImage(_) => "take another card".into(),
+            Self::TooSmall { .. } => "take a larger card".into(),
             Self::TooLarge { size, .. } => {
-                format!("if it is the right one, say so: --max-size {}GiB", size.0.div_ceil(1 << 30))
+                format!("if it is the right one, say so: --max-size {}GiB", size.0.div_ceil(1 << 30)).into()
             }
             Self::Open { source, path } if source.kind() == io::ErrorKind::PermissionDenied => {
-                format!("writing {} takes root: put sudo before the command", path.display())
+                format!("writing {} takes root: put sudo before the command", path.display()).into()
             }
-            Self::Open { .. } => "close what uses it: lsblk shows what is mounted".to_owned(),
-            Self::Changed(_) => "run the command again".to_owned(),
-            Self::Twice(_) => "name each card reader once".to_owned(),
+            Self::Open { .. } => "close what uses it: lsblk shows what is mounted".into(),
+            Self::Changed(_) => "run the command again".into(),
+            Self::Twice(_) => "name each card reader once".into(),
         }
     }
+}
+
+/// Whether root could do what failed.
+pub(super) fn needs_root(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
+}
+
+fn is_denied_to_root(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied && rustix::process::geteuid().is_root()
 }
 
 impl From<Refusal> for Failure {
@@ -195,7 +216,7 @@ mod tests {
     #[test]
     fn every_refusal_says_what_to_type() {
         let fixed = Refusal::Fixed { path: "/dev/sda".into(), serial: Some("S1".into()) };
-        assert!(fixed.hint().contains("--device '/dev/sda=S1'"));
+        assert!(Failure::from(fixed).render().contains("--device '/dev/sda=S1'"));
         let failure = Failure::from(Refusal::TooLarge { path: "/dev/sda".into(), size: Bytes(2 << 40) });
         assert_eq!(failure.kind(), Kind::DeviceRefused);
         assert!(failure.render().contains("--max-size 2048GiB"), "{}", failure.render());

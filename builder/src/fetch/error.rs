@@ -9,11 +9,10 @@ use super::download::DownloadError;
 use super::locate::LocateError;
 use super::oslist::ListError;
 use crate::cache::CacheError;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::lock::LockError;
 use crate::spread::SpreadError;
-use crate::typed;
 
 /// Why an image could not be had.
 #[derive(Debug, Error)]
@@ -147,26 +146,26 @@ fn unpack_by_hand(what: &str, downloaded: Option<&Path>, source: &DecodeError) -
     let command = match source {
         DecodeError::Unsupported(foreign) => foreign.command(&file),
         // A zip archive that holds none or several.
-        _ => format!("unzip {}", typed::word(&file)),
+        _ => format!("unzip {}", quote(&file)),
     };
     format!("unpack it with `{command}`, then name the .img file in the cluster file: image: PATH")
 }
 
 impl FetchError {
     /// What to do about it, where this module knows.
-    pub(crate) fn hint(&self) -> Option<String> {
-        hint(self)
+    pub(crate) fn hint(&self) -> Option<Hint> {
+        advise(self)
     }
 }
 
-fn hint(error: &FetchError) -> Option<String> {
-    let hint = match error {
-        FetchError::Locate(error) => return error.hint(),
+fn advise(error: &FetchError) -> Option<Hint> {
+    let advice = match error {
+        FetchError::Locate(error) => return error.hint().map(Hint::from),
         FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
             "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"
         }
         FetchError::Unpack { what, downloaded, source } if source.is_of_use() => {
-            return Some(unpack_by_hand(what, downloaded.as_deref(), source));
+            return Some(unpack_by_hand(what, downloaded.as_deref(), source).into());
         }
         FetchError::Unpack { source: DecodeError::NotDisk, .. } => {
             "check that it is the image of a whole SD card, with its partition table"
@@ -174,23 +173,25 @@ fn hint(error: &FetchError) -> Option<String> {
         FetchError::Unpack { source: DecodeError::Read(_), .. } => return None,
         FetchError::Unpack { .. } | FetchError::Empty { .. } => "download or copy it again",
         FetchError::WrongDigest { .. } => {
-            "download it again; if the sha256 in the cluster file is for another release, correct it; if the image \
-             is pinned by cluster.lock, `builder images pull --update` pins the newest release"
+            "download it again; if the sha256 in the cluster file is for another release, correct it"
         }
         FetchError::Changed(_) => "run again when nothing writes to it",
         FetchError::Full { .. } => "free some space, or choose another folder with --cache DIR",
         FetchError::Newest { known: Some(known), .. } => {
-            return Some(format!(
-                "check the network and run again, or name a release in the cluster file: image: {known}"
-            ));
+            let text = "check the network and run again, or name a release in the cluster file: image: ";
+            return Some(format!("{text}{known}").into());
         }
         FetchError::Newest { .. } => {
             "check the network and run again, or name the image by its URL and sha256 in the cluster file"
         }
         FetchError::Contradiction { .. } => {
-            "one of them was tampered with or is wrong: choose another release from `builder images list`"
+            return Some(hint![
+                "one of them was tampered with or is wrong: choose another release from `",
+                builder(["images", "list"]),
+                "`"
+            ]);
         }
         _ => return None,
     };
-    Some(hint.to_owned())
+    Some(advice.into())
 }

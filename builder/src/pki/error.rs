@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
-use crate::typed::path as quoted;
+use crate::error::{Command, Failure, Hint, Kind, builder, hint, program, quote_path as quoted};
 
 /// A secrets folder that cannot be used. Never a reason to make a new CA: cards made with the old one would be orphans.
 #[derive(Debug, Error)]
@@ -59,82 +58,118 @@ impl From<PkiError> for Failure {
 }
 
 impl PkiError {
-    fn hints(&self) -> Vec<String> {
+    fn hints(&self) -> Vec<Hint> {
         match self {
             Self::File { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 let path = path.parent().unwrap_or(path);
-                vec![format!("if it belongs to another user: sudo chown -R \"$(id -u)\" {}", quoted(path))]
+                vec![
+                    format!("if it belongs to another user: sudo chown -R \"$(id -u)\" {}", quoted(path))
+                        .into(),
+                ]
             }
             Self::Link { path } => {
                 let own = "put a real one in its place";
-                vec![format!("{own}: cp -RL {0} {0}.real && rm {0} && mv {0}.real {0}", quoted(path))]
+                let real = path.with_added_extension("real");
+                vec![hint![
+                    format!("{own}: "),
+                    program(["cp", "-RL"]).path(path).path(&real),
+                    " && ",
+                    program(["rm"]).path(path),
+                    " && ",
+                    program(["mv"]).path(&real).path(path)
+                ]]
             }
-            Self::WrongType { path, .. } => vec![format!("move it away: mv {0} {0}.old", quoted(path))],
+            Self::WrongType { path, .. } => vec![hint!["move it away: ", move_away(path)]],
             Self::Exposed { folder, .. } => vec![
-                format!("chmod -R go= {}", quoted(folder)),
+                program(["chmod", "-R", "go="]).path(folder).into(),
                 "if that changes nothing (FAT, NTFS): move the cluster file to a disk that keeps modes"
-                    .to_owned(),
+                    .into(),
             ],
             Self::Missing { path, whose } | Self::Damaged { path, whose, .. } => whose.hints(path),
-            Self::TooNew { .. } => vec!["use the builder that made this folder, or a newer one".to_owned()],
+            Self::TooNew { .. } => vec!["use the builder that made this folder, or a newer one".into()],
             Self::Foreign { folder, found, .. } => {
                 let home = folder.with_file_name(format!("{found}.secrets"));
                 vec![
-                    format!("move it away: mv {} {}", quoted(folder), quoted(&home)),
-                    "or give the cluster file its old name back under `cluster:`".to_owned(),
+                    hint!["move it away: ", program(["mv"]).path(folder).path(&home)],
+                    "or give the cluster file its old name back under `cluster:`".into(),
                 ]
             }
             Self::Absent { .. } => vec![
-                "make the cards first: sudo builder flash, or their images: builder build".to_owned(),
-                "for Pis that ran before: builder config".to_owned(),
+                hint![
+                    "make the cards first: ",
+                    builder(["flash"]),
+                    ", or their images: ",
+                    builder(["build"])
+                ],
+                hint!["for Pis that ran before: ", builder(["config"])],
             ],
             Self::NoNode { node, .. } => vec![
-                format!("make its card first: sudo builder flash {node}, or its image: builder build {node}"),
-                "if it is a Pi that ran before: builder config".to_owned(),
+                hint![
+                    "make its card first: ",
+                    builder(["flash", node]),
+                    ", or its image: ",
+                    builder(["build", node])
+                ],
+                hint!["if it is a Pi that ran before: ", builder(["config"])],
             ],
-            Self::Clash { node } => vec![format!("call {node}-key something else in the cluster file")],
+            Self::Clash { node } => {
+                vec![format!("call {node}-key something else in the cluster file").into()]
+            }
             Self::File { .. } | Self::Make { .. } => Vec::new(),
         }
     }
 }
 
 impl Whose {
-    fn hints(&self, path: &Path) -> Vec<String> {
-        let restore = format!("restore {} from a backup", quoted(path));
+    fn hints(&self, path: &Path) -> Vec<Hint> {
+        let restore = Hint::from(format!("restore {} from a backup", path.display()));
         match self {
             Self::Cluster => {
                 let folder = path.parent().unwrap_or(path);
-                let anew = format!(
-                    "or begin anew, after which every card must be made again: mv {0} {0}.old",
-                    quoted(folder)
-                );
-                let next = "then: sudo builder flash, or for images: builder build --force; for Pis that ran before: builder \
-                            config --take-over";
-                vec![restore, anew, next.to_owned()]
+                let anew =
+                    hint!["or begin anew, after which every card must be made again: ", move_away(folder)];
+                let next = hint![
+                    "then: ",
+                    builder(["flash"]),
+                    ", or for images: ",
+                    builder(["build", "--force"]),
+                    "; for Pis that ran before: ",
+                    builder(["config", "--take-over"])
+                ];
+                vec![restore, anew, next]
             }
             Self::Node(name) => {
-                let stem = path.with_file_name(name);
-                let anew = format!(
-                    "or give {name} a new identity, after which its card must be made again: \
-                     rm -f {0}.pem {0}-key.pem {0}-ssh-host-key {0}-ssh-host-key.pub",
-                    quoted(&stem)
-                );
-                let next = format!(
-                    "then: sudo builder flash {name}, or for its image: builder build --force {name}; for a Pi that ran \
-                     before: builder config"
-                );
+                let files = [".pem", "-key.pem", "-ssh-host-key", "-ssh-host-key.pub"];
+                let files = files.map(|end| path.with_file_name(format!("{name}{end}")));
+                let anew = hint![
+                    format!("or give {name} a new identity, after which its card must be made again: "),
+                    files.iter().fold(program(["rm", "-f"]), |rm, file| rm.path(file))
+                ];
+                let next = hint![
+                    "then: ",
+                    builder(["flash", name]),
+                    ", or for its image: ",
+                    builder(["build", "--force", name]),
+                    "; for a Pi that ran before: ",
+                    builder(["config"])
+                ];
                 vec![restore, anew, next]
             }
             Self::Former => vec![
                 restore,
-                format!(
-                    "or forget that this key was ever revoked, which the manager knows, too: rm {}",
-                    quoted(path)
-                ),
+                hint![
+                    "or forget that this key was ever revoked, which the manager knows, too: ",
+                    program(["rm"]).path(path)
+                ],
             ],
-            Self::Nobody => vec![format!("it is only a memory of addresses: rm {}", quoted(path))],
+            Self::Nobody => vec![hint!["it is only a memory of addresses: ", program(["rm"]).path(path)]],
         }
     }
+}
+
+/// Renames a file or folder out of the way.
+fn move_away(path: &Path) -> Command {
+    program(["mv"]).path(path).path(&path.with_added_extension("old"))
 }
 
 #[cfg(test)]

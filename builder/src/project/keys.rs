@@ -60,7 +60,8 @@ impl Outside for KeyFiles<'_> {
             return Ok(());
         }
         fetch::examine(image, self.folder).map_err(|error| {
-            let advice = error.hint().unwrap_or_else(|| "name an image that you may read".to_owned());
+            let advice = error.hint().map(|hint| hint.show(None).text);
+            let advice = advice.unwrap_or_else(|| "name an image that you may read".to_owned());
             Refusal::new(one_line(&error), advice)
         })
     }

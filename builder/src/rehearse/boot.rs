@@ -7,6 +7,7 @@ use flate2::read::GzDecoder;
 use thiserror::Error;
 
 use super::firmware::{Config, Files};
+use crate::error::{Hint, builder, hint};
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
 use crate::regular;
@@ -91,11 +92,11 @@ pub enum BootError {
 
 impl BootError {
     /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Hint {
         match self {
-            Self::ThirtyTwoBit => "rehearse a card made from a 64-bit image",
+            Self::ThirtyTwoBit => "rehearse a card made from a 64-bit image".into(),
             Self::Read(_) | Self::Partitions(_) | Self::Fat(_) | Self::Missing(_) => {
-                "make it again: builder build --force"
+                hint!["make it again: ", builder(["build", "--force"])]
             }
         }
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::build::extents;
+use crate::error::{Hint, builder, hint};
 use crate::regular;
 use crate::report::Bytes;
 
@@ -36,11 +37,11 @@ pub enum CopyError {
 
 impl CopyError {
     /// What to do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
+    pub(super) fn hint(&self) -> Option<Hint> {
         match self {
-            Self::TooSmall { .. } => Some("give a larger --card-size"),
+            Self::TooSmall { .. } => Some("give a larger --card-size".into()),
             Self::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
-                Some("free some space, or name fewer nodes: builder rehearse NODE…")
+                Some(hint!["free some space, or name fewer nodes: ", builder(["rehearse", "NODE"])])
             }
             Self::Read(_) | Self::Write(_) => None,
         }

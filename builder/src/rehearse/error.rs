@@ -9,7 +9,7 @@ use super::boot::BootError;
 use super::card::CopyError;
 use super::network::NetworkError;
 use super::qemu::{NEEDED, install_hint};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind};
 
 /// Why cards cannot be rehearsed.
 #[derive(Debug, Error)]
@@ -94,19 +94,19 @@ pub enum RehearseError {
 }
 
 impl RehearseError {
-    fn hint(&self) -> Option<String> {
+    fn hint(&self) -> Option<Hint> {
         match self {
-            Self::QemuMissing(_) | Self::QemuUnknown { .. } => Some(install_hint()),
+            Self::QemuMissing(_) | Self::QemuUnknown { .. } => Some(install_hint().into()),
             Self::QemuTooOld { .. } => {
                 let releases = "Debian 12, Ubuntu 24.04 and Fedora 38 have one; on macOS: brew upgrade qemu";
-                Some(format!("QEMU {}.{} or newer: {releases}", NEEDED.0, NEEDED.1))
+                Some(format!("QEMU {}.{} or newer: {releases}", NEEDED.0, NEEDED.1).into())
             }
-            Self::Boot { source, .. } => Some(source.hint().to_owned()),
-            Self::Copy { source, .. } => source.hint().map(str::to_owned),
-            Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".to_owned()),
-            Self::Network(error) => Some(error.hint().to_owned()),
+            Self::Boot { source, .. } => Some(source.hint()),
+            Self::Copy { source, .. } => source.hint(),
+            Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".into()),
+            Self::Network(error) => Some(error.hint()),
             Self::Refused { said, .. } if said.contains("not compiled") => {
-                Some("this QEMU is built without user-mode networking (slirp): install the distribution's full one".to_owned())
+                Some("this QEMU is built without user-mode networking (slirp): install the distribution's full one".into())
             }
             _ => None,
         }

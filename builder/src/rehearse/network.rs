@@ -10,6 +10,8 @@ use cluster::card::StaticAddress;
 use cluster::spec::Node;
 use thiserror::Error;
 
+use crate::error::{Hint, builder, hint};
+
 /// As many machines get an address from QEMU's DHCP server.
 const LEASES: usize = 16;
 
@@ -55,12 +57,12 @@ pub enum NetworkError {
 
 impl NetworkError {
     /// What to do about it.
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> Hint {
         match self {
             Self::SeveralNetworks(..) | Self::SeveralGateways(..) => {
-                "name nodes of one network: builder rehearse NODE…"
+                hint!["name nodes of one network: ", builder(["rehearse", "NODE"])]
             }
-            Self::TooMany(_) | Self::NoRoom(_) => "name fewer nodes: builder rehearse NODE…",
+            Self::TooMany(_) | Self::NoRoom(_) => hint!["name fewer nodes: ", builder(["rehearse", "NODE"])],
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use rustls::CertificateError;
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint};
 
 /// Asking the manager failed.
 #[derive(Debug, Error)]
@@ -156,17 +156,20 @@ impl RemoteError {
         }
     }
 
-    fn hints(&self) -> Vec<String> {
-        let made_with = "if its card was made with other secrets, make it again: sudo builder flash NODE";
+    /// What to type next.
+    pub(crate) fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Unreachable { manager, attempts } => unreachable_hints(manager, attempts),
-            Self::Forbidden(_) => vec![made_with.to_owned()],
-            Self::NotUnderstood(_) => vec!["use the builder that made the manager's card".to_owned()],
-            Self::NoManager => vec!["name one under `managers:`".to_owned()],
+            Self::Forbidden(_) => {
+                let text = "if its card was made with other secrets, make it again: ";
+                vec![hint![text, builder(["flash", "NODE"])]]
+            }
+            Self::NotUnderstood(_) => vec!["use the builder that made the manager's card".into()],
+            Self::NoManager => vec!["name one under `managers:`".into()],
             Self::Answer { status: 404, .. } => {
                 vec![
                     "if the manager's card was made by an older builder, it does not know this request"
-                        .to_owned(),
+                        .into(),
                 ]
             }
             Self::Identity(_) | Self::Answer { .. } | Self::Interrupted(_) => Vec::new(),
@@ -174,23 +177,26 @@ impl RemoteError {
     }
 }
 
-fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<String> {
+fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<Hint> {
     let any = |wanted: fn(&Obstacle) -> bool| attempts.iter().any(|attempt| wanted(&attempt.obstacle));
     let mut hints = Vec::new();
     if any(|obstacle| matches!(obstacle, Obstacle::OtherCa | Obstacle::Unwelcome)) {
-        hints.push(format!(
+        let text = format!(
             "a machine there is not {manager} of this cluster: another cluster's manager, an impostor, or a card \
-             made with other secrets than these; for such a card: sudo builder flash NODE"
-        ));
+             made with other secrets than these; for such a card: "
+        );
+        hints.push(hint![text, builder(["flash", manager])]);
     }
     if any(|obstacle| matches!(obstacle, Obstacle::OtherNode)) {
-        hints.push("that is the address of another node".to_owned());
+        hints.push("that is the address of another node".into());
     }
     if any(|obstacle| matches!(obstacle, Obstacle::Refused)) {
-        hints.push(format!("if {manager} was only just powered on, wait a minute: builder status --wait"));
+        let text = format!("if {manager} was only just powered on, wait a minute: ");
+        hints.push(hint![text, builder(["status", "--wait"])]);
     }
-    hints.push(format!("is {manager} powered on, and on the same network as this computer?"));
-    hints.push("if you know its address (your router does): builder status --manager ADDRESS".to_owned());
+    hints.push(format!("is {manager} powered on, and on the same network as this computer?").into());
+    let find = builder(["status", "--manager", "ADDRESS"]);
+    hints.push(hint!["if you know its address (your router does): ", find]);
     hints
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use cluster::name::Hostname;
@@ -52,7 +53,8 @@ impl FromStr for Address {
         if name.is_empty() || !name.chars().all(part_of_name) {
             return Err(AddressError);
         }
-        Ok(Self { host: Host::Name(name.to_owned()), port })
+        // Capitals make no other name (RFC 4343), and `.local` is looked for below.
+        Ok(Self { host: Host::Name(name.to_ascii_lowercase()), port })
     }
 }
 
@@ -106,17 +108,19 @@ impl Way {
         }
     }
 
-    /// The addresses it leads to. May take seconds.
-    pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, Obstacle> {
+    /// The addresses it leads to. Takes no longer than `patience`.
+    pub(super) fn addresses(&self, patience: Duration) -> Result<Vec<SocketAddr>, Obstacle> {
         match self {
             Self::Given(Address { host: Host::Ip(ip), port }) => Ok(vec![SocketAddr::new(*ip, *port)]),
             Self::Given(Address { host: Host::Name(name), port }) if name.ends_with(".local") => {
-                ask_local_network(name, *port).or_else(|_| ask_system(name, *port))
+                let started = Instant::now();
+                ask_local_network(name, *port, patience)
+                    .or_else(|_| ask_system(name, *port, patience.saturating_sub(started.elapsed())))
             }
-            Self::Given(Address { host: Host::Name(name), port }) => ask_system(name, *port),
+            Self::Given(Address { host: Host::Name(name), port }) => ask_system(name, *port, patience),
             Self::ClusterFile(ip) | Self::LastGood(ip) => Ok(vec![SocketAddr::new((*ip).into(), PORT)]),
-            Self::Mdns(name) => ask_local_network(name, PORT),
-            Self::Dns(name) => ask_system(name, PORT),
+            Self::Mdns(name) => ask_local_network(name, PORT, patience),
+            Self::Dns(name) => ask_system(name, PORT, patience),
         }
     }
 }
@@ -134,19 +138,29 @@ impl fmt::Display for Way {
 }
 
 /// What the system's own resolver says, IPv4 first: that is what the Pis listen on.
-fn ask_system(name: &str, port: u16) -> Result<Vec<SocketAddr>, Obstacle> {
-    let mut found: Vec<_> = (name, port).to_socket_addrs().map_err(|_| Obstacle::Unknown)?.collect();
+fn ask_system(name: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, Obstacle> {
+    // getaddrinfo(3) has no time limit of ours, so it is a thread's, which nobody waits for then.
+    let (told, answer) = channel();
+    let asked = (name.to_owned(), port);
+    std::thread::spawn(move || {
+        let found = asked.to_socket_addrs().map(Iterator::collect::<Vec<_>>);
+        // Nobody wants it any more.
+        let _unheard = told.send(found);
+    });
+    let answer = answer.recv_timeout(patience).map_err(|_| Obstacle::Unknown)?;
+    let mut found = answer.map_err(|_| Obstacle::Unknown)?;
     found.sort_by_key(SocketAddr::is_ipv6);
     if found.is_empty() { Err(Obstacle::Unknown) } else { Ok(found) }
 }
 
 /// Asks by multicast DNS (RFC 6762) on all interfaces. Not left to the system: many have no resolver for `.local`.
-fn ask_local_network(name: &str, port: u16) -> Result<Vec<SocketAddr>, Obstacle> {
+fn ask_local_network(name: &str, port: u16, patience: Duration) -> Result<Vec<SocketAddr>, Obstacle> {
     let other = |error: mdns_sd::Error| Obstacle::Other(error.into());
     let daemon = ServiceDaemon::new().map_err(other)?;
-    let millis = u64::try_from(MDNS_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+    let patience = patience.min(MDNS_TIMEOUT);
+    let millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
     let events = daemon.resolve_hostname(&format!("{name}."), Some(millis)).map_err(other)?;
-    let deadline = Instant::now() + MDNS_TIMEOUT;
+    let deadline = Instant::now() + patience;
     let mut found = Vec::new();
     while found.is_empty()
         && let Ok(event) = events.recv_deadline(deadline)
@@ -174,6 +188,7 @@ mod tests {
             ("[fd00::1]:9000", "[fd00::1]:9000"),
             ("red00.local", "red00.local:8377"),
             ("red00:9000", "red00:9000"),
+            ("RED00.LOCAL", "red00.local:8377"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::{Manager, RemoteError};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 
 /// Between two requests to a manager that was asked too much: it allows eight a second.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -40,8 +40,10 @@ impl From<UpkeepError> for Failure {
     fn from(error: UpkeepError) -> Self {
         let hint = match error {
             UpkeepError::Remote(error) => return error.into(),
-            UpkeepError::Unmanaged(_) => "builder status shows what the managers are waiting for",
-            UpkeepError::Refused(_) => "builder ls shows the nodes with their labels",
+            UpkeepError::Unmanaged(_) => {
+                hint![builder(["status"]), " shows what the managers are waiting for"]
+            }
+            UpkeepError::Refused(_) => hint![builder(["ls"]), " shows the nodes with their labels"],
         };
         Self::new(Kind::NotAsWanted, error).hint(hint)
     }

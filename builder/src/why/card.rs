@@ -11,7 +11,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Case, FirstStart, Seen};
-use crate::error::{Failure, Kind as FailureKind, one_line};
+use crate::error::{Failure, Kind as FailureKind, builder, hint, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
@@ -94,20 +94,17 @@ impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         let hint = match &error {
             ReadError::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                format!("reading a device takes root: sudo builder why NODE --card {}", path.display())
+                hint!["reading a device takes root: ", builder(["why", "NODE", "--card"]).path(path).sudo()]
             }
-            ReadError::Open { .. } => {
-                "name the card reader's device, such as /dev/sdb, or an image".to_owned()
-            }
+            ReadError::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
             ReadError::Partitions { .. } => {
-                "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions"
-                    .to_owned()
+                "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions".into()
             }
             ReadError::Fat { .. } | ReadError::Payload { .. } => {
-                "write the card again: sudo builder flash NODE, or its image: builder build --force NODE"
-                    .to_owned()
+                let (card, image) = (builder(["flash", "NODE"]), builder(["build", "--force", "NODE"]));
+                hint!["write the card again: ", card, ", or its image: ", image]
             }
-            ReadError::NotOurs { .. } => "is this the right card?".to_owned(),
+            ReadError::NotOurs { .. } => "is this the right card?".into(),
         };
         Self::new(FailureKind::Failed, error).hint(hint)
     }

@@ -150,7 +150,7 @@ fn the_disk_this_computer_runs_from_is_refused() {
     let refusals = Kernel::default().refusals(&disk, &demand);
     let text = refusals[0].to_string();
     assert!(text.ends_with("is mounted at /"), "{text}");
-    assert!(refusals[0].hint().contains("this computer runs from it"));
+    assert!(refusals[0].hint().show(None).text.contains("this computer runs from it"));
     assert!(claim::claim(&Kernel::default(), &disk.path, &disk, &demand).is_err());
     let (code, text) =
         bench.refusal(&["red00", "--device", disk.path.to_str().unwrap(), "--max-size", "1024GiB"]);

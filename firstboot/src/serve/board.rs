@@ -241,6 +241,7 @@ mod tests {
             marks: Vec::new(),
             seed_problems: Vec::new(),
             left: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -70,9 +70,7 @@ fn judge(planned: &Planned, all: &[Planned], orders: &Orders, nodes: &[Node]) ->
     let managers = || all.iter().filter(|other| other.role == Role::Manager);
     let stay = managers().filter(|other| other.name != *name && !orders.is_dismissed(&other.name)).count();
     if stay == 0 {
-        return Err(format!(
-            "{name} is the last manager: without it there is no swarm. To end it: builder kill"
-        ));
+        return Err(format!("{name} is the last manager: without it there is no swarm"));
     }
     if !is_majority(stay, managers().count()) {
         let all = managers().count();
@@ -159,7 +157,7 @@ mod tests {
         assert!(may(&three, &none, &ill).unwrap_err().contains("lose their majority"));
         let gone = Orders { removed: BTreeMap::from([(three[2].name.clone(), 7)]), ..Orders::default() };
         assert!(may(&three, &gone, &well).unwrap_err().contains("1 of 3 planned managers"));
-        assert!(may(&three[..1], &none, &well[..1]).unwrap_err().contains("builder kill"));
+        assert!(may(&three[..1], &none, &well[..1]).unwrap_err().contains("is the last manager"));
     }
 
     #[test]

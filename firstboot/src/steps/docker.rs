@@ -22,9 +22,14 @@ use crate::agent::status::chain;
 use crate::journal::Progress;
 use crate::retry::{Backoff, PACKAGES, Policy};
 
+pub mod apt;
 pub mod install;
+mod key;
+mod pins;
 pub mod plan;
+mod repository;
 pub mod settings;
+mod sources;
 
 /// How often the engine is asked whether it is up.
 const LOOK: Duration = Duration::from_millis(250);

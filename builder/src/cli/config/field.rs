@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::pki::{self, Running, RunningHost};
 use crate::project::{self, Project};
 use crate::running::check::{Candidate, Entry, Verdict};
+use crate::running::engine::Wanted;
 
 /// See the module.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl Field {
             let is_new = self.before(entry).is_none();
             let last = entry.name.as_ref().filter(|_| is_new).and_then(|name| known.get(name)).copied();
             let name = entry.address.or(last)?.to_string();
-            Some((entry.host.name.clone(), Host { user: None, name }))
+            Some((entry.host.name.clone(), Host::named(name)))
         };
         Ok(self.entries.iter().filter_map(place).collect())
     }
@@ -124,6 +125,12 @@ impl Field {
         let mut fit = verdicts.iter().filter_map(Verdict::candidate);
         let before = self.earlier.as_ref().is_some_and(|earlier| earlier.host(&host.name).is_some());
         self.cluster.is_some() && !before && fit.any(carries)
+    }
+
+    /// What the swarm needs of a machine's Docker.
+    pub(super) fn docker(&self) -> Wanted {
+        let pool = self.cluster.as_ref().and_then(|project| project.cluster.swarm.address_pool.clone());
+        Wanted { source: self.docker, pool }
     }
 
     /// The record of these nodes.
@@ -167,7 +174,7 @@ fn of_hostnames(found: &Hostnames) -> Vec<Entry> {
 fn of_cluster(project: &Project) -> Vec<Entry> {
     let nodes = project.cluster.nodes.iter();
     let entry = nodes.map(|node| Entry {
-        host: Host { user: None, name: node.name.to_string() },
+        host: Host::named(node.name.to_string()),
         role: node.role,
         name: Some(node.name.clone()),
         address: node.address.as_ref().map(|address| address.ip),

@@ -14,11 +14,10 @@ use crate::cli::ask;
 use crate::cli::removal::{self, Reach};
 use crate::cli::rm::{self, Fate};
 use crate::cli::status::{Screen, Style};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
-use crate::report::Progress;
 use crate::running::check::Verdict;
 use crate::running::deliver::PROGRAM;
 use crate::running::plan::is_over;
@@ -61,7 +60,7 @@ pub(super) fn confirm(
     if what.is_empty() {
         return Ok(());
     }
-    Ok(ask::confirm_or_interrupt(&what.join("\n"), "builder config --yes", interrupt)?)
+    Ok(ask::confirm_or_interrupt(&what.join("\n"), builder(["config", "--yes"]), interrupt)?)
 }
 
 /// Takes them out of the swarm, as the managers of before see it. Where there is no swarm any more, or not yet, there is nothing
@@ -108,9 +107,11 @@ pub(super) fn take_out(
             Fate::Gone | Fate::Unknown(_) => {}
             Fate::Going => remaining.push(name),
             Fate::Refused(why) => {
-                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why }).hint(
-                    "put it back into the file, or end the swarm first: builder kill; then run the same command again",
-                ));
+                return Err(Failure::new(Kind::NotAsWanted, GoneError::Refused { name, why }).hint(hint![
+                    "put it back into the file, or end the swarm first: ",
+                    builder(["kill"]),
+                    "; then run the same command again"
+                ]));
             }
         }
     }
@@ -134,12 +135,13 @@ pub(super) fn clean(
     field: &Field,
     verdicts: &[Verdict],
     (gone, cluster): (&[RunningHost], &ClusterId),
+    way: &Way<'_>,
     own: Option<&std::path::Path>,
-    progress: Progress,
 ) -> Result<Vec<Hostname>, Failure> {
+    let progress = way.progress;
     let taken: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.found()?.address).collect();
     let is_free = |host: &Host| {
-        field.entries.iter().all(|entry| entry.host.name != host.name)
+        field.entries.iter().all(|entry| (&entry.host.name, entry.host.port) != (&host.name, host.port))
             && taken.iter().all(|address| address.to_string() != host.name)
     };
     let gone =
@@ -150,7 +152,8 @@ pub(super) fn clean(
     }
     let named: Vec<_> = nodes.iter().zip(&hosts).map(|(node, host)| (node.clone(), host.clone())).collect();
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
-    let reach = Reach { ssh, own, user: field.user.clone(), ours: None, cluster: cluster.clone(), nodes };
+    let (user, password) = (field.user.clone(), way.password());
+    let reach = Reach { ssh, own, user, ours: None, cluster: cluster.clone(), nodes, password };
     let free = removal::remove(reach, false, progress)?.nodes;
     for (node, host) in named.iter().filter(|(node, _)| !free.contains(node)) {
         progress.say(&format!(

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::cli::columns;
 use crate::cli::exec::summary::{gather, names, reason};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Hint, Kind, builder, hint};
 use crate::pki::RunningHost;
 use crate::remote::printable;
 use crate::running::check::{Entry, Obstacle};
@@ -84,7 +84,8 @@ impl Line {
             Ok(Work::Install { docker: false }) => "install the agent; Docker is there".to_owned(),
             Ok(Work::Install { docker: true }) => "install the agent, and Docker".to_owned(),
             Ok(Work::Update) => "update the agent".to_owned(),
-            Err(trouble) => format!("cannot be brought in: {}", trouble.reason()),
+            // The error below says why.
+            Err(_) => "nothing: it cannot be brought in".to_owned(),
         }
     }
 
@@ -176,14 +177,15 @@ pub(super) fn document(
 }
 
 /// What to do about nodes that nobody can be sure that the file has no more.
-pub(super) fn advise_on_held(held: &[RunningHost]) -> Option<String> {
+pub(super) fn advise_on_held(held: &[RunningHost]) -> Option<Hint> {
     let names: Vec<_> = held.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
     let first = &held.first()?.name;
-    Some(format!(
+    let text = format!(
         "{}: not in the file any more, or one of those that could not be asked: nobody was taken out. Run the same command \
-         again when all can be asked; to take one out by hand: builder rm {first}",
+         again when all can be asked; to take one out by hand: ",
         names.join(", ")
-    ))
+    );
+    Some(hint![text, builder(["rm", first.as_str()])])
 }
 
 /// Not every machine could be brought in.
@@ -221,20 +223,20 @@ pub(super) fn judge(lines: &[Line], around: &Around, brought: bool) -> Option<Fa
     let failure = Failure::new(kind, left);
     let failure = advice
         .iter()
-        .filter_map(|(advice, hosts)| Some(format!("{}: {}", names(hosts), advice.as_ref()?)))
+        .filter_map(|(advice, hosts)| Some(advice.clone()?.after(format!("{}: ", names(hosts)))))
         .fold(failure, Failure::hint);
     Some(failure.hint("then run the same command again: what is done stays done"))
 }
 
-fn advise_on(trouble: &Trouble, host: &Host, around: &Around) -> Option<String> {
+fn advise_on(trouble: &Trouble, host: &Host, around: &Around) -> Option<Hint> {
     match trouble {
         Trouble::Ssh(End::Trouble(ssh)) => Some(advise(ssh, &[host], around)),
-        Trouble::Ssh(End::TimedOut { .. }) => Some(format!(
-            "see where it hangs: {} true; --ssh-timeout gives it more time",
-            around.ssh("", host)
-        )),
+        Trouble::Ssh(End::TimedOut { .. }) => Some(
+            format!("see where it hangs: {} true; --ssh-timeout gives it more time", around.ssh("", host))
+                .into(),
+        ),
         Trouble::Unfit(obstacle) => Some(obstacle.advice(&around.ssh("", host))),
-        Trouble::Failed(_) => Some(format!("see what is wrong there: {}", around.ssh("", host))),
+        Trouble::Failed(_) => Some(format!("see what is wrong there: {}", around.ssh("", host)).into()),
         Trouble::Ssh(_) | Trouble::Skipped => None,
     }
 }
@@ -255,7 +257,7 @@ mod tests {
 
     fn ssh(kind: trouble::Kind) -> Trouble {
         let said = "ssh: some words".to_owned();
-        Trouble::Ssh(End::Trouble(trouble::Trouble { kind, said, known_in: None }))
+        Trouble::Ssh(End::Trouble(trouble::Trouble { kind, said, known_in: None, is_early: false }))
     }
 
     #[test]
@@ -305,7 +307,8 @@ mod tests {
     #[test]
     fn who_may_be_another_is_told_with_what_to_type() {
         assert_eq!(advise_on_held(&[]), None);
-        insta::assert_snapshot!(advise_on_held(&["red03", "red04"].map(before)).unwrap(), @"red03 (10.1.1.3), red04 (10.1.1.4): not in the file any more, or one of those that could not be asked: nobody was taken out. Run the same command again when all can be asked; to take one out by hand: builder rm red03");
+        let advice = advise_on_held(&["red03", "red04"].map(before)).unwrap();
+        insta::assert_snapshot!(advice.show(None).text, @"red03 (10.1.1.3), red04 (10.1.1.4): not in the file any more, or one of those that could not be asked: nobody was taken out. Run the same command again when all can be asked; to take one out by hand: builder rm red03");
     }
 
     #[test]

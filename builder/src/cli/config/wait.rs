@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cli::status::view::{View, has_left, is_ready};
 use crate::cli::status::{INTERVAL, Screen, table};
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::Identities;
 use crate::project::Project;
@@ -28,6 +28,13 @@ enum WaitError {
     Stopped(ClusterName),
     #[error("{cluster} was not formed within {timeout}: waiting for {}", missing.join(", "))]
     Late { cluster: ClusterName, timeout: FormattedDuration, missing: Vec<String> },
+    #[error("{cluster} was not formed within {timeout}: no manager answered")]
+    Unanswered {
+        cluster: ClusterName,
+        timeout: FormattedDuration,
+        #[source]
+        source: RemoteError,
+    },
     #[error("{cluster} cannot be formed: {}", missing.join(", "))]
     Stuck { cluster: ClusterName, missing: Vec<String> },
     #[error("cannot listen for signals")]
@@ -42,8 +49,7 @@ pub(super) fn listen() -> Result<Interrupt, Failure> {
 /// Shows the board until these nodes are ready.
 ///
 /// # Errors
-/// [`Kind::NotAsWanted`] when that takes too long, cannot be, or was interrupted; [`Kind::Unreachable`] when no manager ever
-/// answered.
+/// [`Kind::NotAsWanted`] when that takes too long, cannot be, or was interrupted.
 pub(super) fn until_ready(
     (project, identities): (&Project, &Identities),
     nodes: &[Hostname],
@@ -70,8 +76,10 @@ pub(super) fn until_ready(
                 }
                 if is_stuck(&view) {
                     let error = WaitError::Stuck { cluster: cluster(), missing: table::missing(&view) };
-                    return Err(Failure::new(Kind::NotAsWanted, error)
-                        .hint("builder why NODE says more; then run the same command again"));
+                    return Err(Failure::new(Kind::NotAsWanted, error).hint(hint![
+                        builder(["why", "NODE"]),
+                        " says more; then run the same command again"
+                    ]));
                 }
                 seen = Some(view);
             }
@@ -80,7 +88,7 @@ pub(super) fn until_ready(
         }
         if !pause(interrupt) {
             return Err(Failure::new(Kind::NotAsWanted, WaitError::Stopped(cluster()))
-                .hint("builder status --watch shows how far they are"));
+                .hint(hint![builder(["status", "--watch"]), " shows how far they are"]));
         }
         if started.elapsed() >= timeout {
             return Err(late(cluster(), timeout, seen.as_ref(), trouble));
@@ -159,10 +167,16 @@ fn late(
     match (seen, trouble) {
         (Some(view), _) => {
             let error = WaitError::Late { cluster, timeout, missing: table::missing(view) };
-            Failure::new(Kind::NotAsWanted, error)
-                .hint("they go on by themselves; to wait longer: builder status --wait --timeout 1h")
+            Failure::new(Kind::NotAsWanted, error).hint(hint![
+                "they go on by themselves; to wait longer: ",
+                builder(["status", "--wait", "--timeout", "1h"])
+            ])
         }
-        (None, Some(error)) => error.into(),
+        (None, Some(source)) => {
+            let hints = source.hints();
+            let failure = Failure::new(Kind::NotAsWanted, WaitError::Unanswered { cluster, timeout, source });
+            hints.into_iter().fold(failure, Failure::hint)
+        }
         (None, None) => {
             Failure::new(Kind::NotAsWanted, WaitError::Late { cluster, timeout, missing: Vec::new() })
         }

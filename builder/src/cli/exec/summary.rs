@@ -110,7 +110,8 @@ impl<'a> Summary<'a> {
                 _ => None,
             });
             if let Some(first) = first {
-                failure = failure.hint(format!("{}: {}", names(&hosts), advise(first, &hosts, &self.around)));
+                let advice = advise(first, &hosts, &self.around);
+                failure = failure.hint(advice.after(format!("{}: ", names(&hosts))));
             }
         }
         let late: Vec<_> =
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn trouble(kind: trouble::Kind) -> End {
-        End::Trouble(Trouble { kind, said: "ssh: some words".to_owned(), known_in: None })
+        End::Trouble(Trouble { kind, said: "ssh: some words".to_owned(), known_in: None, is_early: false })
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The nodes that are done are not named again: in a walk through many nodes "the same command" would begin with the
 //! first of them, on whichever card is in the reader.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cluster::name::Hostname;
 use cluster::range;
@@ -11,10 +11,9 @@ use cluster::range;
 use super::FlashArgs;
 use super::outcome::Outcomes;
 use super::slots::Slot;
-use crate::cli::{CLUSTER_FILE, Globals};
+use crate::cli::Globals;
 use crate::device::guard::LIMIT;
-use crate::error::Failure;
-use crate::typed;
+use crate::error::{Failure, Hint, builder, hint};
 
 /// A node, and the reader its card is to be in.
 pub(super) type Place = (Hostname, PathBuf);
@@ -37,11 +36,7 @@ impl Again {
         });
         let mut options = Vec::new();
         let mut keep = |option: &str, value: String| options.extend([option.to_owned(), value]);
-        let paths = [
-            ("--file", Some(&globals.file).filter(|file| *file != Path::new(CLUSTER_FILE))),
-            ("--cache", globals.cache.as_ref()),
-            ("--firstboot", args.firstboot.as_ref()),
-        ];
+        let paths = [("--cache", globals.cache.as_ref()), ("--firstboot", args.firstboot.as_ref())];
         for (option, path) in paths {
             if let Some(path) = path {
                 keep(option, path.display().to_string());
@@ -67,22 +62,19 @@ impl Again {
 
     /// What to type for the nodes that are left, in the cluster file's order. `begun` are those of them whose cards were
     /// begun and are in their readers still.
-    fn advice(&self, left: &[Hostname], begun: &[Place]) -> Vec<String> {
+    fn advice(&self, left: &[Hostname], begun: &[Place]) -> Vec<Hint> {
         let is_begun = |node: &Hostname| begun.iter().any(|(begun, _)| begun == node);
         let place = |node: &Hostname| begun.iter().find(|(begun, _)| begun == node).cloned();
         let (first, later): (Vec<_>, Vec<_>) = left.iter().cloned().partition(is_begun);
         let places: Vec<Place> = first.iter().filter_map(place).collect();
         if first.is_empty() {
-            return vec![format!("with {}", self.command(left, &self.fresh(left)))];
+            return vec![self.command("with ", left, &self.fresh(left))];
         }
         // Nodes and readers are paired in this order.
         if left.starts_with(&first) {
-            return vec![format!("with {}", self.command(left, &places))];
+            return vec![self.command("with ", left, &places)];
         }
-        vec![
-            format!("with {}", self.command(&first, &places)),
-            format!("then with {}", self.command(&later, &self.fresh(&later))),
-        ]
+        vec![self.command("with ", &first, &places), self.command("then with ", &later, &self.fresh(&later))]
     }
 
     /// The first nodes, and the readers for their cards.
@@ -90,19 +82,15 @@ impl Again {
         nodes.iter().zip(&self.readers).map(|(node, (path, _))| (node.clone(), path.clone())).collect()
     }
 
-    fn command(&self, nodes: &[Hostname], places: &[Place]) -> String {
+    fn command(&self, with: &str, nodes: &[Hostname], places: &[Place]) -> Hint {
         let cards: Vec<_> =
             places.iter().map(|(node, path)| format!("the card for {node} in {}", path.display())).collect();
-        let mut words = vec!["sudo builder flash".to_owned()];
-        words.extend(split(&fold(nodes)).into_iter().map(typed::word));
+        let mut flash = builder(["flash"]).args(split(&fold(nodes)));
         for (_, path) in places {
             let reader = self.readers.iter().find(|(given, _)| given == path);
-            words.extend(
-                reader.into_iter().flat_map(|(_, device)| ["--device".to_owned(), typed::word(device)]),
-            );
+            flash = flash.args(reader.into_iter().flat_map(|(_, device)| ["--device", device]));
         }
-        words.extend(self.options.iter().map(|option| typed::word(option)));
-        format!("{}: {}", cards.join(", "), words.join(" "))
+        hint![format!("{with}{}: ", cards.join(", ")), flash.args(self.options.iter().cloned())]
     }
 }
 
@@ -123,6 +111,8 @@ fn split(ranges: &str) -> Vec<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use clap::Parser;
 
     use super::*;
@@ -144,10 +134,17 @@ mod tests {
         Again::new(&line.globals, &line.args, &readers.iter().map(slot).collect::<Vec<_>>())
     }
 
+    const MINE: &str = "my swarm.yaml";
+
     fn advice(again: &Again, left: &[&str], begun: &[(&str, &str)]) -> String {
         let node = |name: &str| Hostname::try_from(name).unwrap();
         let begun: Vec<_> = begun.iter().map(|(name, path)| (node(name), path.into())).collect();
-        again.advice(&left.iter().map(|name| node(name)).collect::<Vec<_>>(), &begun).join("\n")
+        again
+            .advice(&left.iter().map(|name| node(name)).collect::<Vec<_>>(), &begun)
+            .iter()
+            .map(|hint| hint.show(Some(Path::new(MINE))).text)
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     #[test]
@@ -155,11 +152,11 @@ mod tests {
         let one = again(&[], &["/dev/sdb"]);
         assert_eq!(
             advice(&one, &["red02", "red03", "red04"], &[("red02", "/dev/sdb")]),
-            "with the card for red02 in /dev/sdb: sudo builder flash 'red[02-04]' --device /dev/sdb"
+            "with the card for red02 in /dev/sdb: sudo builder flash -f 'my swarm.yaml' 'red[02-04]' --device /dev/sdb"
         );
         assert_eq!(
             advice(&one, &["desk", "red04"], &[]),
-            "with the card for desk in /dev/sdb: sudo builder flash desk red04 --device /dev/sdb"
+            "with the card for desk in /dev/sdb: sudo builder flash -f 'my swarm.yaml' desk red04 --device /dev/sdb"
         );
     }
 
@@ -168,13 +165,13 @@ mod tests {
         let two = again(&[], &["/dev/sdb", "/dev/sdc"]);
         assert_eq!(
             advice(&two, &["red03", "red04"], &[("red03", "/dev/sdc")]),
-            "with the card for red03 in /dev/sdc: sudo builder flash 'red[03-04]' --device /dev/sdc"
+            "with the card for red03 in /dev/sdc: sudo builder flash -f 'my swarm.yaml' 'red[03-04]' --device /dev/sdc"
         );
         assert_eq!(
             advice(&two, &["red00", "red03", "red04"], &[("red03", "/dev/sdc")]),
-            "with the card for red03 in /dev/sdc: sudo builder flash red03 --device /dev/sdc\n\
+            "with the card for red03 in /dev/sdc: sudo builder flash -f 'my swarm.yaml' red03 --device /dev/sdc\n\
              then with the card for red00 in /dev/sdb, the card for red04 in /dev/sdc: \
-             sudo builder flash 'red[00,04]' --device /dev/sdb --device /dev/sdc"
+             sudo builder flash -f 'my swarm.yaml' 'red[00,04]' --device /dev/sdb --device /dev/sdc"
         );
     }
 
@@ -182,8 +179,6 @@ mod tests {
     fn what_the_cards_depend_on_is_typed_again_and_yes_is_not() {
         let words = [
             "--yes",
-            "-f",
-            "my swarm.yaml",
             "--no-verify",
             "--max-size",
             "512GiB",
@@ -194,7 +189,7 @@ mod tests {
         ];
         assert_eq!(
             advice(&again(&words, &["/dev/sdb"]), &["red01"], &[]),
-            "with the card for red01 in /dev/sdb: sudo builder flash red01 --device /dev/sdb --file 'my swarm.yaml' \
+            "with the card for red01 in /dev/sdb: sudo builder flash -f 'my swarm.yaml' red01 --device /dev/sdb \
              --cache cache --firstboot ../firstboot-aarch64 --max-size 524288MiB --no-verify"
         );
     }

@@ -6,7 +6,7 @@ use cluster::name::Hostname;
 
 use super::outcome::FlashError;
 use super::slots::Slot;
-use crate::cli::ask::read_line;
+use crate::cli::ask::{QUESTION, is_yes, read_line};
 use crate::device::contents::{self, Contents};
 use crate::error::Failure;
 use crate::flash::journal::Journal;
@@ -44,10 +44,10 @@ impl Question {
             let (device, disk) = (slot.given.display(), slot.disk.describe());
             text.push_str(&format!("  {device} ({disk}), now {found}: becomes the card of {node}\n"));
         }
-        text.push_str("type yes to go on: ");
+        text.push_str(QUESTION);
         talk.write_all(text.as_bytes()).and_then(|()| talk.flush()).map_err(FlashError::Ask)?;
         let answer = read_line(interrupt).map_err(FlashError::Ask)?;
-        Ok(answer.is_some_and(|answer| answer.trim() == "yes"))
+        Ok(answer.is_some_and(|answer| is_yes(&answer)))
     }
 }
 

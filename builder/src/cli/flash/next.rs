@@ -118,7 +118,8 @@ fn tell_refusal(refusal: &Refusal, mut tell: impl FnMut(String)) {
         Refusal::Absent { .. } | Refusal::Unknown(_) | Refusal::Empty(_) | Refusal::Changed(_)
     );
     if !passes {
-        tell(format!("not taken: {}\nhint: {}", one_line(refusal), refusal.hint()));
+        // None of these hints names a command that reads the cluster file.
+        tell(format!("not taken: {}\nhint: {}", one_line(refusal), refusal.hint().show(None).text));
     }
 }
 

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::again::{Place, fold};
 use crate::cli::Globals;
 use crate::device::Refusal;
-use crate::error::{Failure, Kind, one_line};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::flash::card::{CardError, Done, Zeros};
 
 /// Why cards were not written, or not all.
@@ -49,10 +49,10 @@ impl From<FlashError> for Failure {
         let (kind, hint) = match &error {
             FlashError::NoReader => (
                 Kind::DeviceRefused,
-                "put cards into their readers; builder devices says why one cannot be used",
+                hint!["put cards into their readers; ", builder(["devices"]), " says why one cannot be used"],
             ),
-            FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer"),
-            FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE"),
+            FlashError::MoreDevices { .. } => (Kind::Usage, "name as many devices as nodes, or fewer".into()),
+            FlashError::WhichReader { .. } => (Kind::Usage, "say which: --device DEVICE".into()),
             FlashError::Unnamed { readers } => {
                 let named: Vec<_> =
                     readers.iter().map(|path| format!("--device {}", path.display())).collect();
@@ -60,8 +60,12 @@ impl From<FlashError> for Failure {
                 return Self::new(Kind::Usage, error).hint(hint);
             }
             FlashError::Refused(_) => return Self::new(Kind::DeviceRefused, error),
-            FlashError::NobodyToAsk => (Kind::Usage, "if they may: --yes, and --device for each reader"),
-            FlashError::Declined { .. } => (Kind::Failed, "builder devices shows what is in which reader"),
+            FlashError::NobodyToAsk => {
+                (Kind::Usage, "if they may: --yes, and --device for each reader".into())
+            }
+            FlashError::Declined { .. } => {
+                (Kind::Failed, hint![builder(["devices"]), " shows what is in which reader"])
+            }
             _ => return Self::new(Kind::Failed, error),
         };
         Self::new(kind, error).hint(hint)
@@ -114,17 +118,18 @@ impl Outcomes {
         begun.map(|(_, card)| (card.node.clone(), card.device.clone())).collect()
     }
 
-    /// Prints the table, or the last line of JSON; nothing where no card was begun.
-    pub(super) fn tell(&self, globals: &Globals, nodes: &[Hostname]) -> Result<(), Failure> {
-        if self.0.is_empty() {
+    /// The last line of JSON.
+    pub(super) fn document(&self, nodes: &[Hostname]) -> Value {
+        let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
+        json!({ "event": "done", "cards": cards, "left": self.left(nodes) })
+    }
+
+    /// Prints the table; nothing where no card was begun.
+    pub(super) fn tell(&self, globals: &Globals) -> Result<(), Failure> {
+        if self.0.is_empty() || globals.json {
             return Ok(());
         }
-        let text = if globals.json {
-            let cards: Vec<_> = self.0.iter().map(CardOutcome::document).collect();
-            format!("{}\n", json!({ "event": "done", "cards": cards, "left": self.left(nodes) }))
-        } else {
-            self.0.iter().map(CardOutcome::line).collect()
-        };
+        let text: String = self.0.iter().map(CardOutcome::line).collect();
         Ok(io::stdout().lock().write_all(text.as_bytes()).map_err(FlashError::Print)?)
     }
 

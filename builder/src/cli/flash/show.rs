@@ -147,7 +147,7 @@ pub(super) fn say(line: &str) {
     let _unwritten = writeln!(std::io::stderr().lock(), "{line}");
 }
 
-fn print(document: &serde_json::Value) {
+pub(super) fn print(document: &serde_json::Value) {
     // The reader went away; the exit code still tells.
     let _unwritten = writeln!(std::io::stdout().lock(), "{document}");
 }

@@ -11,12 +11,11 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::fetch::{FetchError, Fetcher, LocateError, Names};
 use crate::lock::{self, Lock};
 use crate::project;
 use crate::report::{Bytes, Progress};
-use crate::typed;
 
 /// Download an image, check it and unpack it into the cache
 ///
@@ -60,13 +59,15 @@ impl From<PullError> for Failure {
     fn from(error: PullError) -> Self {
         let hint = match &error {
             PullError::NothingToUpdate(name) => {
-                format!("leave --update out, or write `image: {name}` into the cluster file")
+                format!("leave --update out, or write `image: {name}` into the cluster file").into()
             }
             PullError::Fixed(_) => {
-                "leave --update out, or name another release in the cluster file: `builder images list`"
-                    .to_owned()
+                hint![
+                    "leave --update out, or name another release in the cluster file: ",
+                    builder(["images", "list"])
+                ]
             }
-            PullError::Credentials => "download it yourself and name the file".to_owned(),
+            PullError::Credentials => "download it yourself and name the file".into(),
         };
         Self::new(Kind::Usage, error).hint(hint)
     }
@@ -75,10 +76,9 @@ impl From<PullError> for Failure {
 pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     // Without a name there has to be a cluster file, and loading it says what to type.
     let project = match &args.image {
-        None => Some(
-            project::load_for_cards(&globals.file)
-                .map_err(|failure| failure.hint("or name an image: `builder images list` shows names"))?,
-        ),
+        None => Some(project::load_for_cards(&globals.file).map_err(|failure| {
+            failure.hint(hint!["or name an image: `", builder(["images", "list"]), "` shows names"])
+        })?),
         Some(_) => super::project_if_any(&globals.file)?,
     };
     let own = project.as_ref().filter(|project| {
@@ -111,7 +111,7 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
         Fetcher::new(&cache, &progress).with_os_list(args.os_list.clone()).with_names(names).noting_content();
     let base = fetcher.base(&source, folder).map_err(|failure| match &args.image {
         Some(url) if url.contains("://") && args.sha256.is_none() && own.is_none() => {
-            failure.hint(format!("builder images pull {url} --sha256 HEX"))
+            failure.hint(builder(["images", "pull", url, "--sha256", "HEX"]))
         }
         _ => failure,
     })?;
@@ -139,7 +139,10 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
             lock::NAME
         ));
     }
-    let next = if own.is_some() { "next: builder plan" } else { "next: name it in the cluster file" };
-    progress.say(&typed::about(&globals.file, next));
+    let next = match own {
+        Some(_) => hint!["next: ", builder(["plan"])],
+        None => "next: name it in the cluster file".into(),
+    };
+    progress.say(&next.text(&globals.file));
     Ok(())
 }

@@ -10,7 +10,7 @@ use super::known::{self, Known};
 use super::list::nickname;
 use crate::cache::{Cache, Finding, Kept};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::report::Progress;
 
 /// Read the cached images again and compare them with their digests
@@ -46,9 +46,8 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
         chosen.retain(|kept| is_meant(name, kept, &known));
         if chosen.is_empty() {
             let failure = Failure::new(Kind::Failed, VerifyError::Absent(name.clone()));
-            let hint =
-                format!("`builder images list` shows what it holds; `builder images pull {name}` brings it");
-            return Err(failure.hint(hint));
+            let (list, pull) = (builder(["images", "list"]), builder(["images", "pull", name]));
+            return Err(failure.hint(hint!["`", list, "` shows what it holds; `", pull, "` brings it"]));
         }
     }
     let (mut lines, mut results, mut damaged) = (String::new(), Vec::new(), Vec::new());
@@ -89,15 +88,23 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
             },
         }));
     }
-    super::print(&if globals.json { format!("{:#}\n", json!({ "images": results })) } else { lines })?;
+    let found = json!({ "images": results });
+    match globals.json {
+        // The failure brings it.
+        true if !damaged.is_empty() => {}
+        true => super::print(&format!("{found:#}\n"))?,
+        false => super::print(&lines)?,
+    }
     if chosen.is_empty() {
-        progress.say("the cache holds no image; next: builder images pull");
+        let next = hint!["the cache holds no image; next: ", builder(["images", "pull"])];
+        progress.say(&next.text(&globals.file));
     }
     if damaged.is_empty() {
         return Ok(());
     }
-    let again = "the next `builder images pull`, `plan` or `build` makes it anew";
+    let again = hint!["the next `", builder(["images", "pull"]), "`, `plan` or `build` makes it anew"];
     let failure = Failure::new(Kind::VerificationFailed, VerifyError::Damaged(damaged));
+    let failure = failure.with(found);
     Err(failure.hint(again).hint("if that happens again, test the disk and the memory of this computer"))
 }
 

@@ -1,9 +1,12 @@
 //! The swarm for people: a table of nodes, a table of services.
 
+use std::path::Path;
+
 use cluster::wire::{DetailNode, DetailPort, DetailService, SwarmDetail};
 
 use crate::cli::columns;
 use crate::cli::status::table::capitalised;
+use crate::error::{builder, hint};
 use crate::remote::printable;
 use crate::report::Bytes;
 
@@ -30,8 +33,8 @@ const NAME: usize = 63;
 const RECENT_MS: u64 = 90_000;
 
 /// Both tables.
-pub(super) fn render(swarm: &SwarmDetail) -> String {
-    let nodes = swarm.nodes.iter().map(|node| (cells(node), notes(node, swarm)));
+pub(super) fn render(swarm: &SwarmDetail, file: &Path) -> String {
+    let nodes = swarm.nodes.iter().map(|node| (cells(node), notes(node, swarm, file)));
     let mut text = columns::table(NODES, nodes.collect());
     text.push('\n');
     if swarm.services.is_empty() {
@@ -82,9 +85,10 @@ fn role(node: &DetailNode) -> String {
     }
 }
 
-fn notes(node: &DetailNode, swarm: &SwarmDetail) -> Vec<String> {
+fn notes(node: &DetailNode, swarm: &SwarmDetail, file: &Path) -> Vec<String> {
     let Some(entry) = &node.swarm else {
-        return vec!["not a member of the swarm; builder status shows what it is at".to_owned()];
+        let see = hint!["not a member of the swarm; ", builder(["status"]), " shows what it is at"];
+        return vec![see.text(file)];
     };
     let id = printable(&entry.id);
     let is_twin = |other: &&DetailNode| other.name == node.name && other.swarm != node.swarm;

@@ -12,12 +12,11 @@ use cluster::wire::PORT;
 use super::outcome::{RehearsalError, log_hint};
 use super::{Cast, RehearseArgs};
 use crate::cli::status::Screen;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::plan;
 use crate::project::Project;
 use crate::rehearse::{End, Folder, Lan, Machine, MachineSpec, Network, Qemu, RehearseError, card, mac};
-use crate::typed;
 
 /// Where every Pi has its SSH server.
 const SSH: u16 = 22;
@@ -43,21 +42,17 @@ pub(super) fn cast(project: &Project, words: &[String], cards: &Path) -> Result<
     let names = plan::select(&project.cluster, words)?;
     let manager = manager(project)?;
     if !names.contains(&manager) {
-        let all: Vec<_> = std::iter::once(manager.as_str()).chain(words.iter().map(String::as_str)).collect();
-        let hint = format!("builder rehearse{}", typed::words(&all));
-        return Err(Failure::new(Kind::Usage, RehearsalError::NoManager(manager.to_string())).hint(hint));
+        let all = builder(["rehearse", manager.as_str()]).args(words.iter().cloned());
+        return Err(Failure::new(Kind::Usage, RehearsalError::NoManager(manager.to_string())).hint(all));
     }
     let path = |name: &Hostname| cards.join(format!("{name}.img"));
     let cast: Cast = names.into_iter().map(|name| (name.clone(), path(&name))).collect();
     let missing = cast.iter().filter(|(_, path)| !path.is_file());
     let missing: Vec<_> = missing.map(|(name, _)| name.to_string()).collect();
     if !missing.is_empty() {
-        let words = if missing.len() == cast.len() && words.is_empty() {
-            String::new()
-        } else {
-            typed::words(&missing)
-        };
-        let hint = format!("make them first: builder build -o {}{words}", typed::path(cards));
+        let are_all = missing.len() == cast.len() && words.is_empty();
+        let build = builder(["build", "-o"]).path(cards).args(missing.iter().cloned().filter(|_| !are_all));
+        let hint = hint!["make them first: ", build];
         let error = RehearsalError::NoCard(missing, cards.to_owned());
         return Err(Failure::new(Kind::Failed, error).hint(hint));
     }

@@ -24,8 +24,6 @@ pub struct Style {
 enum ScreenError {
     #[error("cannot print the status")]
     Print(#[source] io::Error),
-    #[error("cannot make JSON of the status")]
-    Json(#[source] serde_json::Error),
 }
 
 /// Where the board is shown, and what is already there.
@@ -74,12 +72,7 @@ impl<'a> Screen<'a> {
     }
 
     fn print_board(&mut self, view: &View) -> Result<(), Failure> {
-        let text = if self.style.json {
-            let json = view.to_json();
-            json.map_err(|error| Failure::new(Kind::Failed, ScreenError::Json(error)))? + "\n"
-        } else {
-            table::render(view)
-        };
+        let text = if self.style.json { format!("{}\n", view.to_json()?) } else { table::render(view) };
         self.print(&text)
     }
 

@@ -1,11 +1,13 @@
 //! The board for people.
 
+use std::path::Path;
+
 use cluster::wire::{BoardNode, Report};
 
 use super::view::{View, has_left, is_as_wanted, is_ready};
 use crate::cli::columns;
+use crate::error::{builder, hint};
 use crate::remote::{address, printable};
-use crate::typed;
 
 const TITLES: [&str; 9] =
     ["NAME", "ROLE", "STAGE", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE", "ADDRESS", "LAST HEARD"];
@@ -16,18 +18,25 @@ pub(super) fn render(view: &View) -> String {
     let rows = nodes.iter().map(|node| (cells(node), notes(node, view)));
     let mut text = columns::table(TITLES, rows.collect());
     if view.board.quorum_lost {
-        text.push_str(QUORUM_LOST);
+        text.push_str(&quorum_lost(&view.file));
     }
-    typed::about(&view.file, &text) + &summary(view) + "\n"
+    text + &summary(view) + "\n"
 }
 
 /// Running services go on; nothing can be changed, and no node can join.
-const QUORUM_LOST: &str = "\
+fn quorum_lost(file: &Path) -> String {
+    let text = "\
 The managers have lost their quorum: more than half of them have to be on and reachable. What runs goes on, but nothing
 can be changed and no node can join. Power the missing managers on. If their cards are lost: write new ones for all but
-one manager (sudo builder flash NODE), type `sudo docker swarm init --force-new-cluster` on that one, and power the
+one manager (";
+    let end = "), type `sudo docker swarm init --force-new-cluster` on that one, and power the
 others on.
 ";
+    hint![text, builder(["flash", "NODE"]), end].text(file)
+}
+
+/// Of a node whose kernel has the memory cgroup off.
+pub(in crate::cli) const NO_MEMORY_LIMITS: &str = "its memory cgroup is off, so memory limits do nothing: if its kernel command line has cgroup_enable=memory, reboot it";
 
 /// The board in one sentence.
 pub(super) fn summary(view: &View) -> String {
@@ -35,7 +44,7 @@ pub(super) fn summary(view: &View) -> String {
     if view.board.dissolved {
         let out = view.board.nodes.iter().filter(|node| has_left(node)).count();
         let all = view.board.nodes.len();
-        let again = typed::about(&view.file, "builder up forms it again");
+        let again = hint![builder(["up"]), " forms it again"].text(&view.file);
         return format!("{} is dissolved: {out} of {all} nodes have left; {again}", view.board.cluster);
     }
     let formed = if view.board.formed { "formed" } else { "not formed yet" };
@@ -96,9 +105,10 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
     }
     let mut notes = Vec::new();
     if node.dismissed {
-        notes.push("removed by builder rm; builder up has it back".to_owned());
+        let how = hint!["removed by `", builder(["rm"]), "`; `", builder(["up"]), "` has it back"];
+        notes.push(how.text(&view.file));
     }
-    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return notes };
+    let Some(Report { word, error, facts, seed_problems, warnings, .. }) = &node.report else { return notes };
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
     }
@@ -107,8 +117,12 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         notes.push(format!("{label}: {}", printable(&error.message)));
     }
     notes.extend(seed_problems.iter().map(|problem| format!("at its first start: {}", printable(problem))));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", printable(warning))));
     if facts.clock_synced == Some(false) {
         notes.push("no network time: its clock may be wrong".to_owned());
+    }
+    if facts.memory_cgroup == Some(false) {
+        notes.push(NO_MEMORY_LIMITS.to_owned());
     }
     notes
 }
@@ -142,7 +156,9 @@ mod tests {
                 "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
                     "reachability": "reachable", "engine": null, "address": null},
                 "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
-                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
+                    "facts": {"clock_synced": false, "memory_cgroup": false},
+                    "seed_problems": ["keyboard: cannot write /etc/default/keyboard"],
+                    "warnings": ["a package source could not be read"]}}]
         });
         let view = View {
             board: serde_json::from_value(board).unwrap(),
@@ -154,7 +170,9 @@ mod tests {
             text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),
             "{text}"
         );
+        assert!(text.contains("\n       warning: a package source could not be read\n"), "{text}");
         assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
+        assert!(text.contains("\n       its memory cgroup is off, so memory limits do nothing"), "{text}");
     }
 
     #[test]

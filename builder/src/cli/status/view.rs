@@ -8,7 +8,9 @@ use cluster::identity::Role;
 use cluster::name::Hostname;
 use cluster::wire::{Board, BoardNode, Stage};
 use serde::Serialize;
+use thiserror::Error;
 
+use crate::error::{Failure, Kind};
 use crate::project::Project;
 use crate::remote::address;
 
@@ -77,17 +79,33 @@ impl View {
     }
 
     /// The form for programs; its keys are documented and stay.
-    pub(super) fn to_json(&self) -> serde_json::Result<String> {
-        let nodes = self.board.nodes.iter().map(JsonNode::new).collect();
-        serde_json::to_string(&Json {
+    pub(super) fn to_json(&self) -> Result<String, Failure> {
+        serde_json::to_string(&self.json()).map_err(no_json)
+    }
+
+    /// As [`Self::to_json`], to become a part of another object.
+    pub(super) fn to_value(&self) -> Result<serde_json::Value, Failure> {
+        serde_json::to_value(self.json()).map_err(no_json)
+    }
+
+    fn json(&self) -> Json<'_> {
+        Json {
             cluster: self.board.cluster.as_str(),
             formed: self.board.formed,
             quorum_lost: self.board.quorum_lost,
             dissolved: self.board.dissolved,
-            nodes,
-        })
+            nodes: self.board.nodes.iter().map(JsonNode::new).collect(),
+        }
     }
 }
+
+fn no_json(error: serde_json::Error) -> Failure {
+    Failure::new(Kind::Failed, NoJson(error))
+}
+
+#[derive(Debug, Error)]
+#[error("cannot make JSON of the status")]
+struct NoJson(#[source] serde_json::Error);
 
 /// Whether the manager's node list calls it ready.
 pub(in crate::cli) fn is_ready(node: &BoardNode) -> bool {

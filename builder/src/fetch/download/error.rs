@@ -6,10 +6,9 @@ use thiserror::Error;
 use super::super::client::ClientError;
 use super::super::partial::PartialError;
 use super::super::redirect::RedirectError;
-use crate::error::{Failure, Kind};
+use crate::error::{Failure, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::report::Bytes;
-use crate::typed;
 
 /// Why a download failed.
 #[derive(Debug, Error)]
@@ -129,7 +128,7 @@ fn fetch_and_unpack(url: &Url, source: &DecodeError) -> String {
         DecodeError::Unsupported(foreign) => foreign.command(name),
         _ => "look at what it is".to_owned(),
     };
-    let (name, url) = (typed::word(name), typed::word(url.as_str()));
+    let (name, url) = (quote(name), quote(url.as_str()));
     format!(
         "bring and unpack it with `curl -fL -o {name} {url} && {unpack}`, then name the .img file in the cluster \
          file: image: PATH"
@@ -148,26 +147,35 @@ impl From<DownloadError> for Failure {
             DownloadError::Unsupported { .. } => None,
             DownloadError::Prepare { .. } => None,
             DownloadError::Transfer { .. } | DownloadError::Short { .. } => {
-                Some("check the network and run again: it goes on where it stopped")
+                Some("check the network and run again: it goes on where it stopped".into())
             }
             DownloadError::Status { status, .. } if is_passing(*status) => {
-                Some("the server is in trouble: run again later; it goes on where it stopped")
+                Some("the server is in trouble: run again later; it goes on where it stopped".into())
             }
-            DownloadError::Status { .. } => Some(
-                "check the image's URL in the cluster file, or choose another from `builder images list`",
-            ),
+            DownloadError::Status { .. } => Some(hint![
+                "check the image's URL in the cluster file, or choose another from `",
+                builder(["images", "list"]),
+                "`"
+            ]),
             DownloadError::Redirect {
                 source: RedirectError::Downgrade(_) | RedirectError::Scheme(_),
                 ..
-            } => Some("name an https: address that needs no such redirect"),
-            DownloadError::Redirect { .. } | DownloadError::NoImage { page: true, .. } => Some(SIGN_IN),
+            } => Some("name an https: address that needs no such redirect".into()),
+            DownloadError::Redirect { .. } | DownloadError::NoImage { page: true, .. } => {
+                Some(SIGN_IN.into())
+            }
             DownloadError::NoImage { .. } => {
-                Some("check the image's URL: it is to be that of an .img, .img.xz, .img.gz, .img.zst or .zip")
+                let text =
+                    "check the image's URL: it is to be that of an .img, .img.xz, .img.gz, .img.zst or .zip";
+                Some(text.into())
             }
             DownloadError::OtherSize { .. } | DownloadError::TooLong { .. } => {
-                Some("something else is there now: choose another release from `builder images list`")
+                let text = "something else is there now: choose another release from `";
+                Some(hint![text, builder(["images", "list"]), "`"])
             }
-            DownloadError::Write(_) => Some("free some space, or choose another folder with --cache DIR"),
+            DownloadError::Write(_) => {
+                Some("free some space, or choose another folder with --cache DIR".into())
+            }
         };
         let failure = Self::new(Kind::Failed, error);
         match hint {

@@ -168,7 +168,7 @@ impl Foreign {
 
     /// The shell command that unpacks `file`.
     pub fn command(&self, file: &str) -> String {
-        let word = crate::typed::word;
+        let word = crate::error::quote;
         let from = word(file);
         let to = |ending: &str| word(&target(file, ending));
         match self {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cluster::host::Host;
 
 use super::{Kind, Trouble};
-use crate::typed::word as quoted;
+use crate::error::{Hint, builder, hint, quote as quoted};
+use crate::ssh::Ssh;
 
 /// What decides which words help.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,8 @@ pub struct Around {
     pub user: Option<String>,
     /// Where machines are, and who logs in, as a cluster file has it: by the names that are shown.
     pub at: BTreeMap<String, Host>,
+    /// The `ssh` that tried, which knows who logs in where nobody else says so.
+    pub ssh: Option<Arc<Ssh>>,
 }
 
 impl Around {
@@ -31,13 +35,17 @@ impl Around {
         format!("ssh{file}{option} {}", self.login(host))
     }
 
-    /// Machine and user as `ssh` takes them.
+    /// Port, machine and user as `ssh` takes them.
     fn login(&self, host: &Host) -> String {
-        let at = self.at.get(&host.name).and_then(|at| at.user.clone());
-        let said = host.user.clone().or_else(|| self.user.clone()).or(at);
-        match said.or_else(|| self.ours.is_none().then(|| "pi".to_owned())) {
-            Some(user) => format!("{user}@{}", self.name(host)),
-            None => self.name(host).to_owned(),
+        let at = self.at.get(&host.name);
+        let said = host.user.clone().or_else(|| self.user.clone()).or_else(|| at?.user.clone());
+        let asked = || self.ssh.as_ref()?.user_of(host);
+        let said = said
+            .or_else(|| if self.ours.is_some() { None } else { asked().or_else(|| Some("pi".to_owned())) });
+        let port = host.port.or_else(|| at?.port).map(|port| format!("-p {port} ")).unwrap_or_default();
+        match said {
+            Some(user) => format!("{port}{user}@{}", self.name(host)),
+            None => format!("{port}{}", self.name(host)),
         }
     }
 
@@ -48,22 +56,23 @@ impl Around {
 }
 
 /// What to do about a kind of trouble that these machines share; the first one's own words are `trouble`.
-pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
-    let Some(first) = hosts.first() else { return String::new() };
+pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> Hint {
+    let Some(first) = hosts.first() else { return "".into() };
     let ours = around.ours.is_some();
     match trouble.kind {
         Kind::UnknownKey if ours => {
-            let node = &first.name;
-            format!(
-                "the secrets folder has lost this host key: builder build --force {node} writes known_hosts anew"
-            )
+            let build = builder(["build", "--force", &first.name]);
+            hint!["the secrets folder has lost this host key: ", build, " writes known_hosts anew"]
         }
-        Kind::UnknownKey => unknown_key(trouble, hosts, first, around),
-        Kind::ChangedKey if ours => format!(
+        Kind::UnknownKey => unknown_key(trouble, hosts, first, around).into(),
+        Kind::ChangedKey if ours => hint![
             "the machine at that address was not made from this node's card: is it another Pi, or was its card made \
-             with other secrets? builder status tells addresses, sudo builder flash {} makes the card anew",
-            first.name
-        ),
+             with other secrets? ",
+            builder(["status"]),
+            " tells addresses, ",
+            builder(["flash", &first.name]),
+            " makes the card anew"
+        ],
         Kind::ChangedKey => {
             let known = between(&trouble.said, "Host key for ", " has changed").unwrap_or(around.name(first));
             let file = trouble.known_in.as_deref().map(|file| format!(" -f {}", quoted(file)));
@@ -73,28 +82,31 @@ pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> String {
                 file.unwrap_or_default(),
                 quoted(known)
             )
+            .into()
         }
         Kind::Denied if ours => format!(
             "load the private key that belongs to user.authorized_keys of the cluster file: ssh-add; and try: {}",
             around.ssh("-v", first)
-        ),
+        )
+        .into(),
         Kind::Denied => format!(
             "put your key there: ssh-copy-id {}; or load it: ssh-add; or log in as another user: --user NAME",
             around.login(first)
-        ),
-        Kind::Name if ours => "builder status finds the nodes' addresses and keeps them for ssh".to_owned(),
-        Kind::Name => "is the name right? Addresses do as well: --hosts '10.1.1.[2-5]'".to_owned(),
+        )
+        .into(),
+        Kind::Name if ours => hint![builder(["status"]), " finds the nodes' addresses and keeps them for ssh"],
+        Kind::Name => "is the name right? Addresses do as well: --hosts '10.1.1.[2-5]'".into(),
         Kind::Refused => {
-            "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".to_owned()
+            "still booting? Otherwise, on the Pi itself: sudo systemctl enable --now ssh".into()
         }
         Kind::NoRoute | Kind::Silent if ours => {
-            "is it powered on, on this network? builder status tells when it was last heard".to_owned()
+            hint!["is it powered on, on this network? ", builder(["status"]), " tells when it was last heard"]
         }
-        Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".to_owned(),
-        Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".to_owned(),
-        Kind::Settings => format!("mend the configuration: {}", trouble.said),
+        Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".into(),
+        Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".into(),
+        Kind::Settings => format!("mend the configuration: {}", trouble.said).into(),
         Kind::NoAgreement | Kind::Closed | Kind::Other => {
-            format!("see what ssh says: {}", around.ssh("-v", first))
+            format!("see what ssh says: {}", around.ssh("-v", first)).into()
         }
     }
 }
@@ -129,8 +141,8 @@ mod tests {
 
     fn advice(kind: Kind, said: &str, hosts: &[&str], around: &Around) -> String {
         let hosts: Vec<Host> = hosts.iter().map(|host| Host::try_from(*host).unwrap()).collect();
-        let trouble = Trouble { kind, said: said.to_owned(), known_in: None };
-        advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around)
+        let trouble = Trouble { kind, said: said.to_owned(), known_in: None, is_early: false };
+        advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around).show(None).text
     }
 
     #[test]
@@ -173,6 +185,15 @@ mod tests {
         let ours = Around { ours: Some("red.secrets/ssh_config".into()), ..Around::default() };
         let ours = advice(Kind::ChangedKey, said, &["red03"], &ours);
         assert!(ours.contains("builder flash red03") && !ours.contains("ssh-keygen"), "{ours}");
+    }
+
+    #[test]
+    fn a_port_is_part_of_what_is_typed() {
+        let around = Around::default();
+        assert_eq!(around.ssh("-v", &Host::try_from("red0:2222").unwrap()), "ssh -v -p 2222 pi@red0");
+        assert!(
+            advice(Kind::Denied, "", &["ada@red0:2222"], &around).contains("ssh-copy-id -p 2222 ada@red0;")
+        );
     }
 
     #[test]
