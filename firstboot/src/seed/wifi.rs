@@ -48,7 +48,8 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
     }
 }
 
-/// The state that systemd-rfkill restores: the image ships one file per known radio, all saying "blocked".
+/// The state that systemd-rfkill restores. Images ship such files for Bluetooth only (pi-gen `stage2/02-net-tweaks`); one for a radio is
+/// there once it has run. Without one the kernel's default holds, until NetworkManager unblocks a radio that is to be on.
 fn unblock(seed: &Seed<'_>) -> Result<(), SeedError> {
     for name in seed.root.list(Path::new(RFKILL))? {
         if name.ends_with(":wlan") {
