@@ -109,7 +109,10 @@ pub fn are_installed(host: &dyn Host, packages: &[&str]) -> Result<bool, HostErr
 /// The packages that dpkg reports as broken at the end of its run, as it writes them.
 pub fn unconfigured(output: &Output) -> Vec<String> {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let list = stderr.lines().skip_while(|line| !line.starts_with("Errors were encountered while processing:")).skip(1);
+    let list = stderr
+        .lines()
+        .skip_while(|line| !line.starts_with("Errors were encountered while processing:"))
+        .skip(1);
     list.map_while(|line| line.strip_prefix(' ')).map(|name| name.trim().to_owned()).collect()
 }
 
@@ -273,7 +276,10 @@ mod tests {
     fn hides_passwords_in_urls() {
         for (text, clean) in [
             ("E: http://me:pw@host/debian x", "E: http://***@host/debian x"),
-            ("'https://me:p/w@d@host:8080/a' and http://b/?token=1 end", "'https://***@host:8080/a' and http://b/?*** end"),
+            (
+                "'https://me:p/w@d@host:8080/a' and http://b/?token=1 end",
+                "'https://***@host:8080/a' and http://b/?*** end",
+            ),
             ("http://plain.example/debian", "http://plain.example/debian"),
             ("no address at all", "no address at all"),
         ] {
