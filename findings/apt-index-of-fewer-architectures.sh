@@ -31,8 +31,9 @@ Dir::Etc::sourceparts "$lab/parts";
 Dir::State::lists "$lab/lists";
 Dir::State::status "$lab/status";
 Dir::Cache "$lab/cache";
-Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
+# The machine's own settings may switch the index off.
+Dir::Etc::parts "$lab/parts";
+Dir::Etc::main "$lab/parts/none";
 APT::Sandbox::User "";
 APT::Architectures { "$own"; "s390x"; };
 END
