@@ -27,6 +27,7 @@ pub mod install;
 mod key;
 mod pins;
 pub mod plan;
+mod reload;
 pub(crate) mod repository;
 pub mod settings;
 mod sources;

@@ -3,6 +3,7 @@
 //! The options are measured on Debian 13 with the lists of one architecture, in seconds of processor time (a Pi's cores
 //! are several times slower): see "Packages" in `docs/decisions.md`.
 
+use super::reload;
 use crate::host::{Host, HostError, Output, Program};
 
 /// Most complaints that are passed on; the rest are counted.
@@ -65,6 +66,8 @@ pub fn install(packages: &[String], again: bool) -> Program {
             "Dir::Cache::pkgcache=",
             "-o",
             "Dir::Cache::srcpkgcache=",
+            "-o",
+            reload::OPTION,
             "-o",
             "DPkg::Options::=--force-confdef",
             "-o",

@@ -11,6 +11,7 @@ use cluster::card::{CardDocker, Start};
 use super::apt::{self, Complaints};
 use super::pins;
 use super::plan::{System, plan};
+use super::reload;
 use super::repository::{self, place};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
@@ -123,8 +124,12 @@ pub fn prepare(
 /// # Errors
 /// When a package is missing afterwards. What kept package lists from being read is then the likely cause, and comes first.
 pub fn install(host: &dyn Host, prepared: &Prepared, again: bool) -> Result<Vec<String>, StepError> {
+    reload::begin(host).map_err(|source| failed(INSTALL, source))?;
     let output =
         host.output(&apt::install(&prepared.packages, again)).map_err(|source| failed(INSTALL, source))?;
+    if let Err(error) = reload::end(host) {
+        tracing::warn!("systemd does not know all units: {}", chain(&error));
+    }
     let mut warnings = prepared.complaints.warnings();
     if output.success {
         return Ok(warnings);
