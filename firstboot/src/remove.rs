@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
-use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
+use crate::steps::docker::repository;
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
@@ -111,8 +111,7 @@ fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
     if settings.is_some_and(|settings| is_ours(&settings)) {
         host.remove(Path::new(DAEMON))?;
     }
-    for file in [DROP_IN, SOURCES, KEYRING, PREFERENCES] {
-        host.remove(Path::new(file))?;
-    }
-    Ok(())
+    repository::remove(host)?;
+    // Last: it says that Docker is ours to remove.
+    host.remove(Path::new(DROP_IN))
 }

@@ -27,7 +27,8 @@ pub mod install;
 mod key;
 mod pins;
 pub mod plan;
-mod repository;
+mod reload;
+pub(crate) mod repository;
 pub mod settings;
 mod sources;
 

@@ -3,6 +3,7 @@
 //! The options are measured on Debian 13 with the lists of one architecture, in seconds of processor time (a Pi's cores
 //! are several times slower): see "Packages" in `docs/decisions.md`.
 
+use super::reload;
 use crate::host::{Host, HostError, Output, Program};
 
 /// Most complaints that are passed on; the rest are counted.
@@ -66,6 +67,8 @@ pub fn install(packages: &[String], again: bool) -> Program {
             "-o",
             "Dir::Cache::srcpkgcache=",
             "-o",
+            reload::OPTION,
+            "-o",
             "DPkg::Options::=--force-confdef",
             "-o",
             "DPkg::Options::=--force-confold",
@@ -109,7 +112,10 @@ pub fn are_installed(host: &dyn Host, packages: &[&str]) -> Result<bool, HostErr
 /// The packages that dpkg reports as broken at the end of its run, as it writes them.
 pub fn unconfigured(output: &Output) -> Vec<String> {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let list = stderr.lines().skip_while(|line| !line.starts_with("Errors were encountered while processing:")).skip(1);
+    let list = stderr
+        .lines()
+        .skip_while(|line| !line.starts_with("Errors were encountered while processing:"))
+        .skip(1);
     list.map_while(|line| line.strip_prefix(' ')).map(|name| name.trim().to_owned()).collect()
 }
 
@@ -273,7 +279,10 @@ mod tests {
     fn hides_passwords_in_urls() {
         for (text, clean) in [
             ("E: http://me:pw@host/debian x", "E: http://***@host/debian x"),
-            ("'https://me:p/w@d@host:8080/a' and http://b/?token=1 end", "'https://***@host:8080/a' and http://b/?*** end"),
+            (
+                "'https://me:p/w@d@host:8080/a' and http://b/?token=1 end",
+                "'https://***@host:8080/a' and http://b/?*** end",
+            ),
             ("http://plain.example/debian", "http://plain.example/debian"),
             ("no address at all", "no address at all"),
         ] {

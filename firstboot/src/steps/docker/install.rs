@@ -9,9 +9,10 @@ use std::path::Path;
 use cluster::card::{CardDocker, Start};
 
 use super::apt::{self, Complaints};
-use super::plan::{System, plan};
-use super::repository::{self, place};
 use super::pins;
+use super::plan::{System, plan};
+use super::reload;
+use super::repository::{self, place};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
 use crate::agent::status::chain;
@@ -83,7 +84,12 @@ impl Prepared {
 /// # Errors
 /// When the system is not supported, the repository conflicts with another entry of the same, apt cannot read its sources,
 /// or somebody else refreshes the lists right now.
-pub fn prepare(host: &dyn Host, docker: &CardDocker, start: Start, again: bool) -> Result<Prepared, StepError> {
+pub fn prepare(
+    host: &dyn Host,
+    docker: &CardDocker,
+    start: Start,
+    again: bool,
+) -> Result<Prepared, StepError> {
     let system = read_system(host)?;
     let plan = plan(docker, &system);
     if again {
@@ -94,7 +100,8 @@ pub fn prepare(host: &dyn Host, docker: &CardDocker, start: Start, again: bool) 
         }
     }
     let repository = repository::add(host, &plan, &system)?;
-    let update = host.output(&apt::update(&system.arch)).map_err(|source| failed("read package lists", source))?;
+    let update =
+        host.output(&apt::update(&system.arch)).map_err(|source| failed("read package lists", source))?;
     let complaints = Complaints::of(&update);
     if !update.success {
         if complaints.mention("Could not get lock") {
@@ -117,7 +124,12 @@ pub fn prepare(host: &dyn Host, docker: &CardDocker, start: Start, again: bool) 
 /// # Errors
 /// When a package is missing afterwards. What kept package lists from being read is then the likely cause, and comes first.
 pub fn install(host: &dyn Host, prepared: &Prepared, again: bool) -> Result<Vec<String>, StepError> {
-    let output = host.output(&apt::install(&prepared.packages, again)).map_err(|source| failed(INSTALL, source))?;
+    reload::begin(host).map_err(|source| failed(INSTALL, source))?;
+    let output =
+        host.output(&apt::install(&prepared.packages, again)).map_err(|source| failed(INSTALL, source))?;
+    if let Err(error) = reload::end(host) {
+        tracing::warn!("systemd does not know all units: {}", chain(&error));
+    }
     let mut warnings = prepared.complaints.warnings();
     if output.success {
         return Ok(warnings);
@@ -177,7 +189,8 @@ fn read_system(host: &dyn Host) -> Result<System, StepError> {
 /// What the engine has to find at its first start. Settings that somebody made before are left alone.
 fn settings(host: &dyn Host, local: Local) -> Result<(), StepError> {
     if host.read(Path::new(DAEMON)).map_err(|source| failed("read Docker's settings", source))?.is_none() {
-        place(host, DAEMON, &daemon_json(local)).map_err(|source| failed("write Docker's settings", source))?;
+        place(host, DAEMON, &daemon_json(local))
+            .map_err(|source| failed("write Docker's settings", source))?;
     }
     place(host, DROP_IN, DROP_IN_TEXT).map_err(|source| failed("write Docker's settings", source))
 }

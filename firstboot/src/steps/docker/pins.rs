@@ -77,11 +77,17 @@ mod tests {
         let keep = "Package: docker-ce\nPin: version 5:28.*\nPin-Priority: 990\n";
         assert_eq!(found(keep), "");
         for names in ["docker-ce", "vim docker*", "*", "*-c*", "containerd.io"] {
-            let text = format!("{keep}\nExplanation: not here\nPackage: {names}\nPin: release *\nPin-Priority: -1\n");
+            let text = format!(
+                "{keep}\nExplanation: not here\nPackage: {names}\nPin: release *\nPin-Priority: -1\n"
+            );
             assert!(found(&text).starts_with("/etc/apt/preferences.d/no-docker forbids "), "{names}");
         }
         for names in ["docker.io", "dock*.io", "*-cd"] {
-            assert_eq!(found(&format!("Package: {names}\nPin: release *\nPin-Priority: -1\n")), "", "{names}");
+            assert_eq!(
+                found(&format!("Package: {names}\nPin: release *\nPin-Priority: -1\n")),
+                "",
+                "{names}"
+            );
         }
     }
 }

@@ -4,22 +4,30 @@ use std::path::Path;
 
 use super::apt::{self, Complaints};
 use super::install::failed;
+use super::key;
 use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, is_pin_of_ours, is_source_of_ours};
-use super::sources::{Verdict, judge};
+use super::sources::{Verdict, elsewhere, is_key_in_use, judge};
 use crate::host::{Host, HostError};
 use crate::steps::StepError;
 
 /// What is done, in messages.
 const ADD: &str = "add Docker's package repository";
 
-/// Our files in apt's configuration, each with what was in its place before.
+/// What was added to apt's configuration.
 #[derive(Debug, Default)]
-pub(super) struct Added(Vec<(&'static str, Option<Vec<u8>>)>);
+pub(super) struct Added {
+    /// Our files, each with what was in its place before.
+    files: Vec<(&'static str, Option<Vec<u8>>)>,
+    /// Where else the repository is named.
+    elsewhere: Vec<String>,
+}
 
 /// Adds repository and pin of the plan, as far as the machine does not have them.
 pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added, StepError> {
     let mut files = Vec::new();
+    let mut added = Added::default();
     if let Some(repository) = &plan.repository {
+        added.elsewhere = elsewhere(host, repository).map_err(|source| failed(ADD, source))?;
         let verdict = judge(host, repository, &system.arch).map_err(|source| failed(ADD, source))?;
         match verdict {
             Verdict::Conflict(why) => return Err(StepError::Later(why)),
@@ -33,9 +41,8 @@ pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added
         }
     }
     files.extend(plan.pin.clone().map(|pin| (PREFERENCES, pin)));
-    let mut added = Added::default();
     for (path, text) in files {
-        added.0.push((path, put(host, path, &text).map_err(|source| failed(ADD, source))?));
+        added.files.push((path, put(host, path, &text).map_err(|source| failed(ADD, source))?));
     }
     Ok(added)
 }
@@ -43,11 +50,12 @@ pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added
 impl Added {
     /// After apt failed: whether it can read its sources. If it cannot, our files are taken out again.
     pub(super) fn check(&self, host: &dyn Host, complaints: &Complaints) -> Result<(), StepError> {
-        let readable = || apt::sources_are_readable(host).map_err(|source| failed("read package lists", source));
+        let readable =
+            || apt::sources_are_readable(host).map_err(|source| failed("read package lists", source));
         if readable()? {
             return Ok(());
         }
-        for (path, before) in &self.0 {
+        for (path, before) in &self.files {
             let path = Path::new(path);
             let restored = match before {
                 Some(before) => host.write(path, before, 0o644, None),
@@ -56,22 +64,44 @@ impl Added {
             restored.map_err(|source| failed("take Docker's package repository out again", source))?;
         }
         let why = complaints.line();
-        Err(StepError::Later(if readable()? {
-            format!("apt cannot read its sources together with Docker's, which was taken out again: {why}")
-        } else {
-            format!("apt cannot read its sources; correct what it names, and the node continues by itself: {why}")
-        }))
+        if !readable()? {
+            return Err(StepError::Later(format!(
+                "apt cannot read its sources; correct what it names, and the node continues by itself: {why}"
+            )));
+        }
+        let elsewhere = match self.elsewhere.join("; ") {
+            files if files.is_empty() => files,
+            files => format!(", which is also named in {files}"),
+        };
+        Err(StepError::Later(format!(
+            "apt cannot read its sources together with Docker's repository{elsewhere}; ours was taken out again: {why}"
+        )))
     }
+}
+
+/// Takes our files out of apt's configuration for good. Files that the owner wrote there or still needs stay.
+pub(crate) fn remove(host: &dyn Host) -> Result<(), HostError> {
+    for (path, is_ours) in [(SOURCES, is_source_of_ours as fn(&str) -> bool), (PREFERENCES, is_pin_of_ours)] {
+        let path = Path::new(path);
+        if host.read(path)?.is_some_and(|text| is_ours(&String::from_utf8_lossy(&text))) {
+            host.remove(path)?;
+        }
+    }
+    if is_key_in_use(host)? { Ok(()) } else { host.remove(Path::new(KEYRING)) }
 }
 
 /// Writes a file of ours and returns what it replaced. Somebody else's file is kept beside it, under a name that apt ignores.
 fn put(host: &dyn Host, path: &'static str, text: &str) -> Result<Option<Vec<u8>>, HostError> {
     let before = host.read(Path::new(path))?.filter(|before| before != text.as_bytes());
     if let Some(before) = &before {
+        if path == KEYRING && key::holds(before, text) {
+            return Ok(None);
+        }
         let there = String::from_utf8_lossy(before);
         let ours = match path {
             SOURCES => is_source_of_ours(&there),
             PREFERENCES => is_pin_of_ours(&there),
+            // Without a package source that names it, see `judge`.
             _ => false,
         };
         if !ours {

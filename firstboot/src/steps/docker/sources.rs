@@ -51,7 +51,11 @@ pub(super) enum Verdict {
 }
 
 /// Finds out how `repository`, for packages of `architecture`, fits into the machine's sources. Changes nothing.
-pub(super) fn judge(host: &dyn Host, repository: &Repository, architecture: &str) -> Result<Verdict, HostError> {
+pub(super) fn judge(
+    host: &dyn Host,
+    repository: &Repository,
+    architecture: &str,
+) -> Result<Verdict, HostError> {
     let ours = parse_stanzas(SOURCES, &repository.source);
     let others = read(host, &repository.source)?;
     let keyring = host.read(Path::new(KEYRING))?;
@@ -96,6 +100,20 @@ pub(super) fn judge(host: &dyn Host, repository: &Repository, architecture: &str
     Ok(verdict)
 }
 
+/// The entries that name the same repository, as file and line. Most get along with ours; whether all do, only apt knows: it
+/// compares half a dozen options more, and 2.6 also minds a missing key, though only in a file that is read after ours.
+pub(super) fn elsewhere(host: &dyn Host, repository: &Repository) -> Result<Vec<String>, HostError> {
+    let ours = parse_stanzas(SOURCES, &repository.source);
+    let others = read(host, &repository.source)?;
+    let same = others.iter().filter(|other| ours.iter().any(|ours| other.names_the_same_as(ours)));
+    Ok(same.map(|other| format!("{}, line {}", other.file, other.line)).collect())
+}
+
+/// Whether an entry names our key file.
+pub(super) fn is_key_in_use(host: &dyn Host) -> Result<bool, HostError> {
+    Ok(read(host, "")?.iter().any(|entry| entry.is_signed_by(KEYRING)))
+}
+
 fn foreign_keyring(user: &Entry) -> Verdict {
     Verdict::Conflict(format!(
         "{KEYRING} holds another key than Docker's, and {}, line {}, uses it: rename the key file, and correct its name \
@@ -128,7 +146,8 @@ impl Entry {
 
     /// Whether apt takes both for one: it compares addresses without their scheme.
     fn names_the_same_as(&self, other: &Self) -> bool {
-        address(&self.uri) == address(&other.uri) && self.suite.trim_end_matches('/') == other.suite.trim_end_matches('/')
+        address(&self.uri) == address(&other.uri)
+            && self.suite.trim_end_matches('/') == other.suite.trim_end_matches('/')
     }
 
     fn brings(&self, wanted: &Self, architecture: &str) -> bool {
@@ -180,10 +199,14 @@ fn parse_lines(file: &str, text: &str) -> Vec<Entry> {
             None => ("", rest),
         };
         let option = |name: &str| {
-            options.split_whitespace().find_map(|option| Some(option.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+            options
+                .split_whitespace()
+                .find_map(|option| Some(option.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
         };
         let mut words = rest.split_whitespace().map(str::to_owned);
-        if let (true, Some(uri), Some(suite)) = (kind == "deb" || kind == "deb-src", words.next(), words.next()) {
+        if let (true, Some(uri), Some(suite)) =
+            (kind == "deb" || kind == "deb-src", words.next(), words.next())
+        {
             entries.push(Entry {
                 file: file.to_owned(),
                 line: number + 1,
@@ -218,7 +241,9 @@ fn parse_stanzas(file: &str, text: &str) -> Vec<Entry> {
             if let Some((_, value)) = fields.last_mut() {
                 value.push('\n');
                 // A dot stands for an empty line.
-                value.push_str(line.trim().strip_prefix('.').filter(|rest| rest.is_empty()).unwrap_or(line.trim()));
+                value.push_str(
+                    line.trim().strip_prefix('.').filter(|rest| rest.is_empty()).unwrap_or(line.trim()),
+                );
             }
         } else if let Some((field, value)) = line.split_once(':') {
             if fields.is_empty() {
@@ -233,10 +258,17 @@ fn parse_stanzas(file: &str, text: &str) -> Vec<Entry> {
 fn stanza(file: &str, line: usize, fields: &[(String, String)]) -> Vec<Entry> {
     let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| value.trim());
     let words = |name: &str| -> Vec<String> {
-        field(name).unwrap_or_default().split([' ', '\t', '\n', ',']).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+        field(name)
+            .unwrap_or_default()
+            .split([' ', '\t', '\n', ','])
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
     };
     // What apt takes for "no" (StringToBool).
-    if field("enabled").is_some_and(|value| ["no", "false", "without", "off", "disable", "0"].contains(&value)) {
+    if field("enabled")
+        .is_some_and(|value| ["no", "false", "without", "off", "disable", "0"].contains(&value))
+    {
         return Vec::new();
     }
     let template = Entry {
@@ -252,7 +284,9 @@ fn stanza(file: &str, line: usize, fields: &[(String, String)]) -> Vec<Entry> {
     let suites = words("suites");
     words("uris")
         .iter()
-        .flat_map(|uri| suites.iter().map(|suite| Entry { uri: uri.clone(), suite: suite.clone(), ..template.clone() }))
+        .flat_map(|uri| {
+            suites.iter().map(|suite| Entry { uri: uri.clone(), suite: suite.clone(), ..template.clone() })
+        })
         .collect()
 }
 
@@ -328,29 +362,47 @@ mod tests {
     fn an_ordinary_system_gets_our_source() {
         assert_eq!(verdict(&[]), Verdict::Add);
         let debian = "deb http://deb.debian.org/debian trixie main\n";
-        assert_eq!(verdict(&[(LIST, debian), (SOURCES, &repository().source), (KEYRING, DOCKER_KEY)]), Verdict::Add);
+        assert_eq!(
+            verdict(&[(LIST, debian), (SOURCES, &repository().source), (KEYRING, DOCKER_KEY)]),
+            Verdict::Add
+        );
     }
 
     #[test]
     fn reuses_an_entry_with_the_pinned_key() {
         let old = line(&format!("arch=arm64 signed-by={OLD_KEY}"), URL, "trixie stable");
-        assert_eq!(verdict(&[(DOCKER_LIST, &old), (OLD_KEY, DOCKER_KEY)]), Verdict::Reuse(DOCKER_LIST.to_owned()));
+        assert_eq!(
+            verdict(&[(DOCKER_LIST, &old), (OLD_KEY, DOCKER_KEY)]),
+            Verdict::Reuse(DOCKER_LIST.to_owned())
+        );
         let same = line(&format!("signed-by={KEYRING}"), URL, "trixie stable test");
-        assert_eq!(verdict(&[(DOCKER_LIST, &same), (KEYRING, DOCKER_KEY)]), Verdict::Reuse(DOCKER_LIST.to_owned()));
+        assert_eq!(
+            verdict(&[(DOCKER_LIST, &same), (KEYRING, DOCKER_KEY)]),
+            Verdict::Reuse(DOCKER_LIST.to_owned())
+        );
         assert_eq!(verdict(&[(DOCKER_LIST, &same)]), Verdict::AddKey(DOCKER_LIST.to_owned()));
         let plain = format!("deb {URL} trixie stable\n");
         let trusted = ("/etc/apt/trusted.gpg.d/docker.asc", DOCKER_KEY);
         assert_eq!(verdict(&[(LIST, &plain), trusted]), Verdict::Reuse(LIST.to_owned()));
         assert_eq!(verdict(&[(LIST, &plain)]), Verdict::Add, "an entry without a key conflicts with none");
-        let block: String = DOCKER_KEY.lines().map(|line| format!(" {}\n", if line.is_empty() { "." } else { line })).collect();
-        let stanza = format!("types: deb deb-src\nuris:\n {URL}/\nSuites: trixie\nComponents: stable\nSigned-By:\n{block}");
+        let block: String = DOCKER_KEY
+            .lines()
+            .map(|line| format!(" {}\n", if line.is_empty() { "." } else { line }))
+            .collect();
+        let stanza = format!(
+            "types: deb deb-src\nuris:\n {URL}/\nSuites: trixie\nComponents: stable\nSigned-By:\n{block}"
+        );
         assert_eq!(verdict(&[(SOURCES, &stanza)]), Verdict::Reuse(SOURCES.to_owned()));
     }
 
     #[test]
     fn names_an_entry_with_another_key() {
         // apt tells neither schemes nor final slashes apart (2.6.2 and 3.0.4).
-        for url in [URL, "http://download.docker.com/linux/debian/", "https://me:pw@download.docker.com/linux/debian"] {
+        for url in [
+            URL,
+            "http://download.docker.com/linux/debian/",
+            "https://me:pw@download.docker.com/linux/debian",
+        ] {
             let old = line(&format!("arch=armhf signed-by={OLD_KEY}"), url, "trixie test");
             for key in [vec![], vec![(OLD_KEY, "another key")]] {
                 let files = [vec![(DOCKER_LIST, old.as_str())], key].concat();
@@ -364,8 +416,13 @@ mod tests {
                 );
             }
         }
-        let Verdict::Conflict(why) = verdict(&[(LIST, &line("trusted=yes", URL, "trixie stable"))]) else { panic!() };
-        assert!(why.contains("line 2") && why.contains("put a # before that line of /etc/apt/sources.list"), "{why}");
+        let Verdict::Conflict(why) = verdict(&[(LIST, &line("trusted=yes", URL, "trixie stable"))]) else {
+            panic!()
+        };
+        assert!(
+            why.contains("line 2") && why.contains("put a # before that line of /etc/apt/sources.list"),
+            "{why}"
+        );
     }
 
     #[test]
@@ -379,7 +436,9 @@ mod tests {
         ] {
             assert_eq!(verdict(&[(DOCKER_LIST, &old)]), Verdict::Add, "{old}");
         }
-        let off = format!("Enabled: no\nTypes: deb\nURIs: {URL}\nSuites: trixie\nComponents: stable\nSigned-By: {OLD_KEY}\n");
+        let off = format!(
+            "Enabled: no\nTypes: deb\nURIs: {URL}\nSuites: trixie\nComponents: stable\nSigned-By: {OLD_KEY}\n"
+        );
         assert_eq!(verdict(&[("/etc/apt/sources.list.d/off.sources", &off)]), Verdict::Add);
         let ignored = line(&key, URL, "trixie stable");
         assert_eq!(verdict(&[("/etc/apt/sources.list.d/docker.list.save", &ignored)]), Verdict::Add);
@@ -399,7 +458,9 @@ mod tests {
     #[test]
     fn leaves_a_key_file_that_others_use() {
         let mirror = line(&format!("signed-by={KEYRING}"), "https://mirror.example/docker", "trixie stable");
-        let Verdict::Conflict(why) = verdict(&[(DOCKER_LIST, &mirror), (KEYRING, "its key")]) else { panic!() };
+        let Verdict::Conflict(why) = verdict(&[(DOCKER_LIST, &mirror), (KEYRING, "its key")]) else {
+            panic!()
+        };
         assert!(why.starts_with("/etc/apt/keyrings/docker.asc holds another key than Docker's"), "{why}");
         assert_eq!(verdict(&[(KEYRING, "nobody's key")]), Verdict::Add);
     }
