@@ -1,5 +1,5 @@
 //! Commands in messages are about the cluster that the message is about, in a folder with two of them. The real binary.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests may panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,12 @@ use cluster::card::DockerSource;
 use cluster::identity::Role;
 use cluster::name::Hostname;
 use tempfile::TempDir;
+
+#[path = "fixture/image.rs"]
+#[expect(dead_code, reason = "other tests make more of it")]
+mod fixture;
+#[path = "hints/follow.rs"]
+mod follow;
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti anna@laptop";
@@ -133,6 +139,25 @@ fn commands_in<'t>(text: &'t str, verbs: &'t [String]) -> impl Iterator<Item = S
             is_verb && !before.is_ascii_alphanumeric() && !"-_/".contains(before)
         })
     })
+}
+
+/// The commands that hints are made of in the sources: the file, and the first word behind `builder`.
+fn commands_in_hints(manifest: &Path) -> Vec<(String, String)> {
+    let src = manifest.join("src");
+    let mut files = Vec::new();
+    rust_files(&src, &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for call in ["builder([\"", "Hint::run([\""] {
+            let verbs = text.split(call).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned());
+            found.extend(verbs.map(|verb| (name.clone(), verb)).filter(|_| name != "error/hint.rs"));
+        }
+    }
+    assert!(found.len() > 50, "{found:?}");
+    found
 }
 
 #[test]

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::status::view::is_ready;
-use crate::error::{Failure, Hint, Kind, builder, hint, quote_path};
+use crate::error::{Failure, Kind, builder, hint, quote_path};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
@@ -45,10 +45,10 @@ pub struct WhyArgs {
 /// Why there is no answer.
 #[derive(Debug, Error)]
 enum WhyError {
-    #[error("name one node, not {0}")]
-    NotOne(String),
+    #[error("name one node, not {given}")]
+    NotOne { given: String, first: String },
     #[error("this is the card of {found}, not of {wanted}")]
-    OtherCard { found: String, wanted: String },
+    OtherCard { found: String, wanted: String, path: PathBuf },
     #[error("the manager does not plan {0}")]
     Unplanned(String),
     #[error("cannot print the answer")]
@@ -60,8 +60,10 @@ enum WhyError {
 impl From<WhyError> for Failure {
     fn from(error: WhyError) -> Self {
         let (kind, hint) = match &error {
-            WhyError::NotOne(_) => (Kind::Usage, hint!["such as: ", builder(["why", "red03"])]),
-            WhyError::OtherCard { found, .. } => (Kind::Usage, Hint::run(["why", found, "--card", "DEVICE"])),
+            WhyError::NotOne { first, .. } => (Kind::Usage, hint!["such as: ", builder(["why", first])]),
+            WhyError::OtherCard { found, path, .. } => {
+                (Kind::Usage, builder(["why", found, "--card"]).path(path).into())
+            }
             WhyError::Unplanned(_) => {
                 let what = "make the manager's card again with the present file, or, if it ran before: ";
                 (Kind::Failed, hint![what, builder(["config"])])
@@ -96,13 +98,16 @@ struct Json<'a> {
 /// answer.
 pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let chosen = plan::select(&project.cluster, std::slice::from_ref(&args.node))?;
-    let [node] = chosen.as_slice() else { return Err(WhyError::NotOne(args.node.clone()).into()) };
+    let [node] = chosen.as_slice() else {
+        let first = chosen.first().map(ToString::to_string).unwrap_or_default();
+        return Err(WhyError::NotOne { given: args.node.clone(), first }.into());
+    };
     let (case, events, seen) = match &args.card {
         Some(path) => {
-            let evidence = card::read(path)?;
+            let evidence = card::read(path).map_err(|error| error.into_failure(node.as_str()))?;
             if evidence.card.node != *node {
                 let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
-                return Err(WhyError::OtherCard { found, wanted }.into());
+                return Err(WhyError::OtherCard { found, wanted, path: path.clone() }.into());
             }
             let secrets = quote_path(&project.secrets_folder());
             (Case { secrets, ..evidence.case() }, evidence.events.clone(), from_card(&evidence))
