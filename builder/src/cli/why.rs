@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use cluster::history::Event;
 use cluster::identity::Role;
-use cluster::wire::BoardNode;
+use cluster::wire::{BoardNode, Cause, ProblemCode, Report};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -17,7 +17,7 @@ use crate::error::{Failure, Kind};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
-use crate::why::{Case, Seen, advice};
+use crate::why::{Case, Seen, Trouble, advice};
 use crate::{pki, plan, typed};
 
 /// Events that are shown to a person.
@@ -85,6 +85,9 @@ struct Json<'a> {
     stage: Option<cluster::wire::Stage>,
     trouble: Option<&'a str>,
     gave_up: bool,
+    /// The trouble's code, where the agent knows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a Cause>,
     events: &'a [Event],
     advice: &'a str,
 }
@@ -124,8 +127,9 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
         let answer = Json {
             node: &case.node,
             stage: case.stage,
-            trouble: case.trouble.as_ref().map(|(message, _)| message.as_str()),
-            gave_up: case.trouble.as_ref().is_some_and(|(_, gave_up)| *gave_up),
+            trouble: case.trouble.as_ref().map(|trouble| trouble.message.as_str()),
+            gave_up: case.trouble.as_ref().is_some_and(|trouble| trouble.gave_up),
+            cause: case.trouble.as_ref().and_then(|trouble| trouble.cause.as_ref()),
             events: &events,
             advice: &advice,
         };
@@ -151,13 +155,17 @@ fn case(node: &BoardNode, project: &Project) -> Case {
         runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
         stage: report.map(|report| report.stage),
-        trouble: report
-            .and_then(|report| report.error.as_ref())
-            .map(|error| (error.message.clone(), error.permanent))
-            .or_else(|| {
-                report.filter(|report| report.left.is_some()).map(|report| (report.word.clone(), false))
-            }),
+        trouble: report.and_then(trouble),
     }
+}
+
+fn trouble(report: &Report) -> Option<Trouble> {
+    if let Some(error) = &report.error {
+        let (message, cause) = (error.message.clone(), error.cause.clone());
+        return Some(Trouble { message, cause, gave_up: error.permanent });
+    }
+    let cause = Some(ProblemCode::LeftAsOrdered.into());
+    report.left.map(|_| Trouble { message: report.word.clone(), cause, gave_up: false })
 }
 
 fn from_board(node: &BoardNode) -> String {
@@ -176,8 +184,9 @@ fn from_board(node: &BoardNode) -> String {
 
 fn from_card(evidence: &Evidence) -> String {
     let mut text = format!("{}, {}, as its card has it\n", evidence.card.node, evidence.card.role.as_str());
-    for line in evidence.status.iter().flat_map(|status| status.lines()) {
-        text.push_str(&format!("  {}\n", printable(line)));
+    // Blanks keep room in the file for what the Pi will write.
+    for line in evidence.status.iter().flat_map(|status| status.trim_end().lines()) {
+        text.push_str(&format!("  {}\n", printable(line.trim_end())));
     }
     if let Some(problem) = &evidence.root_problem {
         text.push_str(&format!("the root partition tells nothing: {}\n", printable(problem)));

@@ -11,7 +11,7 @@ use cluster::wire::{Mark, Stage};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Case, FirstStart, Seen};
+use super::{Case, FirstStart, Seen, Trouble};
 use crate::error::{Failure, Kind as FailureKind, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
@@ -188,7 +188,11 @@ impl Evidence {
             runs_already: false,
             seen: Seen::Card(self.first_start),
             stage: last.map(|event| event.stage).or(self.finished),
-            trouble: trouble.map(|event| (event.text.clone(), event.kind == Kind::GaveUp)),
+            trouble: trouble.map(|event| Trouble {
+                message: event.text.clone(),
+                cause: event.cause.clone(),
+                gave_up: event.kind == Kind::GaveUp,
+            }),
         }
     }
 }
