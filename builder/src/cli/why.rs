@@ -7,17 +7,17 @@ use std::time::Duration;
 use clap::Args;
 use cluster::history::Event;
 use cluster::identity::Role;
-use cluster::wire::BoardNode;
+use cluster::wire::{BoardNode, Cause, ProblemCode, Report};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::status::view::is_ready;
-use crate::error::{Failure, Kind, builder, hint, quote_path};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
-use crate::why::{Case, Seen, advice};
+use crate::why::{Case, Seen, Trouble, advice};
 use crate::{pki, plan};
 
 /// Events that are shown to a person.
@@ -87,8 +87,13 @@ struct Json<'a> {
     stage: Option<cluster::wire::Stage>,
     trouble: Option<&'a str>,
     gave_up: bool,
+    /// The trouble's code, where the agent knows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a Cause>,
     events: &'a [Event],
     advice: &'a str,
+    /// The words of each command in the advice.
+    commands: &'a [Vec<String>],
 }
 
 /// Looks, and tells.
@@ -109,7 +114,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
                 let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
                 return Err(WhyError::OtherCard { found, wanted, path: path.clone() }.into());
             }
-            let secrets = quote_path(&project.secrets_folder());
+            let secrets = project.secrets_folder();
             (Case { secrets, ..evidence.case() }, evidence.events.clone(), from_card(&evidence))
         }
         None => {
@@ -124,15 +129,17 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             (Case { runs_already, ..case(&found, project) }, events, from_board(&found))
         }
     };
-    let advice = advice(&case);
+    let advice = advice(&case).show(Some(&project.file));
     let text = if json {
         let answer = Json {
             node: &case.node,
             stage: case.stage,
-            trouble: case.trouble.as_ref().map(|(message, _)| message.as_str()),
-            gave_up: case.trouble.as_ref().is_some_and(|(_, gave_up)| *gave_up),
+            trouble: case.trouble.as_ref().map(|trouble| trouble.message.as_str()),
+            gave_up: case.trouble.as_ref().is_some_and(|trouble| trouble.gave_up),
+            cause: case.trouble.as_ref().and_then(|trouble| trouble.cause.as_ref()),
             events: &events,
-            advice: &advice,
+            advice: &advice.text,
+            commands: &advice.commands,
         };
         serde_json::to_string(&answer).map_err(WhyError::Json)? + "\n"
     } else {
@@ -140,7 +147,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
         let lines = events.iter().skip(skipped).map(|event| format!("  {}\n", printable(&event.to_string())));
         let log: String = lines.collect();
         let log = if log.is_empty() { log } else { format!("\nlast events:\n{log}") };
-        format!("{seen}{log}\nwhat to do: {}\n", printable(&advice))
+        format!("{seen}{log}\nwhat to do: {}\n", printable(&advice.text))
     };
     out.write_all(text.as_bytes()).map_err(|error| WhyError::Print(error).into())
 }
@@ -151,18 +158,22 @@ fn case(node: &BoardNode, project: &Project) -> Case {
     let report = node.report.as_ref();
     Case {
         node: node.name.to_string(),
-        secrets: quote_path(&project.secrets_folder()),
+        secrets: project.secrets_folder(),
         manager: manager.map(|manager| manager.name.to_string()),
         runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
         stage: report.map(|report| report.stage),
-        trouble: report
-            .and_then(|report| report.error.as_ref())
-            .map(|error| (error.message.clone(), error.permanent))
-            .or_else(|| {
-                report.filter(|report| report.left.is_some()).map(|report| (report.word.clone(), false))
-            }),
+        trouble: report.and_then(trouble),
     }
+}
+
+fn trouble(report: &Report) -> Option<Trouble> {
+    if let Some(error) = &report.error {
+        let (message, cause) = (error.message.clone(), error.cause.clone());
+        return Some(Trouble { message, cause, gave_up: error.permanent });
+    }
+    let cause = Some(ProblemCode::LeftAsOrdered.into());
+    report.left.map(|_| Trouble { message: report.word.clone(), cause, gave_up: false })
 }
 
 fn from_board(node: &BoardNode) -> String {
@@ -181,8 +192,9 @@ fn from_board(node: &BoardNode) -> String {
 
 fn from_card(evidence: &Evidence) -> String {
     let mut text = format!("{}, {}, as its card has it\n", evidence.card.node, evidence.card.role.as_str());
-    for line in evidence.status.iter().flat_map(|status| status.lines()) {
-        text.push_str(&format!("  {}\n", printable(line)));
+    // Blanks keep room in the file for what the Pi will write.
+    for line in evidence.status.iter().flat_map(|status| status.trim_end().lines()) {
+        text.push_str(&format!("  {}\n", printable(line.trim_end())));
     }
     if let Some(problem) = &evidence.root_problem {
         text.push_str(&format!("the root partition tells nothing: {}\n", printable(problem)));

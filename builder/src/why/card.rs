@@ -10,7 +10,7 @@ use cluster::wire::{Mark, Stage};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Case, FirstStart, Seen};
+use super::{Case, FirstStart, Seen, Trouble};
 use crate::error::{Failure, Kind as FailureKind, builder, hint, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
@@ -181,12 +181,16 @@ impl Evidence {
         let trouble = last.filter(|event| event.kind != Kind::Said);
         Case {
             node: self.card.node.to_string(),
-            secrets: format!("{}.secrets", self.card.cluster),
+            secrets: format!("{}.secrets", self.card.cluster).into(),
             manager: manager.map(|manager| manager.name.to_string()),
             runs_already: false,
             seen: Seen::Card(self.first_start),
             stage: last.map(|event| event.stage).or(self.finished),
-            trouble: trouble.map(|event| (event.text.clone(), event.kind == Kind::GaveUp)),
+            trouble: trouble.map(|event| Trouble {
+                message: event.text.clone(),
+                cause: event.cause.clone(),
+                gave_up: event.kind == Kind::GaveUp,
+            }),
         }
     }
 }

@@ -78,10 +78,8 @@ pub(super) fn until_ready(
                     let error = WaitError::Stuck { cluster: cluster(), missing: table::missing(&view) };
                     let stuck = view.board.nodes.iter().find(|node| !is_ready(node));
                     let why = builder(["why"]).args(stuck.map(|node| node.name.to_string()));
-                    return Err(Failure::new(Kind::NotAsWanted, error).hint(hint![
-                        why,
-                        " says more; then run the same command again"
-                    ]));
+                    return Err(Failure::new(Kind::NotAsWanted, error)
+                        .hint(hint![why, " says more; then run the same command again"]));
                 }
                 seen = Some(view);
             }
