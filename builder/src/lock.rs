@@ -102,14 +102,13 @@ impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let hint = match &error {
             LockError::Damaged { path, .. } | LockError::TooLong(path) | LockError::Entry { path, .. } => {
-                let restore = program(["git", "checkout"]).path(path);
-                let text = format!("restore {} (`", path.display());
                 hint![
-                    text,
-                    restore,
-                    "`), or delete it: `",
-                    builder(["images", "pull"]),
-                    "` pins the newest release"
+                    "restore it: ",
+                    program(["git", "checkout"]).path(path),
+                    ", or delete it: ",
+                    program(["rm"]).path(path),
+                    "; then this pins the newest release: ",
+                    builder(["images", "pull"])
                 ]
             }
             LockError::Version { .. } => "use the builder that wrote it, or a newer one".into(),

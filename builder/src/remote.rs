@@ -183,7 +183,11 @@ impl<'a> Manager<'a> {
                 serde_json::from_slice(&body).map_err(RemoteError::NotUnderstood)
             }
             StatusCode::NO_CONTENT => serde_json::from_slice(b"null").map_err(RemoteError::NotUnderstood),
-            StatusCode::FORBIDDEN => Err(RemoteError::Forbidden(problem(&body))),
+            StatusCode::FORBIDDEN => {
+                let manager =
+                    self.reached.as_ref().map_or_else(|| names(managers), |line| line.name.to_string());
+                Err(RemoteError::Forbidden { manager, message: problem(&body) })
+            }
             status => Err(RemoteError::Answer { status: status.as_u16(), message: problem(&body) }),
         }
     }

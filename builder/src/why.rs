@@ -1,8 +1,15 @@
 //! Why a node is not (yet) a member, and what to do about it. Pure: what is known goes in, a sentence comes out.
+//!
+//! The sentences are templates. A command stands in braces, so that it becomes a [`Command`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use cluster::wire::Stage;
+use cluster::wire::{Cause, Stage};
+
+use crate::error::{Command, Hint, Part, builder, program};
+
+mod known;
 
 pub mod card;
 
@@ -11,8 +18,8 @@ pub mod card;
 pub struct Case {
     /// Its name.
     pub node: String,
-    /// Its cluster's secrets folder, as it is typed.
-    pub secrets: String,
+    /// Its cluster's secrets folder.
+    pub secrets: PathBuf,
     /// The manager's name, if that is another node.
     pub manager: Option<String>,
     /// Whether it ran before us, and so has no card of ours.
@@ -21,8 +28,19 @@ pub struct Case {
     pub seen: Seen,
     /// What it was at last; `None` when its agent never said.
     pub stage: Option<Stage>,
-    /// What kept it from going on, and whether it gave up.
-    pub trouble: Option<(String, bool)>,
+    /// What kept it from going on.
+    pub trouble: Option<Trouble>,
+}
+
+/// What kept a node from going on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The agent's own words.
+    pub message: String,
+    /// The same as a code; `None` if the agent is older than the codes, or knows none for it.
+    pub cause: Option<Cause>,
+    /// Whether the node has stopped trying.
+    pub gave_up: bool,
 }
 
 /// Where something is known from.
@@ -52,108 +70,12 @@ pub enum FirstStart {
     Done,
 }
 
-/// Trouble that a person can do something about: words of the message, and what to do. The first that fits counts.
-const KNOWN: [(&str, &str); 18] = [
-    ("was revoked", "Its certificate was revoked. Make it a new card: WRITE NODE"),
-    (
-        "join window is closed",
-        "It came after the join window, so the manager gives it no token. Give it a new identity, which is let in at \
-         any time: builder revoke NODE, and then make its card again: WRITE NODE",
-    ),
-    (
-        "not planned in this cluster",
-        "The manager's card was made before this node, or with this node in another role. Make the manager's card \
-         again with the present cluster file: WRITE MANAGER",
-    ),
-    ("dissolved this swarm", "The swarm was dissolved on purpose. To form it again: builder up"),
-    ("left the swarm as told", "It was told to: builder kill or builder rm. To have it back: builder up"),
-    ("has removed this node", "It was removed on purpose. To have it back: builder up"),
-    (
-        "waiting for the node's old entry",
-        "It was a member under another card until just now. Wait a minute; this passes by itself.",
-    ),
-    (
-        "this node had started is gone",
-        "This manager's swarm is gone, and it does not start a second one, which would leave every worker behind. \
-         Restore /var/lib/docker/swarm from a backup, or make all cards again: sudo builder flash, or the images: \
-         builder build --force",
-    ),
-    ("No space left", "Its card is full. Take a larger card: 8 GB at least, 16 GB are comfortable."),
-    (
-        "Read-only file system",
-        "Its card can no longer be written: it is worn out or broken. Write a new one: WRITE NODE",
-    ),
-    ("Input/output error", "Its card has errors: it is worn out or broken. Write a new one: WRITE NODE"),
-    (
-        "certificate has expired or is not yet valid",
-        "Its clock is wrong. Let it reach a time server (UDP port 123), or the manager, whose time it takes.",
-    ),
-    (
-        "no address found for",
-        "It does not find MANAGER. Is MANAGER on, and on the same network? Where `.local` names do not work, give \
-         MANAGER a fixed `address` in the cluster file and build the cards again.",
-    ),
-    (
-        "does not answer at",
-        "It knows where MANAGER should be, but nobody of this cluster answers there. Is MANAGER on, and was its card \
-         made with the same secrets folder? Type: builder why MANAGER",
-    ),
-    (
-        "Could not resolve",
-        "It has no name server, so nothing can be downloaded. Does its network lead into the Internet?",
-    ),
-    (
-        "Temporary failure resolving",
-        "It has no name server, so nothing can be downloaded. Does its network lead into the Internet?",
-    ),
-    (
-        "Cannot initiate the connection",
-        "It cannot reach the package server. Does its network lead into the Internet, or is there a proxy in between?",
-    ),
-    ("is locked", "The swarm waits for its key. On MANAGER, type: sudo docker swarm unlock"),
-];
-
-/// As [`KNOWN`], for nodes without a card of ours, where something else is to be done.
-const KNOWN_OF_RUNNING: [(&str, &str); 7] = [
-    ("was revoked", "Its certificate was revoked. For a new one: builder config"),
-    (
-        "join window is closed",
-        "It came after the join window, so the manager gives it no token. Give it a new identity, which is let in at \
-         any time: builder revoke NODE, then builder config",
-    ),
-    (
-        "not planned in this cluster",
-        "The manager was told before this node was in the file, or had another role there. Tell it again: builder config",
-    ),
-    (
-        "this node had started is gone",
-        "This manager's swarm is gone, and it does not start a second one, which would leave every worker behind. \
-         Restore /var/lib/docker/swarm from a backup, or start another: ssh -t -F SECRETS/ssh_config NODE \
-         'sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot'",
-    ),
-    (
-        "Read-only file system",
-        "Its disk can no longer be written: it is worn out or broken. Set it up anew on another one, then: builder config",
-    ),
-    (
-        "Input/output error",
-        "Its disk has errors: it is worn out or broken. Set it up anew on another one, then: builder config",
-    ),
-    (
-        "no address found for",
-        "It does not find MANAGER. Is MANAGER on, and on the same network? If it has another address now, put that into \
-         the file: builder config",
-    ),
-];
-
 /// Longer than a few missed reports.
 const SILENT: Duration = Duration::from_secs(120);
 
-/// What to do, in plain sentences.
-pub fn advice(case: &Case) -> String {
-    let Case { node, .. } = case;
-    let manager = case.manager.as_deref().unwrap_or(node);
-    let text = match case.seen {
+/// What to do, in plain sentences with their commands.
+pub fn advice(case: &Case) -> Hint {
+    let template = match case.seen {
         Seen::Board { silent: None, .. } if case.runs_already => {
             format!("NODE never reported. {LOOK_AT_RUNNING}")
         }
@@ -163,19 +85,51 @@ pub fn advice(case: &Case) -> String {
         Seen::Card(FirstStart::NotInstalled) => NOT_INSTALLED.to_owned(),
         Seen::Board { silent: Some(_), .. } | Seen::Card(FirstStart::Done) => running(case),
     };
-    let text = text.replace("WRITE NODE", &write(node)).replace("WRITE MANAGER", &write(manager));
-    text.replace("NODE", node).replace("MANAGER", manager).replace("SECRETS", &case.secrets)
+    let template = template.replace("WRITE NODE", WRITE_NODE).replace("WRITE MANAGER", WRITE_MANAGER);
+    // Texts and commands take turns, and a text comes first.
+    let parts = template.split(['{', '}']).enumerate();
+    Hint::new(parts.map(|(place, part)| match place % 2 {
+        0 => Part::Text(text(part, case)),
+        _ => Part::Command(command(part, case)),
+    }))
 }
 
-/// What makes a node's card again.
-fn write(node: &str) -> String {
-    format!("sudo builder flash {node}, or its image: builder build --force {node}")
+const WRITE_NODE: &str = "{sudo builder flash NODE}, or its image: {builder build --force NODE}";
+const WRITE_MANAGER: &str = "{sudo builder flash MANAGER}, or its image: {builder build --force MANAGER}";
+
+/// Fills in a text.
+fn text(template: &str, case: &Case) -> String {
+    let cause = case.trouble.as_ref().and_then(|trouble| trouble.cause.as_ref());
+    let subject = cause.map(|cause| match cause.subject() {
+        Some(subject) => subject.to_owned(),
+        None => fill(known::of(cause.code()).subject, case),
+    });
+    // The subject goes in last and as it is, because the node chose it.
+    fill(template, case).replace("SUBJECT", &subject.unwrap_or_default())
+}
+
+/// Fills in the words of a command.
+fn command(template: &str, case: &Case) -> Command {
+    // Its quotes are ours; a test splits every template.
+    let words = shlex::split(template).unwrap_or_default();
+    let words: Vec<_> = words.iter().map(|word| fill(word, case)).collect();
+    match words.as_slice() {
+        [sudo, name, words @ ..] if sudo == "sudo" && name == "builder" => builder(words.to_vec()).sudo(),
+        [name, words @ ..] if name == "builder" => builder(words.to_vec()),
+        words => program(words.to_vec()),
+    }
+}
+
+fn fill(template: &str, case: &Case) -> String {
+    let manager = case.manager.as_deref().unwrap_or(&case.node);
+    let text = template.replace("NODE", &case.node).replace("MANAGER", manager);
+    text.replace("SECRETS", &case.secrets.display().to_string())
 }
 
 const NEVER_HEARD: &str = "NODE never reported. Is it on, with its own card, on the same network as MANAGER? If it has \
-    been on for ten minutes, put its card into this computer: builder why NODE --card DEVICE";
+    been on for ten minutes, put its card into this computer: {builder why NODE --card DEVICE}";
 const LOOK_AT_RUNNING: &str = "Is it on, and on the same network as MANAGER? If it is, look at its agent: \
-    ssh -F SECRETS/ssh_config NODE systemctl status firstboot; what it needs is brought again by: builder config";
+    {ssh -F SECRETS/ssh_config NODE systemctl status firstboot}; what it needs is brought again by: {builder config}";
 const NOT_BEGUN: &str = "This card was never started, or only its firmware was. Put it into its Pi and power on; the green \
     light should flicker. If the card comes back like this, try another Pi or power supply, and check that the board \
     is one the image is for.";
@@ -184,16 +138,17 @@ const CUT_SHORT: &str = "The first start began and did not end: most likely the 
 const NOT_INSTALLED: &str = "The first start ended, but the agent is not on the root partition; status.txt above says why. \
     Write the card again: WRITE NODE";
 const GAVE_UP: &str = "It has stopped trying. Put right what its last message names, then start it again: \
-    ssh -t -F SECRETS/ssh_config NODE sudo systemctl restart firstboot";
+    {ssh -t -F SECRETS/ssh_config NODE sudo systemctl restart firstboot}";
 
 fn running(case: &Case) -> String {
-    if let Some((message, gave_up)) = &case.trouble {
-        let own = KNOWN_OF_RUNNING.iter().filter(|_| case.runs_already);
-        let known = own.chain(&KNOWN).find(|(words, _)| message.contains(words));
+    if let Some(trouble) = &case.trouble {
+        let known = trouble.cause.as_ref().map(|cause| known::of(cause.code()));
+        let known = known.map(|advice| if case.runs_already { advice.running } else { advice.card });
         return match known {
-            Some((_, what)) if *gave_up => format!("{what} {GAVE_UP}"),
-            Some((_, what)) => (*what).to_owned(),
-            None if *gave_up => GAVE_UP.to_owned(),
+            Some(what) if trouble.gave_up && what.ends_with(['.', '?']) => format!("{what} {GAVE_UP}"),
+            Some(what) if trouble.gave_up => format!("{what}. {GAVE_UP}"),
+            Some(what) => what.to_owned(),
+            None if trouble.gave_up => GAVE_UP.to_owned(),
             None => format!("It tries again by itself. {}", by_stage(case)),
         };
     }
@@ -202,14 +157,14 @@ fn running(case: &Case) -> String {
             "Nothing is wrong: NODE is a member of the swarm.".to_owned()
         }
         Seen::Board { ready: true, .. } => "NODE is a member of the swarm, but its agent has fallen silent. Look at \
-            it: ssh -F SECRETS/ssh_config NODE systemctl status firstboot"
+            it: {ssh -F SECRETS/ssh_config NODE systemctl status firstboot}"
             .to_owned(),
         Seen::Board { silent: Some(silent), .. } if silent >= SILENT && case.runs_already => {
             format!("NODE has fallen silent. {LOOK_AT_RUNNING}")
         }
         Seen::Board { silent: Some(silent), .. } if silent >= SILENT => {
             "NODE has fallen silent. Is it still on, and its cable in? If it is, put its card into this computer: \
-             builder why NODE --card DEVICE"
+             {builder why NODE --card DEVICE}"
                 .to_owned()
         }
         Seen::Board { .. } | Seen::Card(_) => by_stage(case),
@@ -233,13 +188,13 @@ fn by_stage(case: &Case) -> String {
             "It waits for the time. Let it reach a time server (UDP port 123), or the manager, whose time it takes."
         }
         Some(Stage::Docker) => {
-            "Docker is being installed, which takes minutes on slow cards and networks. If it stays like this for half \
-             an hour: does its network lead into the Internet?"
+            "Docker is being installed, which takes minutes where the network or the storage is slow. If it stays like \
+             this for half an hour: does its network lead to the Internet?"
         }
         Some(Stage::Swarm) if case.manager.is_none() => {
-            "The manager is starting the swarm. If it stays like this, look at it: ssh -F SECRETS/ssh_config NODE journalctl -u docker"
+            "The manager is starting the swarm. If it stays like this, look at it: {ssh -F SECRETS/ssh_config NODE journalctl -u docker}"
         }
-        Some(Stage::Swarm) => "It is on its way into the swarm. If it stays like this: builder why MANAGER",
+        Some(Stage::Swarm) => "It is on its way into the swarm. If it stays like this: {builder why MANAGER}",
         Some(Stage::Ready) => {
             "It was a member when this was written. If the manager says otherwise, power the Pi on and wait two \
              minutes: it finds its way back by itself."

@@ -41,9 +41,14 @@ impl Bench {
         self.0.path().join(name)
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    fn builder(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_builder"));
         command.current_dir(self.0.path()).env_clear().env("HOME", self.0.path());
+        command
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.builder();
         command.args(["--cache", "cache", "build", "--firstboot", "firstboot-aarch64"]).args(words);
         command
     }
@@ -112,6 +117,20 @@ fn builds_the_nodes_asked_for_and_says_so_to_programs() {
     assert_eq!(document["base"]["sha256"].as_str().unwrap().len(), 64);
     let (code, text) = bench.refusal(&["red09"]);
     assert_eq!(code, 2, "{text}");
+}
+
+#[test]
+fn why_shows_a_fresh_card_without_its_padding() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["red00"]));
+    let output = bench.builder().args(["why", "red00", "--card", "cards/red00.img"]).output().unwrap();
+    succeeded(&output);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("  This card has not been started yet.\n\nwhat to do: This card was never started"),
+        "{text}"
+    );
+    assert!(text.lines().all(|line| line.trim_end() == line && line.len() < 500), "{text}");
 }
 
 #[test]

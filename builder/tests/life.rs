@@ -243,7 +243,8 @@ fn who_has_not_left_is_named_with_what_to_type() {
     let bench = Bench::new();
     let before = bench.board(vec![member("red00"), member("red01"), member("red02")]);
     let off = BoardNode { last_heard_ms: Some(125_000), ..member("red01") };
-    let error = NodeError { message: "leaving the swarm failed\u{1b}[2J".to_owned(), permanent: true };
+    let error =
+        NodeError { message: "leaving the swarm failed\u{1b}[2J".to_owned(), permanent: true, cause: None };
     let stuck = BoardNode {
         report: Some(Report { error: Some(error), ..report(None) }),
         last_heard_ms: Some(90_000),

@@ -170,7 +170,11 @@ fn ready_worker(name: &str, address: u8) -> BoardNode {
 }
 
 fn installing() -> BoardNode {
-    let error = NodeError { message: "apt-get ended with 100: no space left".to_owned(), permanent: false };
+    let error = NodeError {
+        message: "apt-get ended with 100: no space left".to_owned(),
+        permanent: false,
+        cause: None,
+    };
     BoardNode {
         name: hostname("red02"),
         role: Role::Worker,
@@ -445,7 +449,7 @@ fn what_nodes_say_cannot_act_on_the_terminal() {
     for node in &mut board.nodes {
         if let Some(report) = &mut node.report {
             report.word = word.to_owned();
-            report.error = Some(NodeError { message: word.to_owned(), permanent: true });
+            report.error = Some(NodeError { message: word.to_owned(), permanent: true, cause: None });
         }
     }
     let outcome = bench.run_at(bench.manager(&[board]), "--wait --timeout 1s");

@@ -9,7 +9,7 @@ use builder::pki;
 use builder::project::Project;
 use clap::Parser;
 use cluster::identity::Role;
-use cluster::wire::{Board, BoardNode, History, NodeError, Report, Stage};
+use cluster::wire::{Board, BoardNode, History, NodeError, ProblemCode, Report, Stage};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -84,6 +84,9 @@ fn payload() -> serde_json::Value {
 const LOG: &str = "2026-11-22T21:00:00Z network said waiting for an address\n\
     what no agent wrote\n\
     2026-11-22T21:00:09Z docker said installing docker-ce\n\
+    2026-11-22T21:04:30Z docker trouble*12 [no_name_server mirror.example] cannot install Docker: Could not resolve 'mirror.example'\n";
+/// As the agent of commit 6bc94bb wrote it: without codes.
+const OLD_LOG: &str = "2026-11-22T21:00:09Z docker said installing docker-ce\n\
     2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'\n";
 
 #[test]
@@ -99,11 +102,32 @@ fn a_card_tells_what_happened_and_what_to_do() {
     last events:
       2026-11-22T21:00:00Z network said waiting for an address
       2026-11-22T21:00:09Z docker said installing docker-ce
-      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'
+      2026-11-22T21:04:30Z docker trouble*12 [no_name_server mirror.example] cannot install Docker: Could not resolve 'mirror.example'
 
-    what to do: It has no name server, so nothing can be downloaded. Does its network lead into the Internet?
+    what to do: It cannot resolve the name of mirror.example, so nothing can be downloaded. Does its network lead to the Internet, and does the network name a name server (DHCP)?
     ");
     assert_eq!(std::fs::read(&card).unwrap(), before, "the card was written");
+}
+
+#[test]
+fn logs_of_older_agents_are_read() {
+    let bench = Bench::new();
+    let card = bench.card(&[("swarm/log.txt", OLD_LOG)], &[SEED]);
+    let said = bench.why_card("red02", &card);
+    assert!(
+        said.contains("trouble*12 cannot install Docker: Could not resolve 'mirror.example'\n"),
+        "{said}"
+    );
+    assert!(said.contains("what to do: It tries again by itself. Docker is being installed"), "{said}");
+}
+
+#[test]
+fn padding_of_a_file_is_not_shown() {
+    let bench = Bench::new();
+    // The builder leaves room for the agent's words: `ballast` in builder's plan of a card.
+    let status = format!("This card belongs to red02.\n{}\n", " ".repeat(2000));
+    let said = bench.why_card("red02", &bench.card(&[("swarm/status.txt", &status)], &[]));
+    assert!(said.contains("  This card belongs to red02.\n\nwhat to do:"), "{said}");
 }
 
 #[test]
@@ -166,7 +190,11 @@ fn what_is_no_card_of_this_node_is_said_to_be_none() {
 fn the_manager_tells_what_a_node_went_through() {
     let bench = Bench::new();
     let identities = pki::open(&bench.project).unwrap();
-    let error = NodeError { message: "cannot write: No space left on device".to_owned(), permanent: true };
+    let error = NodeError {
+        message: "cannot write: No space left on device".to_owned(),
+        permanent: true,
+        cause: Some(ProblemCode::DiskFull.into()),
+    };
     let report = Report {
         stage: Stage::Docker,
         word: "installing\u{1b}[2J".to_owned(),
@@ -214,8 +242,8 @@ fn the_manager_tells_what_a_node_went_through() {
     last events:
       2026-11-22T21:00:00Z network said waiting for an address
       2026-11-22T21:00:09Z docker said installing docker-ce
-      2026-11-22T21:04:30Z docker trouble*12 cannot install Docker: Could not resolve 'mirror.example'
+      2026-11-22T21:04:30Z docker trouble*12 [no_name_server mirror.example] cannot install Docker: Could not resolve 'mirror.example'
 
-    what to do: Its card is full. Take a larger card: 8 GB at least, 16 GB are comfortable. It has stopped trying. Put right what its last message names, then start it again: ssh -t -F HERE/red.secrets/ssh_config red02 sudo systemctl restart firstboot
+    what to do: Its card is full. Delete what is not needed, or use a larger card (8 GB at least, better 16 GB): sudo builder flash -f HERE/cluster.yaml red02, or its image: builder build -f HERE/cluster.yaml --force red02. It has stopped trying. Put right what its last message names, then start it again: ssh -t -F HERE/red.secrets/ssh_config red02 sudo systemctl restart firstboot
     ");
 }

@@ -35,8 +35,11 @@ use crate::name::{ClusterId, ClusterName, Hostname, KeyId};
 use crate::orders::Orders;
 use crate::secret::Secret;
 
+mod cause;
 mod upkeep;
 
+pub(crate) use cause::lenient;
+pub use cause::{Cause, ProblemCode};
 pub use upkeep::{
     Availability, DetailNode, DetailPort, DetailService, Labels, NodeTasks, SetAvailability, SetLabels,
     SwarmDetail, TokenFor,
@@ -132,6 +135,9 @@ pub struct NodeError {
     pub message: String,
     /// Whether the node has stopped trying.
     pub permanent: bool,
+    /// The same for programs, where the agent knows a code for it.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 /// What a node is made of. Everything is optional: virtual machines lack most of it.
@@ -288,6 +294,9 @@ pub struct Removal {
 pub struct Problem {
     /// A sentence for people.
     pub message: String,
+    /// The same for programs, where there is a code for it.
+    #[serde(default, deserialize_with = "lenient", skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
 }
 
 /// A node as the manager's node list has it.

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use cluster::card::{self, Card, CardError};
 use cluster::identity::Role;
-use cluster::wire::{Facts, Mark, Report, Stage};
+use cluster::wire::{Cause, Facts, Mark, ProblemCode, Report, Stage};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -103,6 +103,18 @@ pub enum AgentError {
 impl AgentError {
     fn is_transient(&self) -> bool {
         matches!(self, Self::Journal(error) if error.is_transient())
+    }
+
+    /// What a person can do something about.
+    fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Read(source) => source.cause(),
+            Self::Missing(_) | Self::Card(_) => Some(ProblemCode::PayloadDamaged.into()),
+            Self::Identity(source) => source.cause(),
+            Self::Journal(source) => source.cause(),
+            Self::Engine(source) => source.cause(),
+            Self::Step(source) => source.cause(),
+        }
     }
 }
 
@@ -196,7 +208,7 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     let Err(error) = live(&pi).await;
     let error = AgentError::Step(error);
     tracing::error!("{}", chain(&error));
-    pi.status.fail(chain(&error), true);
+    pi.status.fail(chain(&error), error.cause(), true);
     if timeout(FAREWELL, pi.status.wait_until_told()).await.is_err() {
         tracing::warn!("nobody could be told");
     }
@@ -368,7 +380,7 @@ async fn beat(
         match member.outlook().await {
             // The manager may rest, or the engine be busy with it: nothing this node could do.
             Ok(Move::Done(_) | Move::Wait(_)) => {}
-            Ok(Move::Stop(why)) => return Err(StepError::Never(why)),
+            Ok(Move::Stop(code, why)) => return Err(StepError::stop(code, why)),
             Ok(_) | Err(_) => join(pi, docker, &member).await?,
         }
     }

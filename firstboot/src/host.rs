@@ -1,9 +1,12 @@
 //! The machine as seed stage and agent see it. Real and fake are the only two: the fake fails or dies at a chosen effect.
 
 use std::fmt;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use cluster::wire::{Cause, ProblemCode};
+use rustix::io::Errno;
 use thiserror::Error;
 
 pub mod fake;
@@ -21,7 +24,7 @@ pub enum HostError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A program could not be started.
     #[error("cannot start {program}")]
@@ -30,7 +33,7 @@ pub enum HostError {
         program: String,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A program ended with an error.
     #[error("{line} ended with {status}: {stderr}")]
@@ -44,7 +47,31 @@ pub enum HostError {
     },
     /// The clock could not be set.
     #[error("cannot set the clock")]
-    Clock(#[source] std::io::Error),
+    Clock(#[source] io::Error),
+}
+
+impl HostError {
+    /// What a person can do something about: a disk that is full, read-only or broken.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::File { path, source, .. } => {
+                Some(Cause::new(disk_problem(source)?).about(&path.to_string_lossy()))
+            }
+            Self::Start { source, .. } => disk_problem(source).map(Cause::new),
+            Self::Exit { .. } | Self::Clock(_) => None,
+        }
+    }
+}
+
+/// By errno, because the words for it depend on the C library.
+fn disk_problem(error: &io::Error) -> Option<ProblemCode> {
+    Some(match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ProblemCode::DiskFull,
+        ErrorKind::ReadOnlyFilesystem => ProblemCode::DiskReadOnly,
+        // The standard library has no kind for EIO.
+        _ if Errno::from_io_error(error) == Some(Errno::IO) => ProblemCode::DiskBroken,
+        _ => return None,
+    })
 }
 
 /// A program to run. Secrets go to its standard input, never into arguments.
@@ -198,6 +225,23 @@ mod tests {
         keeps_the_contract(&RealHost::new(folder.path().to_owned()));
         let root = (PathBuf::from("/"), Node::Folder { mode: 0o755, owner: None });
         keeps_the_contract(&FakeHost::new(Arc::default(), Files::from([root]), SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn errors_of_a_disk_have_a_cause() {
+        let path = Path::new("/var/lib/x").to_owned();
+        for (errno, code) in [
+            (Errno::NOSPC, Some(ProblemCode::DiskFull)),
+            (Errno::DQUOT, Some(ProblemCode::DiskFull)),
+            (Errno::ROFS, Some(ProblemCode::DiskReadOnly)),
+            (Errno::IO, Some(ProblemCode::DiskBroken)),
+            (Errno::ACCESS, None),
+        ] {
+            let error = HostError::File { verb: "write", path: path.clone(), source: errno.into() };
+            assert_eq!(error.cause(), code.map(|code| Cause::new(code).about("/var/lib/x")), "{errno}");
+            let error = HostError::Start { program: "apt-get".to_owned(), source: errno.into() };
+            assert_eq!(error.cause(), code.map(Cause::new), "{errno}");
+        }
     }
 
     #[test]

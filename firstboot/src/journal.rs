@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cluster::name::{Hostname, KeyId};
 use cluster::orders::Orders;
-use cluster::wire::{Mark, Stage};
+use cluster::wire::{Cause, Mark, Stage};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -135,6 +135,14 @@ impl JournalError {
                 matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
             }
             Self::Write(_) | Self::Parse(_) | Self::TooNew(_) => false,
+        }
+    }
+
+    /// What a person can do something about.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Read(source) | Self::Write(source) => source.cause(),
+            Self::Parse(_) | Self::TooNew(_) => None,
         }
     }
 }

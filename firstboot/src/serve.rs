@@ -18,7 +18,7 @@ use axum::{Extension, Json, Router};
 use cluster::card::Card;
 use cluster::identity::{Holder, Identity};
 use cluster::name::{Hostname, KeyId};
-use cluster::wire::{BODY_LIMIT, Board, Problem};
+use cluster::wire::{BODY_LIMIT, Board, Problem, ProblemCode};
 
 use crate::agent::Pi;
 
@@ -119,7 +119,8 @@ async fn admit(
     }
     if !is_planned(&api.pi.card, &peer.identity) {
         tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
-        return problem(StatusCode::FORBIDDEN, "this certificate's holder is not planned in this cluster");
+        let message = "this certificate's holder is not planned in this cluster";
+        return coded(StatusCode::FORBIDDEN, ProblemCode::NotPlanned, message);
     }
     // At every request, not in the handshake: connections that are open do not outlive the revocation.
     // The card names those that were revoked before it was made: a manager that is made anew has a new journal.
@@ -127,7 +128,8 @@ async fn admit(
         || api.pi.journal.look(|journal| journal.revoked.contains(&peer.key))
     {
         tracing::warn!("{} at {} was revoked", peer.identity.to_uri(), peer.address);
-        return problem(StatusCode::FORBIDDEN, "this node's certificate was revoked; it needs a new card");
+        let message = "this node's certificate was revoked; it needs a new card";
+        return coded(StatusCode::FORBIDDEN, ProblemCode::Revoked, message);
     }
     match tokio::time::timeout(Duration::from_secs(30), next.run(request)).await {
         Ok(response) => response,
@@ -146,7 +148,12 @@ fn is_planned(card: &Card, identity: &Identity) -> bool {
 }
 
 fn problem(status: StatusCode, message: impl Into<String>) -> Response {
-    (status, Json(Problem { message: message.into() })).into_response()
+    (status, Json(Problem { message: message.into(), cause: None })).into_response()
+}
+
+/// As [`problem`], for what the asker reports as its own problem.
+fn coded(status: StatusCode, code: ProblemCode, message: impl Into<String>) -> Response {
+    (status, Json(Problem { message: message.into(), cause: Some(code.into()) })).into_response()
 }
 
 fn operator_only() -> Response {

@@ -1,7 +1,7 @@
 //! The agent's steps, one file each. A step looks at the world first (`probe`), changes it only if needed (`apply`),
 //! and is looked at again: a power cut at any point is followed by the same probe.
 
-use cluster::wire::Stage;
+use cluster::wire::{Cause, ProblemCode, Stage};
 use thiserror::Error;
 use tokio::time::sleep;
 
@@ -73,6 +73,16 @@ pub enum StepError {
     /// Not ever, unless somebody changes something.
     #[error("{0}")]
     Never(String),
+    /// A problem that this node finds out itself.
+    #[error("{message}")]
+    Known {
+        /// What it is, for programs.
+        cause: Cause,
+        /// The same for people.
+        message: String,
+        /// Whether it stays until somebody changes something.
+        permanent: bool,
+    },
 }
 
 impl StepError {
@@ -82,6 +92,25 @@ impl StepError {
             Self::Host { .. } | Self::Link(_) | Self::Journal(_) | Self::Later(_) => true,
             Self::Engine { source, .. } => source.is_transient(),
             Self::Never(_) => false,
+            Self::Known { permanent, .. } => !permanent,
+        }
+    }
+
+    /// A problem that stays until somebody changes something.
+    pub(crate) fn stop(code: ProblemCode, message: String) -> Self {
+        Self::Known { cause: code.into(), message, permanent: true }
+    }
+
+    /// What a person can do something about.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Host { source: HostError::Exit { stderr, .. }, .. } => docker::apt_words::classify(stderr),
+            Self::Host { source, .. } => source.cause(),
+            Self::Engine { source, .. } => source.cause(),
+            Self::Link(source) => source.cause(),
+            Self::Journal(source) => source.cause(),
+            Self::Known { cause, .. } => Some(cause.clone()),
+            Self::Later(_) | Self::Never(_) => None,
         }
     }
 }
@@ -116,7 +145,7 @@ pub(crate) async fn drive<S: Step>(step: &S, status: &Status) -> Result<S::Outco
         } else {
             tracing::debug!("{line}; trying again");
         }
-        status.fail(line, false);
+        status.fail(line, error.cause(), false);
         sleep(pause).await;
     }
 }
@@ -165,6 +194,45 @@ mod tests {
         assert_eq!(step.probes.load(Ordering::Relaxed), 7);
         assert_eq!(status.report().error, None);
         assert_eq!(status.report().stage, Stage::Docker);
+    }
+
+    /// A step's error has the cause of what it came from.
+    #[test]
+    fn errors_of_steps_have_the_cause_of_their_source() {
+        let full = || HostError::File {
+            verb: "write",
+            path: "/var/lib/firstboot/journal.json".into(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        };
+        let disk = Cause::new(ProblemCode::DiskFull).about("/var/lib/firstboot/journal.json");
+        let exit = |stderr: &str| HostError::Exit {
+            line: "apt-get update".to_owned(),
+            status: "exit status: 100".to_owned(),
+            stderr: stderr.to_owned(),
+        };
+        let host = |source| StepError::Host { doing: "read package lists", source };
+        for (error, cause) in [
+            (host(full()), Some(disk.clone())),
+            (StepError::Journal(JournalError::Write(full())), Some(disk.clone())),
+            (StepError::Journal(JournalError::Read(full())), Some(disk)),
+            (
+                host(exit("E: Failed to fetch http://d/  Could not resolve 'd'")),
+                Some(Cause::new(ProblemCode::NoNameServer).about("d")),
+            ),
+            (host(exit("Segmentation fault")), None),
+            (
+                StepError::Link(LinkError::NotFound("red00, red01".to_owned())),
+                Some(Cause::new(ProblemCode::ManagerNotFound).about("red00, red01")),
+            ),
+            (
+                StepError::stop(ProblemCode::SwarmLocked, "the swarm is locked".to_owned()),
+                Some(ProblemCode::SwarmLocked.into()),
+            ),
+            (StepError::Later("work was aborted".to_owned()), None),
+        ] {
+            assert_eq!(error.cause(), cause, "{error}");
+        }
+        assert!(!StepError::stop(ProblemCode::SwarmLocked, String::new()).is_transient());
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use cluster::card;
 use cluster::identity::Identity;
 use cluster::name::KeyId;
+use cluster::wire::{Cause, ProblemCode};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -41,6 +42,18 @@ pub enum TlsError {
     /// The CA cannot be used to verify peers.
     #[error("the cluster's CA certificate cannot be used")]
     Verifier(#[source] rustls::server::VerifierBuilderError),
+}
+
+impl TlsError {
+    /// What a person can do something about.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Read(source) => source.cause(),
+            Self::Missing(_) | Self::Pem { .. } | Self::Config(_) | Self::Verifier(_) => {
+                Some(ProblemCode::PayloadDamaged.into())
+            }
+        }
+    }
 }
 
 /// This node's certificate and key, and the CA that all peers must have.

@@ -46,17 +46,18 @@ enum WordError {
     Many,
 }
 
-impl From<WordError> for Failure {
-    fn from(error: WordError) -> Self {
-        let hint = match error {
+impl WordError {
+    /// As shown to a user who wants labels for `node`.
+    fn into_failure(self, node: &str) -> Failure {
+        let hint = match self {
             WordError::Twice(_) => "name each label once".into(),
             WordError::Many => "change some of them first, and then the others".into(),
             WordError::Neither(_) | WordError::Rule { .. } => {
-                let example = builder(["label", "red01", "disk=ssd", "old-"]);
+                let example = builder(["label", node, "disk=ssd", "old-"]);
                 hint!["write disk=ssd to set a label, disk- to take it away: ", example]
             }
         };
-        Self::new(Kind::Usage, error).hint(hint)
+        Failure::new(Kind::Usage, self).hint(hint)
     }
 }
 
@@ -71,7 +72,7 @@ pub fn run(globals: &Globals, args: &LabelArgs) -> Result<(), Failure> {
 /// [`Kind::Usage`] for a word that means no member or no change; nothing has changed then. [`Kind::NotAsWanted`] for
 /// a label that the cluster file plans otherwise.
 pub fn label(project: &Project, args: &LabelArgs, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let wanted = read(&args.labels)?;
+    let wanted = read(&args.labels).map_err(|error| error.into_failure(&args.node))?;
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
     let members = member::find(std::slice::from_ref(&args.node), &manager.swarm()?)?;
@@ -143,7 +144,7 @@ mod tests {
 
     #[test]
     fn other_words_are_refused_with_an_example() {
-        let shown = |line: &str| Failure::from(read(&words(line)).unwrap_err()).render();
+        let shown = |line: &str| read(&words(line)).unwrap_err().into_failure("red01").render();
         insta::assert_snapshot!(shown("disk"), @r"
         error: `disk` neither sets a label nor takes one away
         hint: write disk=ssd to set a label, disk- to take it away: builder label red01 'disk=ssd' old-

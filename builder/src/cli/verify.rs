@@ -46,8 +46,8 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Error)]
 enum VerifyError {
-    #[error("name one node, not {0}")]
-    NotOne(String),
+    #[error("name one node, not {given}")]
+    NotOne { given: String, first: String, device: PathBuf },
     #[error("cannot open {}", path.display())]
     Open {
         path: PathBuf,
@@ -70,8 +70,10 @@ enum VerifyError {
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         match &error {
-            VerifyError::NotOne(_) => Self::new(Kind::Usage, error)
-                .hint(hint!["such as: ", builder(["verify", "red03", "--device", "/dev/sdb"])]),
+            VerifyError::NotOne { first, device, .. } => {
+                let example = builder(["verify", first, "--device"]).path(device);
+                Self::new(Kind::Usage, error).hint(hint!["such as: ", example])
+            }
             VerifyError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Self::new(Kind::Failed, error)
                     .hint("reading a device takes root: put sudo before the command")
@@ -159,7 +161,12 @@ fn was_mounted(path: &Path, base: &File) -> Option<bool> {
 pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let project = project::load_for_cards(&globals.file)?;
     let nodes = plan::select(&project.cluster, std::slice::from_ref(&args.node))?;
-    let [node] = nodes.as_slice() else { return Err(VerifyError::NotOne(args.node.clone()).into()) };
+    let [node] = nodes.as_slice() else {
+        let first = nodes.first().map(ToString::to_string).unwrap_or_default();
+        return Err(
+            VerifyError::NotOne { given: args.node.clone(), first, device: args.device.clone() }.into()
+        );
+    };
     // Without them every card would differ.
     pki::existing(&project)?;
     let open = |source| VerifyError::Open { path: args.device.clone(), source };

@@ -7,18 +7,18 @@ use std::time::Duration;
 use clap::Args;
 use cluster::history::Event;
 use cluster::identity::Role;
-use cluster::wire::BoardNode;
+use cluster::wire::{BoardNode, Cause, ProblemCode, Report};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
-use crate::error::{Failure, Hint, Kind, builder, hint, quote_path};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, printable};
 use crate::why::card::{self, Evidence};
-use crate::why::{Case, Seen, advice};
+use crate::why::{Case, Seen, Trouble, advice};
 use crate::{pki, plan};
 
 /// Events that are shown to a person.
@@ -46,10 +46,10 @@ pub struct WhyArgs {
 /// Why there is no answer.
 #[derive(Debug, Error)]
 enum WhyError {
-    #[error("name one node, not {0}")]
-    NotOne(String),
+    #[error("name one node, not {given}")]
+    NotOne { given: String, first: String },
     #[error("this is the card of {found}, not of {wanted}")]
-    OtherCard { found: String, wanted: String },
+    OtherCard { found: String, wanted: String, path: PathBuf },
     #[error("the manager does not plan {0}")]
     Unplanned(String),
     #[error("cannot print the answer")]
@@ -61,8 +61,10 @@ enum WhyError {
 impl From<WhyError> for Failure {
     fn from(error: WhyError) -> Self {
         let (kind, hint) = match &error {
-            WhyError::NotOne(_) => (Kind::Usage, hint!["such as: ", builder(["why", "red03"])]),
-            WhyError::OtherCard { found, .. } => (Kind::Usage, Hint::run(["why", found, "--card", "DEVICE"])),
+            WhyError::NotOne { first, .. } => (Kind::Usage, hint!["such as: ", builder(["why", first])]),
+            WhyError::OtherCard { found, path, .. } => {
+                (Kind::Usage, builder(["why", found, "--card"]).path(path).into())
+            }
             WhyError::Unplanned(_) => {
                 let what = "make the manager's card again with the present file, or, if it ran before: ";
                 (Kind::Failed, hint![what, builder(["config"])])
@@ -86,8 +88,13 @@ struct Json<'a> {
     stage: Option<cluster::wire::Stage>,
     trouble: Option<&'a str>,
     gave_up: bool,
+    /// The trouble's code, where the agent knows one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a Cause>,
     events: &'a [Event],
     advice: &'a str,
+    /// The words of each command in the advice.
+    commands: &'a [Vec<String>],
 }
 
 /// Looks, and tells.
@@ -97,15 +104,18 @@ struct Json<'a> {
 /// answer.
 pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let chosen = plan::select(&project.cluster, std::slice::from_ref(&args.node))?;
-    let [node] = chosen.as_slice() else { return Err(WhyError::NotOne(args.node.clone()).into()) };
+    let [node] = chosen.as_slice() else {
+        let first = chosen.first().map(ToString::to_string).unwrap_or_default();
+        return Err(WhyError::NotOne { given: args.node.clone(), first }.into());
+    };
     let (case, events, seen) = match &args.card {
         Some(path) => {
-            let evidence = card::read(path)?;
+            let evidence = card::read(path).map_err(|error| error.into_failure(node.as_str()))?;
             if evidence.card.node != *node {
                 let (found, wanted) = (evidence.card.node.to_string(), node.to_string());
-                return Err(WhyError::OtherCard { found, wanted }.into());
+                return Err(WhyError::OtherCard { found, wanted, path: path.clone() }.into());
             }
-            let secrets = quote_path(&project.secrets_folder());
+            let secrets = project.secrets_folder();
             (Case { secrets, ..evidence.case() }, evidence.events.clone(), from_card(&evidence))
         }
         None => {
@@ -120,15 +130,17 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             (Case { runs_already, ..case(&found, project) }, events, from_board(&found))
         }
     };
-    let advice = advice(&case);
+    let advice = advice(&case).show(Some(&project.file));
     let text = if json {
         let answer = Json {
             node: &case.node,
             stage: case.stage,
-            trouble: case.trouble.as_ref().map(|(message, _)| message.as_str()),
-            gave_up: case.trouble.as_ref().is_some_and(|(_, gave_up)| *gave_up),
+            trouble: case.trouble.as_ref().map(|trouble| trouble.message.as_str()),
+            gave_up: case.trouble.as_ref().is_some_and(|trouble| trouble.gave_up),
+            cause: case.trouble.as_ref().and_then(|trouble| trouble.cause.as_ref()),
             events: &events,
-            advice: &advice,
+            advice: &advice.text,
+            commands: &advice.commands,
         };
         serde_json::to_string(&answer).map_err(WhyError::Json)? + "\n"
     } else {
@@ -136,7 +148,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
         let lines = events.iter().skip(skipped).map(|event| format!("  {}\n", printable(&event.to_string())));
         let log: String = lines.collect();
         let log = if log.is_empty() { log } else { format!("\nlast events:\n{log}") };
-        format!("{seen}{log}\nwhat to do: {}\n", printable(&advice))
+        format!("{seen}{log}\nwhat to do: {}\n", printable(&advice.text))
     };
     out.write_all(text.as_bytes()).map_err(|error| WhyError::Print(error).into())
 }
@@ -147,18 +159,22 @@ fn case(node: &BoardNode, project: &Project) -> Case {
     let report = node.report.as_ref();
     Case {
         node: node.name.to_string(),
-        secrets: quote_path(&project.secrets_folder()),
+        secrets: project.secrets_folder(),
         manager: manager.map(|manager| manager.name.to_string()),
         runs_already: project.runs_already,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
         stage: report.map(|report| report.stage),
-        trouble: report
-            .and_then(|report| report.error.as_ref())
-            .map(|error| (error.message.clone(), error.permanent))
-            .or_else(|| {
-                report.filter(|report| report.left.is_some()).map(|report| (report.word.clone(), false))
-            }),
+        trouble: report.and_then(trouble),
     }
+}
+
+fn trouble(report: &Report) -> Option<Trouble> {
+    if let Some(error) = &report.error {
+        let (message, cause) = (error.message.clone(), error.cause.clone());
+        return Some(Trouble { message, cause, gave_up: error.permanent });
+    }
+    let cause = Some(ProblemCode::LeftAsOrdered.into());
+    report.left.map(|_| Trouble { message: report.word.clone(), cause, gave_up: false })
 }
 
 fn from_board(node: &BoardNode) -> String {
@@ -183,8 +199,9 @@ fn from_board(node: &BoardNode) -> String {
 
 fn from_card(evidence: &Evidence) -> String {
     let mut text = format!("{}, {}, as its card has it\n", evidence.card.node, evidence.card.role.as_str());
-    for line in evidence.status.iter().flat_map(|status| status.lines()) {
-        text.push_str(&format!("  {}\n", printable(line)));
+    // Blanks keep room in the file for what the Pi will write.
+    for line in evidence.status.iter().flat_map(|status| status.trim_end().lines()) {
+        text.push_str(&format!("  {}\n", printable(line.trim_end())));
     }
     if let Some(problem) = &evidence.root_problem {
         text.push_str(&format!("the root partition tells nothing: {}\n", printable(problem)));

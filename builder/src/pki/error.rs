@@ -81,7 +81,7 @@ impl PkiError {
             }
             Self::WrongType { path, .. } => vec![hint!["move it away: ", move_away(path)]],
             Self::Exposed { folder, .. } => vec![
-                program(["chmod", "-R", "go="]).path(folder).into(),
+                program(["chmod", "-R", "go-rwx"]).path(folder).into(),
                 "if that changes nothing (FAT, NTFS): move the cluster file to a disk that keeps modes"
                     .into(),
             ],

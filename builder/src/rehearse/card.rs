@@ -9,7 +9,7 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::build::extents;
-use crate::error::{Hint, builder, hint};
+use crate::error::Hint;
 use crate::regular;
 use crate::report::Bytes;
 
@@ -41,7 +41,7 @@ impl CopyError {
         match self {
             Self::TooSmall { .. } => Some("give a larger --card-size".into()),
             Self::Write(error) if error.kind() == io::ErrorKind::StorageFull => {
-                Some(hint!["free some space, or name fewer nodes: ", builder(["rehearse", "NODE"])])
+                Some("free some space, or name fewer nodes".into())
             }
             Self::Read(_) | Self::Write(_) => None,
         }

@@ -104,7 +104,7 @@ impl RehearseError {
             Self::Boot { source, .. } => Some(source.hint()),
             Self::Copy { source, .. } => source.hint(),
             Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".into()),
-            Self::Network(error) => Some(error.hint()),
+            Self::Network(error) => Some(error.hint().into()),
             Self::Refused { said, .. } if said.contains("not compiled") => {
                 Some("this QEMU is built without user-mode networking (slirp): install the distribution's full one".into())
             }

@@ -10,8 +10,6 @@ use cluster::card::StaticAddress;
 use cluster::spec::Node;
 use thiserror::Error;
 
-use crate::error::{Hint, builder, hint};
-
 /// As many machines get an address from QEMU's DHCP server.
 const LEASES: usize = 16;
 
@@ -57,12 +55,10 @@ pub enum NetworkError {
 
 impl NetworkError {
     /// What to do about it.
-    pub fn hint(&self) -> Hint {
+    pub const fn hint(&self) -> &'static str {
         match self {
-            Self::SeveralNetworks(..) | Self::SeveralGateways(..) => {
-                hint!["name nodes of one network: ", builder(["rehearse", "NODE"])]
-            }
-            Self::TooMany(_) | Self::NoRoom(_) => hint!["name fewer nodes: ", builder(["rehearse", "NODE"])],
+            Self::SeveralNetworks(..) | Self::SeveralGateways(..) => "name nodes of one network",
+            Self::TooMany(_) | Self::NoRoom(_) => "name fewer nodes",
         }
     }
 }

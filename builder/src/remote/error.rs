@@ -27,8 +27,13 @@ pub enum RemoteError {
         attempts: Vec<Attempt>,
     },
     /// It knows us, and does not let us see the board.
-    #[error("the manager refuses to answer this operator: {0}")]
-    Forbidden(String),
+    #[error("the manager {manager} refuses to answer this operator: {message}")]
+    Forbidden {
+        /// The manager's name.
+        manager: String,
+        /// Its reason.
+        message: String,
+    },
     /// It has nothing to say now.
     #[error("the manager answered with status {status}: {message}")]
     Answer {
@@ -144,7 +149,7 @@ impl RemoteError {
         match self {
             Self::Unreachable { .. } | Self::Interrupted(_) => true,
             Self::Answer { status, .. } => *status == 429 || *status >= 500,
-            Self::NoManager | Self::Identity(_) | Self::Forbidden(_) | Self::NotUnderstood(_) => false,
+            Self::NoManager | Self::Identity(_) | Self::Forbidden { .. } | Self::NotUnderstood(_) => false,
         }
     }
 
@@ -160,9 +165,9 @@ impl RemoteError {
     pub(crate) fn hints(&self) -> Vec<Hint> {
         match self {
             Self::Unreachable { manager, attempts } => unreachable_hints(manager, attempts),
-            Self::Forbidden(_) => {
+            Self::Forbidden { manager, .. } => {
                 let text = "if its card was made with other secrets, make it again: ";
-                vec![hint![text, builder(["flash", "NODE"])]]
+                vec![hint![text, builder(["flash", manager])]]
             }
             Self::NotUnderstood(_) => vec!["use the builder that made the manager's card".into()],
             Self::NoManager => vec!["name one under `managers:`".into()],

@@ -10,7 +10,7 @@ use cluster::wire::{Mark, Stage};
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::{Case, FirstStart, Seen};
+use super::{Case, FirstStart, Seen, Trouble};
 use crate::error::{Failure, Kind as FailureKind, builder, hint, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
@@ -90,23 +90,24 @@ pub enum ReadError {
     },
 }
 
-impl From<ReadError> for Failure {
-    fn from(error: ReadError) -> Self {
-        let hint = match &error {
+impl ReadError {
+    /// As shown to a user who asked for the card of `node`.
+    pub fn into_failure(self, node: &str) -> Failure {
+        let hint = match &self {
             ReadError::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
-                hint!["reading a device takes root: ", builder(["why", "NODE", "--card"]).path(path).sudo()]
+                hint!["reading a device takes root: ", builder(["why", node, "--card"]).path(path).sudo()]
             }
             ReadError::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
             ReadError::Partitions { .. } => {
                 "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions".into()
             }
             ReadError::Fat { .. } | ReadError::Payload { .. } => {
-                let (card, image) = (builder(["flash", "NODE"]), builder(["build", "--force", "NODE"]));
+                let (card, image) = (builder(["flash", node]), builder(["build", "--force", node]));
                 hint!["write the card again: ", card, ", or its image: ", image]
             }
             ReadError::NotOurs { .. } => "is this the right card?".into(),
         };
-        Self::new(FailureKind::Failed, error).hint(hint)
+        Failure::new(FailureKind::Failed, self).hint(hint)
     }
 }
 
@@ -180,12 +181,16 @@ impl Evidence {
         let trouble = last.filter(|event| event.kind != Kind::Said);
         Case {
             node: self.card.node.to_string(),
-            secrets: format!("{}.secrets", self.card.cluster),
+            secrets: format!("{}.secrets", self.card.cluster).into(),
             manager: manager.map(|manager| manager.name.to_string()),
             runs_already: false,
             seen: Seen::Card(self.first_start),
             stage: last.map(|event| event.stage).or(self.finished),
-            trouble: trouble.map(|event| (event.text.clone(), event.kind == Kind::GaveUp)),
+            trouble: trouble.map(|event| Trouble {
+                message: event.text.clone(),
+                cause: event.cause.clone(),
+                gave_up: event.kind == Kind::GaveUp,
+            }),
         }
     }
 }

@@ -1,9 +1,15 @@
+use cluster::wire::ProblemCode;
+
 use super::*;
+
+fn advice(case: &Case) -> String {
+    super::advice(case).show(None).text
+}
 
 fn board(stage: Option<Stage>, silent: Option<u64>, ready: bool) -> Case {
     Case {
         node: "red03".to_owned(),
-        secrets: "red.secrets".to_owned(),
+        secrets: "red.secrets".into(),
         manager: Some("red00".to_owned()),
         runs_already: false,
         seen: Seen::Board { silent: silent.map(Duration::from_secs), ready },
@@ -12,8 +18,13 @@ fn board(stage: Option<Stage>, silent: Option<u64>, ready: bool) -> Case {
     }
 }
 
-fn with_trouble(message: &str, gave_up: bool) -> Case {
-    Case { trouble: Some((message.to_owned(), gave_up)), ..board(Some(Stage::Docker), Some(1), false) }
+fn with_trouble(message: &str, cause: Option<Cause>, gave_up: bool) -> Case {
+    let trouble = Some(Trouble { message: message.to_owned(), cause, gave_up });
+    Case { trouble, ..board(Some(Stage::Docker), Some(1), false) }
+}
+
+fn with_cause(cause: impl Into<Cause>) -> Case {
+    with_trouble("something is wrong", Some(cause.into()), false)
 }
 
 fn card(first_start: FirstStart, stage: Option<Stage>) -> Case {
@@ -32,9 +43,9 @@ fn every_state_has_its_sentence() {
         ("docker", board(Some(Stage::Docker), Some(3), false)),
         ("swarm", board(Some(Stage::Swarm), Some(3), false)),
         ("the manager's swarm", Case { manager: None, ..board(Some(Stage::Swarm), Some(3), false) }),
-        ("unknown trouble", with_trouble("apt-get ended with 100", false)),
-        ("unknown end", with_trouble("something new", true)),
-        ("known end", with_trouble("cannot write /x: No space left on device", true)),
+        ("unknown trouble", with_trouble("apt-get ended with 100", None, false)),
+        ("unknown end", with_trouble("something new", None, true)),
+        ("known end", with_trouble("cannot write /x", Some(ProblemCode::DiskFull.into()), true)),
         ("card not begun", card(FirstStart::NotBegun, None)),
         ("card cut short", card(FirstStart::CutShort, None)),
         ("card without agent", card(FirstStart::NotInstalled, None)),
@@ -45,72 +56,102 @@ fn every_state_has_its_sentence() {
     insta::assert_snapshot!(text);
 }
 
+/// The advice about every code, for a card and for a Pi that ran before.
+fn advice_for_all() -> Vec<(ProblemCode, String, String)> {
+    let both = |code: &ProblemCode| {
+        let case = with_cause(*code);
+        (*code, advice(&case), advice(&Case { runs_already: true, ..case }))
+    };
+    ProblemCode::ALL.iter().map(both).collect()
+}
+
 #[test]
-fn of_pis_that_ran_before_nobody_is_told_to_write_a_card() {
-    let running = |case: Case| advice(&Case { runs_already: true, ..case });
-    let troubles = KNOWN.iter().map(|(words, _)| with_trouble(&format!("cannot go on: {words}"), false));
+fn every_code_has_its_advice() {
+    let line = |(code, card, running): (ProblemCode, String, String)| {
+        let code = code.as_str();
+        if card == running {
+            format!("{code}: {card}\n")
+        } else {
+            format!("{code}\n  card: {card}\n  running: {running}\n")
+        }
+    };
+    let text: String = advice_for_all().into_iter().map(line).collect();
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn advice_ends_with_a_sentence_or_a_command() {
+    for (code, card, running) in advice_for_all() {
+        for text in [card, running] {
+            for placeholder in ["NODE", "MANAGER", "SECRETS", "SUBJECT", "WRITE"] {
+                assert!(!text.contains(placeholder), "{}: {text}", code.as_str());
+            }
+            assert!(
+                text.ends_with(['.', '?'])
+                    || text.contains(": builder ")
+                    || text.contains(": ssh ")
+                    || text.contains(": sudo builder "),
+                "{}: {text}",
+                code.as_str()
+            );
+        }
+    }
+}
+
+#[test]
+fn pis_that_ran_before_are_not_told_to_write_a_card() {
     let states = [board(None, None, false), board(Some(Stage::Docker), Some(300), false)];
     let stages = [Stage::Seed, Stage::Network, Stage::Clock, Stage::Docker, Stage::Swarm, Stage::Ready];
     let stages = stages.map(|stage| board(Some(stage), Some(1), false));
-    for case in troubles.chain(states).chain(stages) {
-        let text = running(case);
-        for wrong in
-            ["builder flash", "builder build", "--card", "cards again", "RUNNING", "MANAGER", "SECRETS"]
-        {
+    let codes = ProblemCode::ALL.iter().map(|code| with_cause(*code));
+    for case in codes.chain(states).chain(stages) {
+        let text = advice(&Case { runs_already: true, ..case });
+        for wrong in ["builder flash", "builder build", "--card", " card", "RUNNING"] {
             assert!(!text.contains(wrong), "{text}");
         }
     }
-    for (words, _) in KNOWN_OF_RUNNING {
-        assert!(KNOWN.iter().any(|(known, _)| *known == words), "{words}");
+}
+
+/// Their files are on the computer, so bringing them again is another command.
+#[test]
+fn cards_are_not_told_to_be_configured() {
+    for (code, card, _) in advice_for_all() {
+        assert!(!card.contains("builder config"), "{}: {card}", code.as_str());
     }
-    insta::assert_snapshot!(
-        [
-            running(with_trouble("the certificate was revoked", false)),
-            running(board(None, None, false)),
-        ].join("\n"),
-        @r"
-    Its certificate was revoked. For a new one: builder config
-    red03 never reported. Is it on, and on the same network as red00? If it is, look at its agent: ssh -F red.secrets/ssh_config red03 systemctl status firstboot; what it needs is brought again by: builder config
-    "
+}
+
+#[test]
+fn advice_names_what_the_node_named() {
+    let lost = Cause::new(ProblemCode::ManagerNotFound).about("red07");
+    assert!(advice(&with_cause(lost)).starts_with("It finds no address for red07. Is red07 on"));
+    assert!(
+        advice(&with_cause(ProblemCode::ManagerNotFound))
+            .starts_with("It finds no address for red00. Is red00 on")
     );
+    // What it named is not taken for a placeholder.
+    let odd = Cause::new(ProblemCode::NoNameServer).about("NODE.example");
+    assert!(advice(&with_cause(odd)).contains("the name of NODE.example,"));
 }
 
+/// The agents of 2026-11 send no codes.
 #[test]
-fn known_trouble_is_answered_with_the_node_and_the_manager_by_name() {
-    for (words, _) in KNOWN {
-        let text = advice(&with_trouble(&format!("cannot go on: {words}, says the agent"), false));
-        assert!(!text.contains("NODE") && !text.contains("MANAGER"), "{words}: {text}");
-        assert!(
-            text.ends_with(['.', '?']) || text.contains(": builder ") || text.contains("type: "),
-            "{text}"
-        );
-    }
-    let lost = advice(&with_trouble("asking the manager failed: no address found for red00", false));
-    assert!(lost.starts_with("It does not find red00."), "{lost}");
+fn trouble_without_a_code_is_answered_by_its_stage() {
+    let old = advice(&with_trouble("this node's certificate was revoked; it needs a new card", None, false));
+    assert!(old.starts_with("It tries again by itself. Docker is being installed"), "{old}");
 }
 
-/// The words are the agent's own. Without this they could drift apart, and the advice would never be given.
+/// What a node says never becomes a part of a command that a person is told to type.
 #[test]
-fn the_known_words_are_in_the_agents_messages() {
-    let sources = [
-        include_str!("../../../firstboot/src/serve.rs"),
-        include_str!("../../../firstboot/src/serve/join.rs"),
-        include_str!("../../../firstboot/src/agent/life.rs"),
-        include_str!("../../../firstboot/src/agent/link.rs"),
-        include_str!("../../../firstboot/src/engine/error.rs"),
-        include_str!("../../../firstboot/src/steps/swarm/table.rs"),
-    ]
-    .concat();
-    // These are the words of Linux and of apt.
-    let others = [
-        "No space left",
-        "Read-only file system",
-        "Input/output error",
-        "Could not resolve",
-        "Temporary failure resolving",
-        "Cannot initiate the connection",
-    ];
-    for (words, _) in KNOWN {
-        assert!(others.contains(&words) || sources.contains(words), "no agent says {words:?}");
+fn no_command_contains_the_subject() {
+    for code in ProblemCode::ALL {
+        let advice = known::of(*code);
+        for text in [advice.card, advice.running] {
+            let commands: Vec<_> = text.split(['{', '}']).skip(1).step_by(2).collect();
+            assert_eq!(text.matches('{').count(), commands.len(), "{}: {text}", code.as_str());
+            for command in commands {
+                assert!(!command.contains("SUBJECT"), "{}: {command}", code.as_str());
+                assert!(shlex::split(command).is_some_and(|words| words.len() > 1), "{command}");
+            }
+        }
     }
 }

@@ -47,7 +47,7 @@ pub(super) async fn mention(host: &Arc<dyn Host>, options: &Options, trouble: &A
 fn status(host: &Arc<dyn Host>, options: &Options, trouble: &AgentError) -> Status {
     let status = Status::new(Vec::new(), seed_problems(host.as_ref(), &options.state));
     status.say("cannot start");
-    status.fail(chain(trouble), !trouble.is_transient());
+    status.fail(chain(trouble), trouble.cause(), !trouble.is_transient());
     status
 }
 

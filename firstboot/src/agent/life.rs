@@ -132,7 +132,7 @@ pub(super) async fn leave_for_good(pi: &Pi) -> Result<(), StepError> {
     let left = if has_docker(pi) { swarm::leave(pi).await } else { Ok(()) };
     let remember = || pi.journal.update(|journal| journal.leave(&pi.card.node)).map_err(StepError::Journal);
     if let Err(error) = left.and_then(|()| remember()) {
-        pi.status.fail(chain(&error), false);
+        pi.status.fail(chain(&error), error.cause(), false);
         return Err(error);
     }
     pi.status.change(|report| {

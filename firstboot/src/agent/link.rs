@@ -1,6 +1,8 @@
 //! This node's line to a manager's API: finds it, speaks mutual TLS with it, remembers where it was and what it said.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +11,10 @@ use std::time::{Duration, Instant};
 use cluster::card::{Card, Planned};
 use cluster::identity::{self, Role};
 use cluster::name::Hostname;
-use cluster::wire::{JoinReply, Problem, Report, ReportReply};
+use cluster::wire::{Cause, JoinReply, Problem, ProblemCode, Report, ReportReply};
 use futures_util::future::join_all;
 use reqwest::{Client, Method};
-use rustls::ClientConfig;
+use rustls::{CertificateError, ClientConfig};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -54,14 +56,54 @@ pub enum LinkError {
         status: u16,
         /// Its reason.
         message: String,
+        /// The same for programs, from a manager that knows a code for it.
+        cause: Option<Cause>,
     },
 }
 
 impl LinkError {
+    /// What a person can do something about.
+    pub fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::NotFound(managers) => Some(Cause::new(ProblemCode::ManagerNotFound).about(managers)),
+            Self::Unreachable { name, source, .. } => {
+                let code = match rejected_certificate(source) {
+                    Some(error) if is_of_another_time(error) => return Some(ProblemCode::ClockWrong.into()),
+                    Some(_) => ProblemCode::ManagerUntrusted,
+                    None => ProblemCode::ManagerSilent,
+                };
+                Some(Cause::new(code).about(name.as_str()))
+            }
+            Self::Refused { cause, .. } => cause.clone(),
+        }
+    }
+
     /// Whether it is this node that the manager wants nothing to do with, and not what it asked at the wrong time.
     const fn turns_away(&self) -> bool {
         matches!(self, Self::Refused { status: 403, .. })
     }
+}
+
+/// Why the certificate of whoever answered was rejected, if that is why there was no answer.
+fn rejected_certificate(error: &reqwest::Error) -> Option<&CertificateError> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
+            return Some(error);
+        }
+        // An I/O error hides the error that it was made of: its source is that error's source.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether a certificate is not valid yet, or not any more, by this node's clock.
+const fn is_of_another_time(error: &CertificateError) -> bool {
+    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
 }
 
 /// A manager that answered.
@@ -372,10 +414,9 @@ impl Found {
         if status.is_success() {
             return response.json().await.map_err(unreachable);
         }
-        let message = match response.json::<Problem>().await {
-            Ok(problem) => problem.message,
-            Err(_) => "no reason given".to_owned(),
-        };
-        Err(LinkError::Refused { name: self.name.clone(), status: status.as_u16(), message })
+        let problem = response.json::<Problem>().await;
+        let Problem { message, cause } =
+            problem.unwrap_or_else(|_| Problem { message: "no reason given".to_owned(), cause: None });
+        Err(LinkError::Refused { name: self.name.clone(), status: status.as_u16(), message, cause })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use cluster::history::{Event, Kind};
-use cluster::wire::Stage;
+use cluster::wire::{Cause, Stage};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy)]
@@ -37,20 +37,21 @@ impl Log {
     }
 
     /// Adds an event that happens now.
-    pub(crate) fn add(&mut self, stage: Stage, kind: Kind, text: &str) {
+    pub(crate) fn add(&mut self, stage: Stage, kind: Kind, text: &str, cause: Option<&Cause>) {
         let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let same = |event: &Event| event.stage == stage && event.kind == kind && event.text == text;
         if let Some((_, event)) = self.events.iter_mut().rev().take(NEAR).find(|(_, event)| same(event)) {
             event.times = event.times.saturating_add(1);
             return;
         }
-        self.bytes += text.len();
-        self.events.push_back((Instant::now(), Event { unix_ms: 0, stage, kind, times: 1, text }));
+        let event = Event { unix_ms: 0, stage, kind, times: 1, text, cause: cause.cloned() };
+        self.bytes += bytes(&event);
+        self.events.push_back((Instant::now(), event));
         while self.events.len() > self.bounds.events
             || (self.bytes > self.bounds.bytes && self.events.len() > 1)
         {
             if let Some((_, event)) = self.events.pop_front() {
-                self.bytes -= event.text.len();
+                self.bytes -= bytes(&event);
             }
         }
     }
@@ -65,6 +66,11 @@ impl Log {
     }
 }
 
+/// What an event counts, in bytes.
+fn bytes(event: &Event) -> usize {
+    event.text.len() + event.cause.as_ref().and_then(Cause::subject).map_or(0, str::len)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,10 +83,10 @@ mod tests {
     fn what_comes_again_and_again_takes_one_place() {
         let mut log = Log::new(OWN);
         for _ in 0..1000 {
-            log.add(Stage::Docker, Kind::Trouble, "no route");
-            log.add(Stage::Docker, Kind::Trouble, "no name server\x1b[2J");
+            log.add(Stage::Docker, Kind::Trouble, "no route", None);
+            log.add(Stage::Docker, Kind::Trouble, "no name server\x1b[2J", None);
         }
-        log.add(Stage::Docker, Kind::GaveUp, "no route");
+        log.add(Stage::Docker, Kind::GaveUp, "no route", None);
         let expected = [("no route", 1000), ("no name server [2J", 1000), ("no route", 1)];
         assert_eq!(texts(&log), expected.map(|(text, times)| (text.to_owned(), times)));
     }
@@ -89,12 +95,12 @@ mod tests {
     fn the_oldest_go_when_there_are_too_many_or_they_are_too_long() {
         let mut log = Log::new(Bounds { events: 3, bytes: 10 });
         for text in ["a", "b", "c", "d"] {
-            log.add(Stage::Swarm, Kind::Said, text);
+            log.add(Stage::Swarm, Kind::Said, text, None);
         }
         assert_eq!(texts(&log).first().unwrap().0, "b");
-        log.add(Stage::Swarm, Kind::Said, "123456789");
+        log.add(Stage::Swarm, Kind::Said, "123456789", None);
         assert_eq!(texts(&log).first().unwrap().0, "d");
-        log.add(Stage::Swarm, Kind::Said, &"x".repeat(50));
+        log.add(Stage::Swarm, Kind::Said, &"x".repeat(50), None);
         assert_eq!(texts(&log).len(), 1, "the last word stays, however long");
     }
 }

@@ -50,7 +50,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 if matches!(error, LinkError::Refused { status: 403, .. }) {
                     // The manager hears nothing of it, so the card has to tell.
                     turned_away = true;
-                    pi.status.fail(line.clone(), false);
+                    pi.status.fail(line.clone(), error.cause(), false);
                 }
                 if backoff.is_loud() {
                     tracing::warn!("{line}");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cluster::history::{Event, Kind};
-use cluster::wire::{Facts, Mark, NodeError, Report, Stage};
+use cluster::wire::{Cause, Facts, Mark, NodeError, Report, Stage};
 use tokio::sync::Notify;
 
 use super::log::Log;
@@ -80,7 +80,7 @@ impl Status {
         if report.stage != stage {
             tracing::info!("stage {}", stage.as_str());
             report.stage = stage;
-            self.note(stage, Kind::Said, "this stage begins");
+            self.note(stage, Kind::Said, "this stage begins", None);
             self.news.notify_one();
             self.turn.notify_one();
         }
@@ -93,18 +93,18 @@ impl Status {
         report.error = None;
         if report.word != word {
             tracing::info!("{word}");
-            self.note(report.stage, Kind::Said, &word);
+            self.note(report.stage, Kind::Said, &word, None);
             report.word = word;
         }
     }
 
     /// Says what keeps the node from going on.
-    pub fn fail(&self, message: String, permanent: bool) {
+    pub fn fail(&self, message: String, cause: Option<Cause>, permanent: bool) {
         let message = without_tokens(&message);
         let mut report = self.lock();
         let kind = if permanent { Kind::GaveUp } else { Kind::Trouble };
-        self.note(report.stage, kind, &message);
-        report.error = Some(NodeError { message, permanent });
+        self.note(report.stage, kind, &message, cause.as_ref());
+        report.error = Some(NodeError { message, permanent, cause });
         if permanent {
             self.news.notify_one();
             self.turn.notify_one();
@@ -116,13 +116,13 @@ impl Status {
         let mut report = self.lock();
         for warning in warnings.iter().filter(|warning| !report.warnings.contains(warning)) {
             tracing::warn!("{warning}");
-            self.note(report.stage, Kind::Said, &format!("warning: {warning}"));
+            self.note(report.stage, Kind::Said, &format!("warning: {warning}"), None);
         }
         report.warnings = warnings;
     }
 
-    fn note(&self, stage: Stage, kind: Kind, text: &str) {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).add(stage, kind, text);
+    fn note(&self, stage: Stage, kind: Kind, text: &str, cause: Option<&Cause>) {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).add(stage, kind, text, cause);
     }
 
     /// What was said and met so far, oldest first; `now` is the clock's time in milliseconds since 1970.
@@ -198,7 +198,7 @@ mod tests {
     fn a_token_that_docker_quotes_is_not_passed_on() {
         let status = Status::new(Vec::new(), Vec::new());
         status.say("joining with SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1, and \"SWMTKN-1-x\"");
-        status.fail("invalid join token: SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1".to_owned(), false);
+        status.fail("invalid join token: SWMTKN-1-3pu6hszjas-1awxwuwd3z9j1".to_owned(), None, false);
         let report = status.report();
         assert_eq!(report.word, "joining with (token), and \"(token)\"");
         assert_eq!(report.error.unwrap().message, "invalid join token: (token)");

@@ -1,8 +1,10 @@
 //! What the engine refuses, told apart by status and words: 503 alone may mean "done already", "later" or "not here".
 
+use cluster::wire::{Cause, ProblemCode};
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::SWARM_PORT;
 use crate::agent::status::without_tokens;
 
 /// A call to the engine that failed.
@@ -77,6 +79,8 @@ pub enum Refusal {
     Locked,
     /// Too few managers are left.
     NoQuorum,
+    /// Another program listens on Swarm's port.
+    PortTaken,
     /// Something else.
     Other,
 }
@@ -98,6 +102,7 @@ impl Refusal {
             400 if has("A valid join token is necessary") => Self::Token,
             500 if has("remote CA does not match fingerprint") => Self::OtherCluster,
             500 if has("could not find local IP address") => Self::NoRoute,
+            500 if has("address already in use") => Self::PortTaken,
             500 if has("update out of sequence") => Self::OutOfSequence,
             400 if has("is not down and can't be removed") => Self::NotDown,
             404 if has("not found") => Self::NoSuchNode,
@@ -105,6 +110,31 @@ impl Refusal {
             _ if has("DeadlineExceeded") => Self::NoQuorum,
             _ => Self::Other,
         }
+    }
+}
+
+impl Refusal {
+    /// What a person can do something about; `None` for what passes, and for what is not known.
+    fn cause(self) -> Option<Cause> {
+        let port = SWARM_PORT.to_string();
+        Some(match self {
+            Self::ManagerUnreachable => Cause::new(ProblemCode::SwarmPortUnreachable).about(&port),
+            Self::PortTaken => Cause::new(ProblemCode::PortTaken).about(&port),
+            Self::NoRoute => ProblemCode::NoRoute.into(),
+            Self::Certificates => ProblemCode::ClockWrong.into(),
+            Self::Locked => ProblemCode::SwarmLocked.into(),
+            Self::NoQuorum => ProblemCode::NoQuorum.into(),
+            Self::AlreadyMember
+            | Self::NotMember
+            | Self::NotManager
+            | Self::Token
+            | Self::OtherCluster
+            | Self::StillJoining
+            | Self::OutOfSequence
+            | Self::NotDown
+            | Self::NoSuchNode
+            | Self::Other => return None,
+        })
     }
 }
 
@@ -129,6 +159,15 @@ impl EngineError {
             Self::Refused { refusal, .. } => Some(*refusal),
             _ => None,
         }
+    }
+
+    /// What a person can do something about.
+    pub fn cause(&self) -> Option<Cause> {
+        Some(match self {
+            Self::Connect { .. } => ProblemCode::DockerSilent.into(),
+            Self::Refused { refusal, .. } => refusal.cause()?,
+            Self::Build(_) | Self::Tls(_) | Self::Answer { .. } => return None,
+        })
     }
 
     /// Whether trying again may help.
@@ -191,6 +230,47 @@ mod tests {
             ),
         ] {
             assert_eq!(Refusal::classify(status, message), refusal, "{status} {message}");
+        }
+    }
+
+    #[test]
+    fn refusals_that_a_person_can_solve_have_a_cause() {
+        for (status, message, cause) in [
+            (
+                503,
+                "rpc error: code = Unavailable desc = connection error: desc = \"transport: Error while dialing: dial tcp 10.0.0.1:2377: connect: connection refused\"",
+                Some(Cause::new(ProblemCode::SwarmPortUnreachable).about("2377")),
+            ),
+            // 26.1.5, with another program on the port.
+            (
+                500,
+                "manager stopped: failed to listen on remote API address: listen tcp 0.0.0.0:2377: bind: address already in use",
+                Some(Cause::new(ProblemCode::PortTaken).about("2377")),
+            ),
+            (
+                500,
+                "could not find local IP address: dial udp 10.77.0.1:2377: connect: network is unreachable",
+                Some(ProblemCode::NoRoute.into()),
+            ),
+            (
+                500,
+                "error while validating Root CA Certificate: x509: certificate has expired or is not yet valid",
+                Some(ProblemCode::ClockWrong.into()),
+            ),
+            (
+                503,
+                "Swarm is encrypted and needs to be unlocked before it can be used.",
+                Some(ProblemCode::SwarmLocked.into()),
+            ),
+            (
+                500,
+                "rpc error: code = DeadlineExceeded desc = context deadline exceeded",
+                Some(ProblemCode::NoQuorum.into()),
+            ),
+            (500, "invalid join token", None),
+        ] {
+            let body = serde_json::json!({ "message": message }).to_string();
+            assert_eq!(EngineError::refused("/x", status, body.as_bytes()).cause(), cause, "{message}");
         }
     }
 

@@ -39,12 +39,13 @@ pub(super) async fn get(
 pub(super) fn add(log: &mut Log, before: Option<&Report>, report: &Report) {
     let turned = before.is_none_or(|before| before.stage != report.stage);
     if !report.word.is_empty() && (turned || before.is_none_or(|before| before.word != report.word)) {
-        log.add(report.stage, Kind::Said, &report.word);
+        log.add(report.stage, Kind::Said, &report.word, None);
     }
     let error = |report: &Report| report.error.as_ref().map(|error| (error.message.clone(), error.permanent));
     if let Some((message, permanent)) = error(report)
         && (turned || before.and_then(error).as_ref() != Some(&(message.clone(), permanent)))
     {
-        log.add(report.stage, if permanent { Kind::GaveUp } else { Kind::Trouble }, &message);
+        let kind = if permanent { Kind::GaveUp } else { Kind::Trouble };
+        log.add(report.stage, kind, &message, report.error.as_ref().and_then(|error| error.cause.as_ref()));
     }
 }

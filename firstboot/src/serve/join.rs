@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
-use cluster::wire::JoinReply;
+use cluster::wire::{JoinReply, ProblemCode};
 
-use super::{Api, Peer, problem};
+use super::{Api, Peer, coded, problem};
 use crate::agent::clock_now;
 use crate::agent::door::Window;
 use crate::agent::status::chain;
@@ -38,10 +38,12 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
     };
     let journal = api.pi.journal.get();
     if journal.orders.is_dissolved() {
-        return problem(StatusCode::FORBIDDEN, "the operator has dissolved this swarm");
+        let message = "the operator has dissolved this swarm";
+        return coded(StatusCode::FORBIDDEN, ProblemCode::Dissolved, message);
     }
     if journal.orders.is_dismissed(name) {
-        return problem(StatusCode::FORBIDDEN, "the operator has removed this node");
+        let message = "the operator has removed this node";
+        return coded(StatusCode::FORBIDDEN, ProblemCode::Removed, message);
     }
     if journal.has_to_leave(&api.pi.card.node) {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "the swarm before this one is still ending");
@@ -51,14 +53,14 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         return problem(StatusCode::SERVICE_UNAVAILABLE, "waiting for the manager to start the swarm");
     }
     let window = Window::new(&journal, &api.pi.card, clock_now(&api.pi) / 1000);
-    if let Err((status, why)) = judge(name, &nodes, window, &journal.joined) {
+    if let Err((status, code, why)) = judge(name, &nodes, window, &journal.joined) {
         // A conflict passes by itself and is asked about every second.
         if status == StatusCode::CONFLICT {
             tracing::debug!("{name} at {} has to wait: {why}", peer.address);
         } else {
             tracing::warn!("{name} at {} is not let in: {why}", peer.address);
         }
-        return problem(status, why);
+        return coded(status, code, why);
     }
     if *role == Role::Manager
         && let Err(why) = admit_manager(&api, name, &nodes).await
@@ -122,16 +124,18 @@ fn judge(
     nodes: &[Node],
     window: Window,
     joined: &BTreeSet<Hostname>,
-) -> Result<(), (StatusCode, &'static str)> {
+) -> Result<(), (StatusCode, ProblemCode, &'static str)> {
     let mut entries = nodes.iter().filter(|node| node.description.hostname == name.as_str());
     if entries.any(|node| !node.is_down()) {
         // A re-flashed node's old entry takes some 16 s to be known as down.
-        return Err((StatusCode::CONFLICT, "waiting for the node's old entry to be given up"));
+        let why = "waiting for the node's old entry to be given up";
+        return Err((StatusCode::CONFLICT, ProblemCode::OldEntry, why));
     }
     if window.is_open() || joined.contains(name) {
         Ok(())
     } else {
-        Err((StatusCode::FORBIDDEN, "the join window is closed, and this node was never a member"))
+        let why = "the join window is closed, and this node was never a member";
+        Err((StatusCode::FORBIDDEN, ProblemCode::JoinWindowClosed, why))
     }
 }
 
@@ -156,7 +160,7 @@ mod tests {
     const OPEN: Window = Window { closed: false, opened: Some(1000), now: 1500, seconds: 600 };
     const CLOSED: Window = Window { now: 1700, ..OPEN };
 
-    fn verdict(states: &[&str], window: Window, joined: bool) -> Result<(), u16> {
+    fn verdict(states: &[&str], window: Window, joined: bool) -> Result<(), (u16, ProblemCode)> {
         let name = Hostname::try_from("red01").unwrap();
         let nodes: Vec<Node> = states
             .iter()
@@ -167,13 +171,13 @@ mod tests {
             })
             .collect();
         let joined = if joined { BTreeSet::from([name.clone()]) } else { BTreeSet::new() };
-        judge(&name, &nodes, window, &joined).map_err(|(status, _)| status.as_u16())
+        judge(&name, &nodes, window, &joined).map_err(|(status, code, _)| (status.as_u16(), code))
     }
 
     #[test]
     fn a_planned_node_gets_the_token_in_the_window() {
         assert_eq!(verdict(&[], OPEN, false), Ok(()));
-        assert_eq!(verdict(&[], CLOSED, false), Err(403));
+        assert_eq!(verdict(&[], CLOSED, false), Err((403, ProblemCode::JoinWindowClosed)));
     }
 
     #[test]
@@ -184,9 +188,10 @@ mod tests {
 
     #[test]
     fn nobody_gets_it_twice_while_its_entry_lives() {
+        let live = Err((409, ProblemCode::OldEntry));
         for state in ["ready", "unknown", "disconnected"] {
-            assert_eq!(verdict(&[state], OPEN, true), Err(409), "{state}");
-            assert_eq!(verdict(&["down", state], OPEN, true), Err(409), "{state}");
+            assert_eq!(verdict(&[state], OPEN, true), live, "{state}");
+            assert_eq!(verdict(&["down", state], OPEN, true), live, "{state}");
         }
     }
 

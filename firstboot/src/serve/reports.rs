@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
-use cluster::wire::{NodeError, Report, ReportReply, Told, Want};
+use cluster::wire::{Cause, NodeError, ProblemCode, Report, ReportReply, Told, Want};
 
 use super::twins::Starts;
 use super::{Api, Peer, board, history, problem};
@@ -96,7 +96,8 @@ impl Heard {
                 "two machines report under this name, one of them with serial number {serial}: one has a copy of the \
                  other's card. Power one of them off and give it a card of its own"
             );
-            report.error = Some(NodeError { message, permanent: false });
+            let cause = Some(Cause::new(ProblemCode::DuplicateNode));
+            report.error = Some(NodeError { message, permanent: false, cause });
         }
         report
     }
@@ -152,7 +153,7 @@ mod tests {
         let report = bounded(Report {
             stage: Stage::Docker,
             word: "\u{1b}[2Jall is well\n".into(),
-            error: Some(NodeError { message: "x".repeat(5000), permanent: false }),
+            error: Some(NodeError { message: "x".repeat(5000), permanent: false, cause: None }),
             address: None,
             swarm_node: Some("a".repeat(500)),
             facts: Facts::default(),

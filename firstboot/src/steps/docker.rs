@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster::wire::Stage;
+use cluster::wire::{ProblemCode, Stage};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -23,6 +23,7 @@ use crate::journal::Progress;
 use crate::retry::{Backoff, PACKAGES, Policy};
 
 pub mod apt;
+pub(crate) mod apt_words;
 pub mod install;
 mod key;
 mod pins;
@@ -151,6 +152,10 @@ impl Step for Docker {
                 sleep(LOOK).await;
             }
         });
-        patience.await.map_err(|_| StepError::Later("Docker is installed but does not answer".to_owned()))
+        patience.await.map_err(|_| StepError::Known {
+            cause: ProblemCode::DockerSilent.into(),
+            message: "Docker is installed but does not answer".to_owned(),
+            permanent: false,
+        })
     }
 }

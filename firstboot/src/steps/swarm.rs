@@ -302,7 +302,7 @@ impl Step for Member {
             Move::Init => Probe::Needed("starting the swarm".to_owned()),
             Move::Announce(why) => Probe::Needed(why),
             Move::Join => Probe::Needed("asking the manager to be let in".to_owned()),
-            Move::Stop(why) => return Err(StepError::Never(why)),
+            Move::Stop(code, why) => return Err(StepError::stop(code, why)),
         })
     }
 
@@ -324,7 +324,7 @@ impl Step for Member {
                 tracing::warn!("{why}: leaving, to join anew");
                 leave(&self.pi).await
             }
-            Move::Stop(why) => Err(StepError::Never(why)),
+            Move::Stop(code, why) => Err(StepError::stop(code, why)),
         }
     }
 }

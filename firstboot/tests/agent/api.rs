@@ -1,6 +1,6 @@
 //! The manager's API against everybody who should not get through.
 
-use cluster::wire::{BODY_LIMIT, Problem, Report, ReportReply, Stage};
+use cluster::wire::{BODY_LIMIT, Problem, ProblemCode, Report, ReportReply, Stage};
 use reqwest::Method;
 use reqwest::tls::Version;
 use serde_json::json;
@@ -123,7 +123,13 @@ async fn after_the_window_only_former_members_get_the_token() {
     world.wait_for_api().await;
     let (former, stranger) = (world.ca.node("worker", "red01"), world.ca.node("worker", "red02"));
     crate::world::eventually(async || world.status(&former, Method::POST, "/v1/join").await == 200).await;
-    assert_eq!(world.status(&stranger, Method::POST, "/v1/join").await, 403);
+    let refused = world.request(&stranger, Method::POST, "/v1/join").send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let cause = refused.json::<Problem>().await.unwrap().cause;
+    assert_eq!(cause, Some(ProblemCode::JoinWindowClosed.into()));
+    let unplanned = world.ca.node("worker", "red09");
+    let refused = world.request(&unplanned, Method::POST, "/v1/join").send().await.unwrap();
+    assert_eq!(refused.json::<Problem>().await.unwrap().cause, Some(ProblemCode::NotPlanned.into()));
 }
 
 #[tokio::test]

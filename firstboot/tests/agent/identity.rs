@@ -48,6 +48,12 @@ impl Ca {
         self.issue(&format!("builder://{CLUSTER}/operator"), "operator.internal")
     }
 
+    /// A node's certificate that ended before anybody's clock can be.
+    pub(crate) fn expired(&self, role: &str, name: &str) -> Pair {
+        let uri = format!("builder://{CLUSTER}/{role}/{name}");
+        self.sign_until(&[&uri], vec![format!("{name}.{CLUSTER}.internal")], 1976)
+    }
+
     pub(crate) fn issue(&self, uri: &str, dns: &str) -> Pair {
         self.sign(&[uri], vec![dns.to_owned()])
     }
@@ -58,11 +64,16 @@ impl Ca {
     }
 
     fn sign(&self, uris: &[&str], dns: Vec<String>) -> Pair {
+        self.sign_until(uris, dns, 4096)
+    }
+
+    fn sign_until(&self, uris: &[&str], dns: Vec<String>, year: i32) -> Pair {
         let mut params = CertificateParams::new(dns).unwrap();
         params.subject_alt_names.extend(uris.iter().map(|uri| SanType::URI((*uri).try_into().unwrap())));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         validity(&mut params);
+        params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }

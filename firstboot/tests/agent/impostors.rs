@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::UNIX_EPOCH;
 
-use cluster::wire::{Report, ReportReply, Want};
+use cluster::wire::{Cause, ProblemCode, Report, ReportReply, Want};
 use firstboot::agent::{STATE, link::Link};
 use firstboot::host::Host;
 use firstboot::host::fake::{FakeHost, Power};
@@ -84,6 +84,31 @@ fn reply() -> Vec<u8> {
     };
     let body = serde_json::to_string(&reply).unwrap();
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into()
+}
+
+#[tokio::test]
+async fn who_answers_wrongly_is_named_by_a_code() {
+    let world = World::new(&["red01"]);
+    for (server, code) in [
+        (Some(Ca::new().node("manager", "red00")), ProblemCode::ManagerUntrusted),
+        (Some(world.ca.node("worker", "red02")), ProblemCode::ManagerUntrusted),
+        (Some(world.ca.expired("manager", "red00")), ProblemCode::ClockWrong),
+        // Not TLS at all.
+        (None, ProblemCode::ManagerSilent),
+    ] {
+        let port = std::net::TcpListener::bind((IMPOSTOR, 0)).unwrap().local_addr().unwrap().port();
+        answer_at((IMPOSTOR, port).into(), server).await;
+        let mut card = world.card("red01");
+        card.nodes[0].address = Some(IMPOSTOR);
+        let files = world.files("red01", &world.ca.node("worker", "red01"), None);
+        let host: Arc<dyn Host> = Arc::new(FakeHost::new(Arc::<Power>::default(), files, UNIX_EPOCH));
+        let tls = Credentials::load(host.as_ref(), Path::new(STATE)).unwrap().client().unwrap();
+        let link = Link::new(Arc::new(card), host, None, tls, port);
+        let report = include_bytes!("../../../cluster/tests/corpus/wire/report-small.json");
+        let report: Report = serde_json::from_slice(report).unwrap();
+        let error = link.report(&report).await.unwrap_err();
+        assert_eq!(error.cause().as_ref().map(Cause::code), Some(code), "{error:?}");
+    }
 }
 
 #[tokio::test]

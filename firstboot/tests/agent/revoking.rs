@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::wire::{Problem, Revoked};
+use cluster::wire::{Problem, ProblemCode, Revoked};
 use firstboot::host::Host as _;
 use firstboot::journal::Progress;
 use reqwest::{Method, StatusCode};
@@ -58,7 +58,8 @@ async fn a_revoked_node_loses_its_membership_and_its_voice_and_the_others_keep_t
     assert_ne!(world.tokens(), before, "the thief may have kept the token");
     let refused = open.post(world.url("/v1/join")).send().await.unwrap();
     assert_eq!(refused.status(), 403);
-    assert!(refused.json::<Problem>().await.unwrap().message.contains("revoked"));
+    let cause = refused.json::<Problem>().await.unwrap().cause;
+    assert_eq!(cause, Some(ProblemCode::Revoked.into()));
     assert_eq!(world.status(&stolen, Method::PUT, "/v1/nodes/red01").await, 403);
 
     // A restart forgets nothing.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::wire::{NodeError, Report};
+use cluster::history::Event;
+use cluster::wire::{Cause, NodeError, ProblemCode, Report};
 use firstboot::agent::{self, AgentError};
 use firstboot::host::fake::{FakeHost, Files, Limit, Node};
 use serde_json::json;
@@ -35,6 +36,10 @@ async fn heard(world: &World, wanted: impl Fn(&Report) -> bool) -> Report {
 
 fn error(report: &Report) -> &NodeError {
     report.error.as_ref().unwrap()
+}
+
+fn code(report: &Report) -> Option<ProblemCode> {
+    error(report).cause.as_ref().map(Cause::code)
 }
 
 /// Runs red01 on these files beside a manager.
@@ -74,6 +79,7 @@ async fn a_payload_that_cannot_be_used_is_told_to_the_board_and_ends_the_agent()
             tells(|world, files| place(files, "card.json", &text(world)), Limit::Healthy).await;
         assert!(error(&report).permanent && error(&report).message.contains(words), "{report:?}");
         assert!(matches!(ended, AgentError::Card(_)));
+        assert_eq!(code(&report), Some(ProblemCode::PayloadDamaged));
     }
 }
 
@@ -82,9 +88,11 @@ async fn a_root_that_cannot_be_written_is_told_to_the_board() {
     let (report, ended) = tells(|_, _| (), Limit::ReadOnly).await;
     assert!(error(&report).message.starts_with("cannot keep a journal"), "{report:?}");
     assert!(matches!(ended, AgentError::Journal(_)));
+    assert_eq!(code(&report), Some(ProblemCode::DiskReadOnly));
 }
 
 const STATUS: &str = "/boot/firmware/swarm/status.txt";
+const LOG: &str = "/boot/firmware/swarm/log.txt";
 
 fn file(bytes: &[u8]) -> Node {
     Node::File { bytes: bytes.to_vec(), mode: 0o600, owner: None }
@@ -118,6 +126,7 @@ async fn an_agent_starts_once_there_is_room_on_a_full_disk() {
     let report = heard(&world, |report| report.error.is_some()).await;
     assert!(error(&report).message.starts_with("cannot keep a journal"), "{report:?}");
     assert!(!error(&report).permanent);
+    assert_eq!(code(&report), Some(ProblemCode::DiskFull));
     host.place("/images", file(b""));
     heard(&world, |report| report.word != "cannot start").await;
 }
@@ -159,6 +168,10 @@ async fn what_ends_an_agent_at_its_start_is_said_on_the_card_where_nobody_else_c
     assert!(matches!(ended, AgentError::Card(_)));
     let said = status(&host);
     assert!(said.contains("It has given up: cannot use the payload"), "{said}");
+    let Some(Node::File { bytes, .. }) = host.files().remove(Path::new(LOG)) else { panic!("no log") };
+    let log = String::from_utf8(bytes).unwrap();
+    let last: Event = log.lines().last().unwrap().parse().unwrap();
+    assert_eq!(last.cause.as_ref().map(Cause::code), Some(ProblemCode::PayloadDamaged), "{log}");
 }
 
 #[tokio::test]
@@ -180,6 +193,7 @@ async fn what_the_seed_stage_could_not_do_is_on_the_board() {
     let _life = world.boot(&Arc::new(host), &engine);
     let report = heard(&world, |report| report.error.is_some()).await;
     assert_eq!(report.seed_problems, ["keyboard: cannot write /etc/default/keyboard"]);
-    let NodeError { message, permanent } = error(&report);
+    let NodeError { message, permanent, .. } = error(&report);
     assert!(message.contains("No space left on device") && !permanent, "{message}");
+    assert_eq!(code(&report), Some(ProblemCode::DiskFull));
 }

@@ -76,10 +76,10 @@ pub(super) fn until_ready(
                 }
                 if is_stuck(&view) {
                     let error = WaitError::Stuck { cluster: cluster(), missing: table::missing(&view) };
-                    return Err(Failure::new(Kind::NotAsWanted, error).hint(hint![
-                        builder(["why", "NODE"]),
-                        " says more; then run the same command again"
-                    ]));
+                    let stuck = view.board.nodes.iter().find(|node| !is_ready(node));
+                    let why = builder(["why"]).args(stuck.map(|node| node.name.to_string()));
+                    return Err(Failure::new(Kind::NotAsWanted, error)
+                        .hint(hint![why, " says more; then run the same command again"]));
                 }
                 seen = Some(view);
             }

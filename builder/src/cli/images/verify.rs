@@ -46,8 +46,12 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
         chosen.retain(|kept| is_meant(name, kept, &known));
         if chosen.is_empty() {
             let failure = Failure::new(Kind::Failed, VerifyError::Absent(name.clone()));
-            let (list, pull) = (builder(["images", "list"]), builder(["images", "pull", name]));
-            return Err(failure.hint(hint!["`", list, "` shows what it holds; `", pull, "` brings it"]));
+            let list = hint!["`", builder(["images", "list"]), "` shows what it holds"];
+            // Only a name that means an image can be pulled.
+            return Err(failure.hint(match known.iter().any(|known| known.name == *name) {
+                true => list.and("; `").and(builder(["images", "pull", name])).and("` brings it"),
+                false => list,
+            }));
         }
     }
     let (mut lines, mut results, mut damaged) = (String::new(), Vec::new(), Vec::new());

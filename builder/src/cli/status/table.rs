@@ -1,7 +1,6 @@
 //! The board for people.
 
-use std::path::Path;
-
+use cluster::identity::Role;
 use cluster::wire::{BoardNode, Report};
 
 use super::view::{View, has_left, is_as_wanted, is_ready};
@@ -18,21 +17,32 @@ pub(super) fn render(view: &View) -> String {
     let rows = nodes.iter().map(|node| (cells(node), notes(node, view)));
     let mut text = columns::table(TITLES, rows.collect());
     if view.board.quorum_lost {
-        text.push_str(&quorum_lost(&view.file));
+        text.push_str(&quorum_lost(view));
     }
     text + &summary(view) + "\n"
 }
 
+/// An agent that was not heard for longer may be gone, in milliseconds. Agents report every few seconds.
+const SILENT_MS: u64 = 120_000;
+
 /// Running services go on; nothing can be changed, and no node can join.
-fn quorum_lost(file: &Path) -> String {
+fn quorum_lost(view: &View) -> String {
     let text = "\
 The managers have lost their quorum: more than half of them have to be on and reachable. What runs goes on, but nothing
 can be changed and no node can join. Power the missing managers on. If their cards are lost: write new ones for all but
-one manager (";
-    let end = "), type `sudo docker swarm init --force-new-cluster` on that one, and power the
+one manager";
+    let end = ", type `sudo docker swarm init --force-new-cluster` on that one, and power the
 others on.
 ";
-    hint![text, builder(["flash", "NODE"]), end].text(file)
+    let managers = view.board.nodes.iter().filter(|node| node.role == Role::Manager);
+    let is_silent = |node: &&BoardNode| node.last_heard_ms.is_none_or(|age| age > SILENT_MS);
+    let silent: Vec<_> = managers.filter(is_silent).map(|node| node.name.to_string()).collect();
+    match silent.is_empty() {
+        // Without a name it would be about all nodes.
+        true => hint![text, end],
+        false => hint![text, " (", builder(["flash"]).args(silent), ")", end],
+    }
+    .text(&view.file)
 }
 
 /// Of a node whose kernel has the memory cgroup off.

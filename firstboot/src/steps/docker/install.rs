@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use cluster::card::{CardDocker, Start};
+use cluster::wire::ProblemCode;
 
 use super::apt::{self, Complaints};
 use super::pins;
@@ -182,7 +183,8 @@ fn read_system(host: &dyn Host) -> Result<System, StepError> {
     let arch = Program::new("dpkg", ["--print-architecture"]);
     let arch = host.run(&arch).map_err(|source| failed("read the architecture", source))?;
     System::read(&text("/etc/os-release")?, &String::from_utf8_lossy(&arch)).ok_or_else(|| {
-        StepError::Never("/etc/os-release has no VERSION_CODENAME: this system is not supported".into())
+        let message = "/etc/os-release has no VERSION_CODENAME: this system is not supported";
+        StepError::stop(ProblemCode::SystemUnsupported, message.to_owned())
     })
 }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use cluster::identity::Role;
-use cluster::wire::SwarmEntry;
+use cluster::wire::{ProblemCode, SwarmEntry};
 
 use crate::engine::{LocalState, SwarmInfo};
 use crate::journal::Progress;
@@ -113,7 +113,7 @@ pub(crate) enum Move {
     /// Leave; the next look leads on.
     Leave(String),
     /// Nothing, ever, without a human.
-    Stop(String),
+    Stop(ProblemCode, String),
 }
 
 pub(crate) fn condition(outlook: &Outlook<'_>) -> Condition {
@@ -164,16 +164,19 @@ pub(crate) fn decide(outlook: &Outlook<'_>, condition: Condition, lasted: Durati
         }
         Condition::Leaderless => wait(NO_MAJORITY),
         Condition::Returning => returning(outlook, lasted),
-        Condition::Locked => Move::Stop("the swarm is locked; type: docker swarm unlock".to_owned()),
+        Condition::Locked => {
+            Move::Stop(ProblemCode::SwarmLocked, "the swarm is locked; type: docker swarm unlock".to_owned())
+        }
         Condition::Broken if lasted < BROKEN => Move::Wait(format!("Docker's swarm reports: {}", info.error)),
         // The only manager is the swarm: leaving would be its end.
         Condition::Broken if outlook.is_the_only_manager() && outlook.out_of_date => Move::Stop(
+            ProblemCode::SwarmExpired,
             "Swarm's certificates were out of date when Docker was started, and it cannot renew them; if the clock is right, \
              start a new swarm: sudo docker swarm leave --force; sudo rm /var/lib/firstboot/journal.json; sudo systemctl restart firstboot"
                 .to_owned(),
         ),
         Condition::Broken if outlook.is_the_only_manager() => {
-            Move::Stop(format!("Docker's swarm does not work: {}", info.error))
+            Move::Stop(ProblemCode::SwarmBroken, format!("Docker's swarm does not work: {}", info.error))
         }
         Condition::Broken if outlook.role == Role::Worker => {
             Move::Rejoin(format!("Docker's swarm does not work: {}", info.error))
@@ -217,11 +220,13 @@ fn start(init: Progress) -> Move {
     match init {
         Progress::Never | Progress::Started => Move::Init,
         Progress::Completed => Move::Stop(
+            ProblemCode::SwarmGone,
             "the swarm this node had started is gone from Docker; to start another, remove \
              /var/lib/firstboot/journal.json and restart firstboot"
                 .to_owned(),
         ),
         Progress::Unknown => Move::Stop(
+            ProblemCode::SwarmGone,
             "the journal was damaged and Docker is in no swarm: there may have been one; to start another, remove \
              /var/lib/firstboot/journal.json and restart firstboot"
                 .to_owned(),

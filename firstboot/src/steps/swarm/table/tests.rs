@@ -95,7 +95,10 @@ fn an_init_cut_short_is_repeated_only_while_docker_knows_of_no_swarm() {
 #[test]
 fn a_swarm_that_existed_is_never_started_a_second_time() {
     for init in [Progress::Completed, Progress::Unknown] {
-        assert!(matches!(moved(&founder(LocalState::Inactive, init)), Move::Stop(_)), "{init:?}");
+        assert!(
+            matches!(moved(&founder(LocalState::Inactive, init)), Move::Stop(ProblemCode::SwarmGone, _)),
+            "{init:?}"
+        );
     }
 }
 
@@ -206,12 +209,15 @@ fn a_broken_manager_keeps_what_it_has_until_the_others_can_do_without() {
     };
     assert!(matches!(moved(&broken(false)), Move::Wait(_)));
     assert!(matches!(moved(&broken(true)), Move::Leave(_)));
-    assert!(matches!(moved(&Case { peers: false, ..broken(false) }), Move::Stop(_)));
+    assert!(matches!(
+        moved(&Case { peers: false, ..broken(false) }),
+        Move::Stop(ProblemCode::SwarmBroken, _)
+    ));
 }
 
 #[test]
 fn a_locked_swarm_needs_a_human() {
-    assert!(matches!(moved(&worker(LocalState::Locked)), Move::Stop(_)));
+    assert!(matches!(moved(&worker(LocalState::Locked)), Move::Stop(ProblemCode::SwarmLocked, _)));
 }
 
 #[test]
@@ -271,7 +277,9 @@ fn certificates_that_a_leap_of_the_clock_outdated_are_renewed_while_docker_still
     assert_eq!(moved(&one_of_three), Move::Done("me".into()));
     // A restarted Docker refuses to begin anew from what it has; a second swarm would not be ours to start.
     let late = expired(Case { seconds: 70, ..founder(LocalState::Error, Progress::Completed) });
-    assert!(matches!(moved(&late), Move::Stop(why) if why.contains("docker swarm leave --force")));
+    assert!(
+        matches!(moved(&late), Move::Stop(ProblemCode::SwarmExpired, why) if why.contains("docker swarm leave --force"))
+    );
 }
 
 #[test]
