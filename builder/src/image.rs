@@ -9,8 +9,10 @@ use thiserror::Error;
 use time::{Date, Time};
 
 use self::fat::{Edited, Fat, FatError, Stamp};
+use self::overlay::Window;
 use self::partitions::PartitionError;
 use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
+use self::root::names::{self, Names};
 use self::root::{CloudInit, Root, RootError};
 use crate::elf::Arch;
 
@@ -89,6 +91,7 @@ pub struct Image {
     /// The kernel command line, without the line's end.
     pub cmdline: String,
     seed: [Option<String>; 3],
+    root: Window,
 }
 
 impl Image {
@@ -108,7 +111,12 @@ impl Image {
             release => format!("Raspberry Pi OS {release}"),
         };
         let (codename, arch, seed) = (root.codename, root.arch, boot.seed);
-        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, seed })
+        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, seed, root: partitions.root })
+    }
+
+    /// The names that its root partition knows.
+    pub fn names(&self) -> Result<Names, ImageError> {
+        names::read(&self.file, self.root).map_err(ImageError::Root)
     }
 
     /// What the image has in a text file that a card may have otherwise; `None` when the file is new.

@@ -15,6 +15,7 @@ mod address;
 mod checks;
 mod fields;
 pub mod hostnames;
+mod mark;
 mod network;
 mod nodes;
 mod problem;
@@ -22,6 +23,7 @@ mod secrets;
 mod settings;
 mod tree;
 
+pub use mark::{Mark, Marks};
 pub use problem::{Problem, Problems};
 
 use fields::{Fields, Keys};
@@ -52,6 +54,8 @@ pub struct Cluster {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+    /// Where the values stand that only the image can judge.
+    pub marks: Marks,
 }
 
 impl Cluster {
@@ -70,6 +74,7 @@ impl Cluster {
             keymap: None,
             docker: settings::docker_from(source),
             swarm: settings::plain_swarm(),
+            marks: Marks::default(),
         }
     }
 }
@@ -246,6 +251,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         keymap,
         docker,
         swarm,
+        marks: mark::marks(&tree, problems),
     })
 }
 

@@ -47,10 +47,10 @@ pub struct Problem {
     pub advice: String,
     /// The line as it is shown, secrets hidden.
     #[serde(rename = "text")]
-    shown: String,
+    pub(super) shown: String,
     /// The columns of `shown`, from 0, that the caret marks; the second is after the last.
     #[serde(skip)]
-    marked: (usize, usize),
+    pub(super) marked: (usize, usize),
 }
 
 /// Everything that is wrong with a cluster file, in the file's order. Holds no secret of it.
@@ -61,6 +61,12 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Problems that were found after the file was read, in the file's order. `file` is what they call the file.
+    pub fn new(file: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| (problem.line, problem.column));
+        Self { file: file.to_owned(), list }
+    }
+
     /// The problems, in the file's order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
@@ -106,6 +112,12 @@ impl<'t> Collector<'t> {
     /// Hides a stretch of the file in every line that is shown.
     pub(super) fn hide(&mut self, place: Place) {
         self.secrets.push(place);
+    }
+
+    /// The line of a place as messages show it, and the columns of it that the caret marks.
+    pub(super) fn shown(&self, place: Place) -> (String, (usize, usize)) {
+        let source = self.text.lines().nth(place.line - 1).unwrap_or_default();
+        show(source, place, &self.secrets)
     }
 
     /// Whether nothing is wrong so far.
