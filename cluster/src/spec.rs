@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource, StaticAddress};
 use crate::identity::Role;
 use crate::name::{ClusterName, Hostname, UserName};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 
 mod address;
@@ -19,6 +20,7 @@ mod mark;
 mod network;
 mod nodes;
 mod problem;
+mod proxy;
 mod secrets;
 mod settings;
 mod tree;
@@ -54,6 +56,8 @@ pub struct Cluster {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+    /// The way to the internet, where it leads through a proxy.
+    pub proxy: Option<Proxy>,
     /// Where the values stand that only the image can judge.
     pub marks: Marks,
 }
@@ -74,6 +78,7 @@ impl Cluster {
             keymap: None,
             docker: settings::docker_from(source),
             swarm: settings::plain_swarm(),
+            proxy: None,
             marks: Marks::default(),
         }
     }
@@ -170,6 +175,7 @@ static ROOT: Keys = Keys {
         "locale",
         "keymap",
         "docker",
+        "proxy",
         "swarm",
     ],
 };
@@ -183,6 +189,7 @@ pub fn keys() -> impl Iterator<Item = String> {
         &network::PER_NODE,
         &settings::WIFI,
         &settings::DOCKER,
+        &proxy::PROXY,
         &settings::SWARM,
     ]
     .into_iter()
@@ -237,6 +244,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
     let locale = settings::checked(&root, "locale", checks::locale, problems);
     let keymap = settings::checked(&root, "keymap", checks::keymap, problems);
     let docker = settings::docker(&root, outside, problems);
+    let proxy = proxy::read(&root, problems);
     let swarm = settings::swarm(&root, nodes.as_deref().unwrap_or_default(), problems);
     let (wifi, wifi_psk) = wifi.map_or((None, None), |(wifi, psk)| (Some(wifi), psk));
     Some(Cluster {
@@ -251,6 +259,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         keymap,
         docker,
         swarm,
+        proxy,
         marks: mark::marks(&tree, problems),
     })
 }

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
+use crate::steps::docker::proxy;
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
@@ -112,5 +113,5 @@ fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
     for file in [DROP_IN, SOURCES, KEYRING, PREFERENCES] {
         host.remove(Path::new(file))?;
     }
-    Ok(())
+    proxy::remove(host)
 }

@@ -28,6 +28,7 @@ ask() {
     fi
     say agent "$($root sha256sum /usr/local/lib/firstboot/firstboot 2>/dev/null)"
     say certificate "$($root sha256sum /var/lib/firstboot/node.pem 2>/dev/null)"
+    say proxy "$($root sha256sum /var/lib/firstboot/proxy.json 2>/dev/null)"
     say card "$($root cat /var/lib/firstboot/card.json 2>/dev/null | tr -d "\n\r")"
     say swarm "$($root timeout 20 docker info --format "{{.Swarm.LocalNodeState}}" 2>/dev/null | first)"
     say state "$($root ls /var/lib/docker/swarm/docker-state.json 2>/dev/null)"

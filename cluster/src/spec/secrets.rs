@@ -4,7 +4,7 @@ use super::problem::{Collector, Place};
 use super::tree::{Content, Node};
 
 /// Words in a key whose value is shown to nobody. Wider than the keys there are, for the misspelt ones.
-const WORDS: [&str; 7] = ["pass", "psk", "pwd", "hash", "secret", "token", "private"];
+const WORDS: [&str; 8] = ["pass", "psk", "pwd", "hash", "secret", "token", "private", "proxy"];
 
 fn is_secret_key(key: &str) -> bool {
     let key = key.to_lowercase();

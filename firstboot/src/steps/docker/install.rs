@@ -9,6 +9,7 @@ use std::path::Path;
 use cluster::card::Start;
 
 use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, plan};
+use super::proxy;
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
 use crate::agent::status::chain;
@@ -34,7 +35,10 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let host = pi.host.as_ref();
     let again = match pi.journal.get().install {
         // Completed, and yet no engine: perhaps it is only stopped.
-        Progress::Completed => return start(pi),
+        Progress::Completed => {
+            proxy::settle(pi, local)?;
+            return start(pi);
+        }
         // Somebody else's, which stays as it is.
         Progress::Never if is_there(host)? => return start(pi),
         // What was begun here began with the drop-in.
@@ -45,6 +49,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let system = read_system(host)?;
     let plan = plan(&pi.card.docker, &system);
     settings(host, local)?;
+    proxy::settle(pi, local)?;
     if again {
         pi.status.say("finishing an interrupted installation");
         apt(
@@ -223,6 +228,6 @@ fn start(pi: &Pi) -> Result<(), StepError> {
         .map_err(|source| failed("start Docker", source))
 }
 
-const fn failed(doing: &'static str, source: HostError) -> StepError {
+pub(super) const fn failed(doing: &'static str, source: HostError) -> StepError {
     StepError::Host { doing, source }
 }
