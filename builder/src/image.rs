@@ -9,8 +9,10 @@ use thiserror::Error;
 use time::{Date, Time};
 
 use self::fat::{Edited, Fat, FatError, Stamp};
+use self::overlay::Window;
 use self::partitions::PartitionError;
 use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
+use self::root::names::{self, Names};
 use self::root::{CloudInit, Root, RootError};
 use crate::elf::Arch;
 use crate::regular;
@@ -93,6 +95,7 @@ pub struct Image {
     /// What a person should know of it before cards are made: what is repaired on them, and what was not tried.
     pub remarks: Vec<String>,
     seed: [Option<String>; 3],
+    root: Window,
 }
 
 impl Image {
@@ -118,7 +121,13 @@ impl Image {
         let (codename, arch, seed) = (root.codename, root.arch, boot.seed);
         let remarks =
             fat.repairs().iter().map(ToString::to_string).chain(remark.map(str::to_owned)).collect();
-        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, remarks, seed })
+        let root = partitions.root;
+        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, remarks, seed, root })
+    }
+
+    /// The names that its root partition knows.
+    pub fn names(&self) -> Result<Names, ImageError> {
+        names::read(&self.file, self.root).map_err(ImageError::Root)
     }
 
     /// What the image has in a text file that a card may have otherwise; `None` when the file is new.

@@ -8,7 +8,7 @@ use cluster::card::Start;
 use cluster::identity::Role;
 use cluster::name::Hostname;
 use cluster::range;
-use cluster::spec::{Cluster, Node};
+use cluster::spec::{Cluster, Node, Problems};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -24,11 +24,12 @@ use crate::image::overlay::SECTOR;
 pub use crate::image::overlay::Write;
 use crate::image::{Image, ImageError};
 use crate::pki::{self, Identities};
-use crate::project::Project;
+use crate::project::{Project, ProjectError};
 
 mod change;
 mod cloud_init;
 mod cmdline;
+mod names;
 mod payload;
 
 pub mod show;
@@ -144,6 +145,7 @@ impl Planner {
     ) -> Result<Self, Failure> {
         let cluster = project.cluster.clone();
         let image = Image::open(base).map_err(|source| image_failure(&cluster, source))?;
+        check_names(project, &image)?;
         let agent =
             agent::find(image.arch, options.firstboot.as_deref()).map_err(agent::AgentError::into_failure)?;
         // What can be refused is, before identities are made.
@@ -223,6 +225,17 @@ pub fn check_image(project: &Project, base: &Path, cache: &Cache) -> Result<(), 
         cache.discard_refused(base)?;
     }
     Err(image_failure(&project.cluster, source))
+}
+
+/// Refuses names in the cluster file that the image does not know: on the Pi they would cost a login or a setting.
+fn check_names(project: &Project, image: &Image) -> Result<(), Failure> {
+    let names = image.names().map_err(|source| image_failure(&project.cluster, source))?;
+    let problems = names::problems(&project.cluster, &names);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let file = project.file.display().to_string();
+    Err(ProjectError::Wrong(Problems::new(&file, problems)).into())
 }
 
 /// The nodes meant by the words of a command line, ranges among them, in the cluster file's order; all without any.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use fixture::{AARCH64, Recipe, elf, run};
+use indicatif::{InMemoryTerm, TermLike};
 use tempfile::TempDir;
 
 #[expect(dead_code, reason = "the fixture is shared; these tests need one release of it")]
@@ -200,6 +201,59 @@ fn killed_at_any_time_it_leaves_nothing_that_looks_whole() {
         assert_eq!(bench.names("cache/images").len(), 2, "leftovers: {:?}", bench.names("cache/images"));
         fs::remove_dir_all(bench.path("cards")).unwrap();
     }
+}
+
+#[test]
+fn a_refused_build_leaves_no_folder() {
+    let bench = Bench::new();
+    fs::write(bench.path("pios.img.xz"), "no archive").unwrap();
+    let (code, text) = bench.refusal(&["-o", "made/cards"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(!bench.path("made").exists());
+    fs::create_dir(bench.path("cards")).unwrap();
+    bench.refusal(&[]);
+    assert!(bench.path("cards").exists(), "it was there before");
+}
+
+/// A server of images that takes a request and never answers it.
+#[test]
+fn an_interrupted_build_says_so_and_leaves_no_folder() {
+    let bench = Bench::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url =
+        format!("http://{}/pios.img.xz\nimage_sha256: {}", server.local_addr().unwrap(), "0".repeat(64));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", &url)).unwrap();
+    let mut child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut request, _) = server.accept().unwrap();
+    std::io::Read::read_exact(&mut request, &mut [0; 4]).unwrap();
+    assert!(bench.path("cards").exists());
+    run(Command::new("kill").args(["-s", "INT", &child.id().to_string()]));
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(1), "error: interrupted\n"));
+    assert!(!bench.path("cards").exists());
+}
+
+/// In a terminal, as `script` makes one (util-linux).
+#[test]
+fn bars_leave_nothing_on_the_screen() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&[]));
+    let verify = bench.command(&[]);
+    let words = "--cache cache verify red00 --device cards/red00.img --firstboot firstboot-aarch64";
+    let command = format!("{} {words}", verify.get_program().to_str().unwrap());
+    let mut script = Command::new("script");
+    script.current_dir(bench.0.path()).env_clear().env("HOME", bench.0.path()).env("TERM", "xterm");
+    script.env("PATH", "/usr/bin:/bin").args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    succeeded(&output);
+    let drawn = ["░", "█"].map(str::as_bytes);
+    assert!(output.stdout.windows(3).any(|bytes| drawn.contains(&bytes)), "a bar was drawn");
+    let screen = InMemoryTerm::new(24, 120);
+    screen.write_str(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+    let shown = screen.contents();
+    assert!(shown.starts_with("red00  cards/red00.img  as planned"), "{shown}");
 }
 
 #[test]

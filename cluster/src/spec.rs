@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource, StaticAddress};
 use crate::identity::Role;
 use crate::name::{ClusterName, Hostname, UserName};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 
 mod address;
@@ -17,13 +18,16 @@ mod excerpt;
 mod fields;
 pub mod hostnames;
 pub mod inventory;
+mod mark;
 mod network;
 mod nodes;
 mod problem;
+mod proxy;
 mod secrets;
 mod settings;
 mod tree;
 
+pub use mark::{Mark, Marks};
 pub use problem::{Problem, Problems};
 
 use fields::{Fields, Keys};
@@ -54,6 +58,10 @@ pub struct Cluster {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+    /// The way to the internet, where it leads through a proxy.
+    pub proxy: Option<Proxy>,
+    /// Where the values stand that only the image can judge.
+    pub marks: Marks,
 }
 
 impl Cluster {
@@ -72,6 +80,8 @@ impl Cluster {
             keymap: None,
             docker: settings::docker_from(source),
             swarm: settings::plain_swarm(),
+            proxy: None,
+            marks: Marks::default(),
         }
     }
 }
@@ -172,18 +182,20 @@ static ROOT: Keys = Keys {
         "locale",
         "keymap",
         "docker",
+        "proxy",
         "swarm",
     ],
 };
 
 /// The mappings of a cluster file, in the guide's order.
-static MAPPINGS: [&Keys; 7] = [
+static MAPPINGS: [&Keys; 8] = [
     &ROOT,
     &settings::USER,
     &network::NETWORK,
     &network::PER_NODE,
     &settings::WIFI,
     &settings::DOCKER,
+    &proxy::PROXY,
     &settings::SWARM,
 ];
 
@@ -250,6 +262,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
     let locale = settings::checked(&root, "locale", checks::locale, problems);
     let keymap = settings::checked(&root, "keymap", checks::keymap, problems);
     let docker = settings::docker(&root, outside, problems);
+    let proxy = proxy::read(&root, problems);
     let swarm = settings::swarm(&root, nodes.as_deref().unwrap_or_default(), problems);
     let (wifi, wifi_psk) = wifi.map_or((None, None), |(wifi, psk)| (Some(wifi), psk));
     Some(Cluster {
@@ -264,6 +277,8 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         keymap,
         docker,
         swarm,
+        proxy,
+        marks: mark::marks(&tree, problems),
     })
 }
 

@@ -70,9 +70,14 @@ fn every_key_is_read() {
     assert_eq!(cluster.nodes[1].labels["rack"], "7");
     assert_eq!(cluster.user.authorized_keys, ["ssh-ed25519 AAAA anna@laptop"]);
     assert!(cluster.user.password_hash.unwrap().expose().starts_with("$6$"));
-    assert_eq!(cluster.wifi.unwrap().ssid, "Lab: 2");
+    let wifi = cluster.wifi.unwrap();
+    assert_eq!((wifi.ssid.as_str(), wifi.hidden), ("Lab: 2", true));
     assert_eq!(cluster.wifi_psk.unwrap().expose(), "correct horse");
     assert_eq!(cluster.timezone.as_deref(), Some("Europe/Berlin"));
+    let proxy = cluster.proxy.unwrap();
+    assert_eq!(proxy.http.unwrap().expose(), "http://me:correct%20horse@proxy.example:3128");
+    assert_eq!(proxy.https.unwrap().expose(), "http://proxy.example:3128");
+    assert_eq!(proxy.no_proxy, ["mirror.example", ".lab.example", "10.0.0.0/8"]);
     assert_eq!(cluster.docker.version.as_deref(), Some("5:29.*"));
     assert_eq!(cluster.docker.key.as_deref(), Some("mirror.asc"));
     assert_eq!(cluster.swarm.cert_expiry_seconds, 90 * 86_400);

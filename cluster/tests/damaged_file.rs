@@ -76,7 +76,7 @@ fn yaml_mistakes_get_advice() {
     cluster.yaml:1:1: a list stands where keys are wanted
       | - (hidden)
       | ^^^^^^^^^^
-      = write `key: value` pairs with the keys version, cluster, image, image_sha256, nodes, managers, managers_run_tasks, user, network, per_node, wifi, timezone, locale, keymap, docker, swarm
+      = write `key: value` pairs with the keys version, cluster, image, image_sha256, nodes, managers, managers_run_tasks, user, network, per_node, wifi, timezone, locale, keymap, docker, proxy, swarm
     ");
     insta::assert_snapshot!(problems(&with("---\nversion: 1\n")), @r"
     1 problem in cluster.yaml
@@ -174,6 +174,11 @@ fn secrets_are_never_shown() {
         "docker: {url: 'https://me:hunter2@mirror.example'}".to_owned(),
         "image: https://me:hunter2@mirror.example/x y".to_owned(),
         "image: ftp://me:hunter2@mirror.example/x".to_owned(),
+        "proxy: http://me:hunter2@proxy.example".to_owned(),
+        "proxy: me:hunter2@proxy.example:3128".to_owned(),
+        "proxy: {http: me:hunter2, htps: 'http://me:hunter2@proxy.example:3128'}".to_owned(),
+        "proxy:\n  http: me:hunter2@proxy.example:3128\n  no_proxy: [a b\n".to_owned(),
+        "prxoy: http://me:hunter2@proxy.example:3128".to_owned(),
         format!("timezone: {hash}"),
         "user: {authorized_keys: [\"-----BEGIN OPENSSH PRIVATE KEY----- hunter2\"]}\ncolour: blue".to_owned(),
     ];

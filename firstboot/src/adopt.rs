@@ -5,7 +5,7 @@
 //! differs. What is left for the new swarm (`take_over`) is left first: until then the machine is what it was. On an error the
 //! agent that was stopped for it goes on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,6 +13,8 @@ use cluster::card::{self, Card};
 use cluster::delivery::{Delivery, DeliveryError};
 use cluster::identity::{Holder, Identity, Role};
 use cluster::name::Hostname;
+use cluster::proxy::{self, Proxy};
+use cluster::secret::Secret;
 use cluster::wire::{Mark, Stage};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -205,7 +207,16 @@ impl Machine<'_> {
         ]
     }
 
+    /// The proxy's file; without a proxy there is none.
+    fn proxy(&self) -> (PathBuf, Option<Secret<Vec<u8>>>) {
+        (Path::new(STATE).join(proxy::FILE), self.delivery.proxy.as_ref().map(Proxy::to_json))
+    }
+
     fn is_as_wanted(&self) -> Result<bool, AdoptError> {
+        let (path, wanted) = self.proxy();
+        if self.host.read(&path)?.as_ref() != wanted.as_ref().map(Secret::expose) {
+            return Ok(false);
+        }
         for (name, bytes) in self.files() {
             if self.host.read(&Path::new(STATE).join(name))?.as_deref() != Some(&bytes) {
                 return Ok(false);
@@ -268,6 +279,11 @@ impl Machine<'_> {
     fn place(&self) -> Result<(), AdoptError> {
         let state = Path::new(STATE);
         self.host.make_folder(state, 0o700, None)?;
+        // Before the payload, which says that it is there.
+        match self.proxy() {
+            (path, Some(json)) => self.host.write(&path, json.expose(), 0o600, None)?,
+            (path, None) => self.host.remove(&path)?,
+        }
         for (name, bytes) in self.files() {
             self.host.write(&state.join(name), &bytes, 0o600, None)?;
         }

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
-use crate::steps::docker::repository;
+use crate::steps::docker::{proxy, repository};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
@@ -112,6 +112,7 @@ fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
         host.remove(Path::new(DAEMON))?;
     }
     repository::remove(host)?;
+    proxy::remove(host)?;
     // Last: it says that Docker is ours to remove.
     host.remove(Path::new(DROP_IN))
 }

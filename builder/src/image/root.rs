@@ -13,6 +13,7 @@ use super::overlay::{ReadAt, Window};
 use crate::elf::{self, Arch, ElfError};
 
 mod guard;
+pub mod names;
 
 /// Programs every Debian has, best first; links are followed, so a merged /usr is no matter.
 const PROGRAMS: [&str; 3] = ["/usr/bin/dpkg", "/bin/sh", "/bin/ls"];

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use cluster::card::{Card, Start};
+use cluster::card::{self, Card, Start};
 use cluster::delivery::Delivery;
 use cluster::name::{ClusterId, Hostname};
 use cluster::secret::Secret;
@@ -58,7 +58,8 @@ impl Parcel {
         let found = &candidate.found;
         let is_there = found.active
             && found.card.as_ref() == Some(&card)
-            && found.certificate.as_deref() == Some(&sha256_hex(material.cert_pem.as_bytes()));
+            && found.certificate.as_deref() == Some(&sha256_hex(material.cert_pem.as_bytes()))
+            && found.proxy == cluster.proxy.as_ref().map(|proxy| sha256_hex(proxy.to_json().expose()));
         let agent = found.agent.as_deref() != Some(&agent.sha256);
         Ok(Self {
             index,
@@ -73,6 +74,7 @@ impl Parcel {
                 cert_pem: material.cert_pem,
                 key_pem: material.key_pem,
                 take_over: others == Others::TakeOver,
+                proxy: cluster.proxy.clone(),
             },
         })
     }
@@ -158,5 +160,6 @@ fn card(cluster: &Cluster, hosts: &[RunningHost], identities: &Identities, candi
         let address = hosts.iter().find(|host| host.name == planned.name).and_then(|host| host.address);
         cluster::card::Planned { address: planned.address.or(address), ..planned }
     });
-    Card { nodes: nodes.collect(), wifi: None, timezone: None, locale: None, keymap: None, ..card }
+    let version = card::version_for(card.proxy, false);
+    Card { version, nodes: nodes.collect(), wifi: None, timezone: None, locale: None, keymap: None, ..card }
 }

@@ -69,6 +69,8 @@ pub struct Found {
     pub agent: Option<String>,
     /// SHA-256 of the node's certificate.
     pub certificate: Option<String>,
+    /// SHA-256 of the file with the node's proxy.
+    pub proxy: Option<String>,
     /// The payload that is there.
     pub card: Option<Card>,
     /// Whether the agent runs.
@@ -148,6 +150,7 @@ pub fn read(answer: &str) -> Option<Found> {
         },
         agent: digest("agent"),
         certificate: digest("certificate"),
+        proxy: digest("proxy"),
         card: value("card").and_then(|json| Card::from_json(json.as_bytes()).ok()),
         active: value("active") == Some("active"),
         docker: value("docker").is_some_and(|path| !path.is_empty()),

@@ -11,6 +11,7 @@ LC_ALL=C
 export PATH LC_ALL
 say agent "$(sha256sum /usr/local/lib/firstboot/firstboot 2>/dev/null)"
 say certificate "$(sha256sum /var/lib/firstboot/node.pem 2>/dev/null)"
+say proxy "$(sha256sum /var/lib/firstboot/proxy.json 2>/dev/null)"
 say card "$(cat /var/lib/firstboot/card.json 2>/dev/null | line)"
 say state "$(ls /var/lib/docker/swarm/docker-state.json 2>/dev/null)"
 say info "$(timeout 20 docker info --format "{{json .}}" 2>/dev/null | head -n 1)"

@@ -165,6 +165,29 @@ fn a_static_address_and_the_radio_are_on_the_card() {
 }
 
 #[test]
+fn a_proxy_is_among_the_secrets_only() {
+    const URL: &str = "http://ada:hunter2@proxy.example:3128";
+    let more = format!(
+        "wifi: {{country: DE, ssid: home, hidden: true}}\nproxy: {{https: '{URL}', no_proxy: [a, .b]}}\n"
+    );
+    for recipe in [Recipe::bookworm(), Recipe::ubuntu()] {
+        let bench = bench_with(&recipe, &format!("{CLUSTER}{more}"));
+        let built = bench.apply(&bench.card(2));
+        let json = read_boot_file(&built, "swarm/card.json");
+        let payload = Card::from_json(&json).unwrap();
+        assert!(payload.proxy && payload.wifi.unwrap().hidden && payload.version == 4);
+        let secrets = CardSecrets::from_json(&read_boot_file(&built, "swarm/secrets.json")).unwrap();
+        let proxy = secrets.proxy.unwrap();
+        assert_eq!((proxy.http, proxy.https.unwrap().expose().as_str()), (None, URL));
+        assert_eq!(proxy.no_proxy, ["a", ".b"]);
+        for change in bench.card(2).files.iter().filter(|file| !file.path.ends_with("secrets.json")) {
+            let bytes = read_boot_file(&built, &change.path);
+            assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"), "{}", change.path);
+        }
+    }
+}
+
+#[test]
 fn the_card_knows_a_day_that_is_past() {
     let bench = bench(&Recipe::trixie());
     let card = bench.card(0);

@@ -282,6 +282,13 @@ fn cloud_init_makes_the_network_where_it_is_not_dhcp_on_the_wire() {
         ubuntu_with(&format!("{addresses}{wifi}swarm: {{interface: wlan0}}\n")),
         ubuntu_with("wifi: {country: DE, ssid: open}\n"),
     ];
+    let hidden = |psk: &str| {
+        let bench = ubuntu_with(&format!("wifi: {{country: DE, ssid: lab, hidden: true{psk}}}\n"));
+        seed_file(&bench, 2, "network-config")
+    };
+    assert!(hidden("").contains("        \"lab\": {hidden: true}\n"), "{}", hidden(""));
+    let wanted = format!("        \"lab\": {{hidden: true, password: \"{PSK}\"}}\n");
+    assert!(hidden(&format!(", psk: {PSK}")).contains(&wanted), "{wanted}");
     let texts = all.each_ref().map(|bench| seed_file(bench, 2, "network-config"));
     insta::assert_snapshot!(texts.join("\n"));
 }

@@ -1,15 +1,16 @@
 //! The lesson's own file, `hostnames.yaml`: `manager: <IP>` and `worker: [<IP>…]`, of machines that already run.
 //!
-//! It has no version and two keys. Everything that is wrong with it is told at once, as with a cluster file.
+//! It has no version and three keys, of which `proxy` is that of a cluster file. Everything that is wrong with it is told at once, as with a cluster file.
 
-use super::Problems;
 use super::fields::{Fields, Keys};
 use super::problem::{Collector, Place};
 use super::tree::{self, Content, Entry};
+use super::{Problems, proxy};
 use crate::host::{self, Host};
+use crate::proxy::Proxy;
 use crate::range;
 
-pub(super) static KEYS: Keys = Keys { of: "hostnames.yaml", names: &["manager", "worker"] };
+pub(super) static KEYS: Keys = Keys { of: "hostnames.yaml", names: &["manager", "worker", "proxy"] };
 
 /// What people write for the two keys.
 const MEANT: [&str; 5] = ["manager", "managers", "master", "worker", "workers"];
@@ -23,6 +24,8 @@ pub struct Hostnames {
     pub managers: Vec<Host>,
     /// Who works, in the file's order.
     pub workers: Vec<Host>,
+    /// The way to the internet, where it leads through a proxy.
+    pub proxy: Option<Proxy>,
 }
 
 impl Hostnames {
@@ -81,7 +84,8 @@ fn document(text: &str, problems: &mut Collector<'_>) -> Option<Hostnames> {
         problems.add(root.key_place("manager"), message, "name one, three or five");
     }
     let workers = hosts(&root, "worker", &mut seen, problems);
-    Some(Hostnames { managers, workers })
+    let proxy = proxy::read(&root, problems);
+    Some(Hostnames { managers, workers, proxy })
 }
 
 /// The machines of a key; `seen` has those of the whole file so far. Of a range, one thing of a kind is reported.
@@ -155,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn takes_a_proxy() {
+        let text = "manager: red00\nproxy: http://me:hunter2@proxy.example:3128\n";
+        let proxy = read(text, "hostnames.yaml").unwrap().proxy.unwrap();
+        assert_eq!(proxy.http, proxy.https);
+        assert_eq!(proxy.http.unwrap().expose(), "http://me:hunter2@proxy.example:3128");
+        let told = read(&text.replace(":3128", ""), "hostnames.yaml").unwrap_err().to_string();
+        assert!(told.contains("names no port") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
     fn is_told_from_a_cluster_file() {
         assert!(is_meant("workers: a\n") && is_meant("master: a\nworker: b\n"));
         for other in
@@ -194,7 +208,7 @@ mod tests {
         hostnames.yaml:7:1: `user_name` is not a key of hostnames.yaml
           | user_name: (hidden)
           | ^^^^^^^^^
-          = write one of: manager, worker
+          = write one of: manager, worker, proxy
         "#);
     }
 

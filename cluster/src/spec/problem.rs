@@ -50,10 +50,10 @@ pub struct Problem {
     pub advice: String,
     /// The line as it is shown, secrets hidden.
     #[serde(rename = "text")]
-    shown: String,
+    pub(super) shown: String,
     /// The columns of `shown`, from 0, that the caret marks; the second is after the last.
     #[serde(skip)]
-    marked: (usize, usize),
+    pub(super) marked: (usize, usize),
 }
 
 /// Most problems that are kept and printed of one file. Whoever has more reads the first ones, and a file of a million
@@ -71,6 +71,14 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Problems that were found after the file was read, in the file's order. `file` is what they call the file.
+    pub fn new(file: &str, mut list: Vec<Problem>) -> Self {
+        list.sort_by_key(|problem| (problem.line, problem.column));
+        let left_out = list.len().saturating_sub(LIMIT);
+        list.truncate(LIMIT);
+        Self { file: escape(file), list, left_out }
+    }
+
     /// The first problems, at most 50, in the file's order.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.list.iter()
@@ -181,6 +189,27 @@ impl<'t> Collector<'t> {
         self.is_read = false;
     }
 
+    /// The lines of some places as messages show them, and the columns of each that the caret marks.
+    pub(super) fn shown(&self, places: &[Place]) -> Vec<(String, (usize, usize))> {
+        let wanted: BTreeSet<usize> = places.iter().map(|place| place.line).collect();
+        let public = by_line(&self.public, &wanted);
+        let secret = by_line(&self.secret, &wanted);
+        let texts = by_line(&self.texts, &wanted);
+        let show = |place: &Place| {
+            let source = self.line(place.line);
+            if !self.is_read {
+                return excerpt::show_key_only(source, *place);
+            }
+            let parts = excerpt::Parts {
+                public: of(&public, place.line),
+                secret: of(&secret, place.line),
+                texts: of(&texts, place.line),
+            };
+            excerpt::show(source, *place, &parts)
+        };
+        places.iter().map(show).collect()
+    }
+
     /// Whether nothing is wrong so far.
     pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
@@ -203,22 +232,8 @@ impl<'t> Collector<'t> {
             let hidden = |text: String, secret: &String| text.replace(secret.as_str(), HIDDEN);
             shorten(&escape(&self.secret_texts.iter().fold(text.to_owned(), hidden)))
         };
-        let wanted: BTreeSet<usize> = self.found.iter().map(|(place, ..)| place.line).collect();
-        let public = by_line(&self.public, &wanted);
-        let secret = by_line(&self.secret, &wanted);
-        let texts = by_line(&self.texts, &wanted);
-        let list = self.found.iter().map(|(place, message, advice)| {
-            let source = self.line(place.line);
-            let (shown, marked) = if self.is_read {
-                let parts = excerpt::Parts {
-                    public: of(&public, place.line),
-                    secret: of(&secret, place.line),
-                    texts: of(&texts, place.line),
-                };
-                excerpt::show(source, *place, &parts)
-            } else {
-                excerpt::show_key_only(source, *place)
-            };
+        let places: Vec<Place> = self.found.iter().map(|(place, ..)| *place).collect();
+        let list = self.found.iter().zip(self.shown(&places)).map(|((place, message, advice), (shown, marked))| {
             Problem {
                 line: place.line,
                 column: place.column,

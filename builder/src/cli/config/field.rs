@@ -7,6 +7,7 @@ use cluster::card::DockerSource;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::ClusterId;
+use cluster::proxy::Proxy;
 use cluster::spec::Node;
 use cluster::spec::hostnames::Hostnames;
 
@@ -29,6 +30,8 @@ pub(super) struct Field {
     pub(super) user: Option<String>,
     /// Where Docker comes from.
     docker: DockerSource,
+    /// The proxy of a `hostnames.yaml`; that of a cluster file is in the project.
+    proxy: Option<Proxy>,
     /// The cluster file; `None` for a `hostnames.yaml`.
     cluster: Option<Project>,
 }
@@ -48,6 +51,7 @@ impl Field {
                 entries: of_hostnames(&found),
                 user: user.cloned().or_else(|| earlier.as_ref()?.user.clone()),
                 docker: docker.or_else(|| Some(earlier.as_ref()?.docker)).unwrap_or(DockerSource::Docker),
+                proxy: found.proxy,
                 earlier,
                 cluster: None,
             });
@@ -64,6 +68,7 @@ impl Field {
             earlier,
             user: Some(user.cloned().unwrap_or(name)),
             docker: project.cluster.docker.source,
+            proxy: None,
             cluster: Some(project),
         })
     }
@@ -140,7 +145,11 @@ impl Field {
 
     /// The project with these nodes; with those of the cluster file, where there is one.
     pub(super) fn project(&self, running: &Running) -> Project {
-        let Some(project) = &self.cluster else { return project::of_running(&self.file, running) };
+        let Some(project) = &self.cluster else {
+            let mut project = project::of_running(&self.file, running);
+            project.cluster.proxy.clone_from(&self.proxy);
+            return project;
+        };
         let mut project = project.clone();
         // Whose role cannot be the file's yet keeps the one it has.
         for node in &mut project.cluster.nodes {

@@ -79,7 +79,7 @@ pub(in crate::seed) fn card() -> Card {
         nodes: vec![node("red00", Role::Manager, None), node("red03", Role::Worker, Some(ip(3)))],
         user: CardUser { name: "ann".try_into().unwrap(), authorized_keys: vec![KEY.to_owned()] },
         address: Some(StaticAddress { ip: ip(3), prefix: 24, gateway: Some(ip(1)), dns: vec![ip(1)] }),
-        wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned() }),
+        wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned(), hidden: false }),
         timezone: Some("Europe/Berlin".to_owned()),
         locale: Some("de_DE.UTF-8".to_owned()),
         keymap: Some("de".to_owned()),
@@ -93,6 +93,7 @@ pub(in crate::seed) fn card() -> Card {
         },
         start: Start::Hook,
         revoked: std::collections::BTreeSet::new(),
+        proxy: false,
     }
 }
 
@@ -101,6 +102,7 @@ pub(super) fn secrets() -> CardSecrets {
         version: VERSION,
         password_hash: Some(Secret::new(HASH.to_owned())),
         wifi_psk: Some(Secret::new(PSK.to_owned())),
+        proxy: None,
     }
 }
 

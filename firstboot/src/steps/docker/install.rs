@@ -12,6 +12,7 @@ use cluster::wire::ProblemCode;
 use super::apt::{self, Complaints};
 use super::pins;
 use super::plan::{System, plan};
+use super::proxy;
 use super::reload;
 use super::repository::{self, place};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
@@ -42,7 +43,10 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let host = pi.host.as_ref();
     let again = match pi.journal.get().install {
         // Completed, and yet no engine: perhaps it is only stopped.
-        Progress::Completed => return start(pi),
+        Progress::Completed => {
+            proxy::settle(pi, local)?;
+            return start(pi);
+        }
         // Somebody else's, which stays as it is.
         Progress::Never if is_there(host)? => return start(pi),
         // What was begun here began with the drop-in.
@@ -51,6 +55,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
         Progress::Never => false,
     };
     settings(host, local)?;
+    proxy::settle(pi, local)?;
     pi.status.say(if again { "finishing an interrupted installation" } else { "reading package lists" });
     let prepared = prepare(host, &pi.card.docker, pi.card.start, again)?;
     pi.status.say(&format!("installing {}", prepared.names().join(" ")));
