@@ -198,10 +198,12 @@ fn killing_asks_first_and_says_what_is_lost() {
     assert_eq!((declined.code(), declined.failure().as_str()), (1, "error: nothing was done\n"));
     insta::assert_snapshot!(declined.talk, @"
     All 3 nodes of red leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and images stay on the nodes.
-    Type yes to go on:
+    Continue? [y/N]
     ");
-    let agreed = bench.ask(kill, &line, Some("yes\n"), false);
-    assert_eq!(agreed.code(), 5, "a yes leads to the manager, which is not there");
+    for yes in ["yes\n", "y\n", "Y\n"] {
+        let agreed = bench.ask(kill, &line, Some(yes), false);
+        assert_eq!(agreed.code(), 5, "a yes leads to the manager, which is not there");
+    }
 }
 
 #[test]
@@ -213,7 +215,7 @@ fn purging_says_what_goes_beside_the_swarm() {
     assert_eq!(declined.code(), 1);
     insta::assert_snapshot!(declined.talk, @"
     All 3 nodes of red leave the swarm. Its services, networks, secrets and join tokens are lost; volumes and images stay on the nodes. Our agent and all its keys are removed from them over SSH, and Docker where it came with the agent, with every container.
-    Type yes to go on:
+    Continue? [y/N]
     ");
     // What is left after a --purge that came as far as the managers is finished without them.
     bench.project.cluster.nodes.remove(0);

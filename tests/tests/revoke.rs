@@ -181,7 +181,7 @@ fn revoking_asks_first_and_changes_nothing_without_a_yes() {
     let stolen = pki::open(&scene.project).unwrap().node(&name("red01")).unwrap();
     let (declined, _, talk) = scene.revoke("red01", Some("y\n"));
     assert_eq!(declined.unwrap_err().render(), "error: nothing was revoked\n");
-    assert!(talk.ends_with("Type yes to go on: "), "{talk}");
+    assert!(talk.ends_with("Continue? [y/N] "), "{talk}");
     let (nobody, ..) = scene.revoke("red01", None);
     assert_eq!(
         nobody.unwrap_err().render(),

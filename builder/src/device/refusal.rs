@@ -221,4 +221,20 @@ mod tests {
         assert_eq!(failure.kind(), Kind::DeviceRefused);
         assert!(failure.render().contains("--max-size 2048GiB"), "{}", failure.render());
     }
+
+    #[test]
+    fn root_is_not_told_to_use_sudo() {
+        let denied = || Arc::new(io::Error::from(io::ErrorKind::PermissionDenied));
+        let path = || PathBuf::from("/dev/sda");
+        let is_root = rustix::process::geteuid().is_root();
+        for refusal in [
+            Refusal::Opaque { path: path(), source: denied() },
+            Refusal::Open { path: path(), source: denied() },
+        ] {
+            let text = refusal.hint().show(None).text;
+            assert_eq!(text.contains("put sudo before the command"), !is_root, "{text}");
+            assert_eq!(text.contains("denies this even to root"), is_root, "{text}");
+        }
+        assert_eq!(needs_root(&denied()), !is_root);
+    }
 }

@@ -13,6 +13,14 @@ Every command of `builder`, with what `--help` says of it. Made by `cargo xtask 
 command has changed.
 ";
 
+const FAILURES: &str = "
+## Failures for programs
+
+With `--json`, the last line of output of a command that fails is a JSON object: `error`, `causes` (a list), `hints` and
+`code` (the exit code). A hint has a `text` and `commands`, each a list of words. An object that the command prints anyway
+has these keys, too.
+";
+
 /// The whole file for a program. Hidden commands and options are left out, and options that every command takes stand
 /// there once.
 pub fn render(program: Command) -> String {
@@ -23,6 +31,7 @@ pub fn render(program: Command) -> String {
     for (code, meaning) in EXIT_CODES {
         text.push_str(&format!("* {code}: {meaning}\n"));
     }
+    text.push_str(FAILURES);
     text.push_str("\n## Files\n\n");
     for (name, purpose) in FILES {
         text.push_str(&format!("* `{name}`: {}\n", prose(purpose)));

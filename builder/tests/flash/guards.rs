@@ -269,7 +269,7 @@ fn ctrl_c_at_the_question_erases_nothing() {
     script.current_dir(bench.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let (mut said, mut bytes) = (String::new(), BufReader::new(script.stdout.take().unwrap()).bytes());
-    while !said.ends_with("type yes to go on: ") {
+    while !said.ends_with("Continue? [y/N] ") {
         said.push(char::from(bytes.next().expect(&said).unwrap()));
     }
     assert!(said.contains("becomes the card of red00"), "{said}");

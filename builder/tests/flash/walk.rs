@@ -129,9 +129,9 @@ fn what_is_printed_at_a_no_in_the_second_round_makes_the_card_that_is_left() {
     let mut script = Running(script.spawn().unwrap());
     let mut keys = script.0.stdin.take().unwrap();
     let mut bytes = BufReader::new(script.0.stdout.take().unwrap()).bytes();
-    let question = "type yes to go on: ";
+    let question = "Continue? [y/N] ";
     until(&mut bytes, question);
-    keys.write_all(b"yes\n").unwrap();
+    keys.write_all(b"y\n").unwrap();
     until(&mut bytes, "put the card for red01 into ");
     exchange(&bench, &reader, "next");
     assert!(until(&mut bytes, question).contains("becomes the card of red01"));

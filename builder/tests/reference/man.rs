@@ -143,7 +143,7 @@ fn a_folder_that_cannot_be_is_refused_with_what_to_type() {
         let said = text(&output.stderr);
         assert!(said.starts_with("error: cannot make the folder file"), "{said}");
         assert!(
-            said.ends_with("hint: name a folder of yours, as in: builder man ~/.local/share/man/man1\n"),
+            said.ends_with("hint: name a folder of yours, as in: builder man share/man/man1\n"),
             "{said}"
         );
     }
