@@ -117,6 +117,39 @@ async fn a_machine_that_runs_becomes_a_node_and_a_second_time_nothing_happens() 
     assert_eq!(host.files(), before.0);
 }
 
+/// A Raspberry Pi OS whose memory cgroup is off.
+fn pi_os(line: &str) -> Files {
+    let file = |path: &str, text: &str| {
+        let bytes = text.as_bytes().to_vec();
+        (PathBuf::from(path), Node::File { bytes, mode: 0o644, owner: None })
+    };
+    let folder = (PathBuf::from("/boot/firmware"), Node::Folder { mode: 0o755, owner: None });
+    Files::from([
+        folder,
+        file("/etc/rpi-issue", "Raspberry Pi reference 2026-04-13\n"),
+        file("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n"),
+        file("/boot/firmware/cmdline.txt", line),
+    ])
+}
+
+#[tokio::test]
+async fn the_memory_cgroup_is_turned_on_with_the_agent_and_off_with_it() {
+    let world = World::new(&["red01"]);
+    let (delivery, (_engine, client)) = (delivery(&world, "red01"), engine(&world, "red01"));
+    let line = "console=tty1 root=PARTUUID=4f2c9ea0-02 rootwait\n";
+    let host = machine(&Arc::default(), pi_os(line));
+    let cmdline = |host: &FakeHost| {
+        String::from_utf8(host.read(Path::new("/boot/firmware/cmdline.txt")).unwrap().unwrap()).unwrap()
+    };
+    adopt(&host, &client, &delivery).await.unwrap();
+    let with = "console=tty1 root=PARTUUID=4f2c9ea0-02 rootwait cgroup_enable=memory\n";
+    assert_eq!(cmdline(&host), with);
+    assert_eq!(adopt(&host, &client, &delivery).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(cmdline(&host), with);
+    remove::remove(host.as_ref(), &client, false, None).await.unwrap();
+    assert_eq!(cmdline(&host), line);
+}
+
 #[tokio::test]
 async fn a_proxy_is_delivered_changed_and_taken_away() {
     let world = World::new(&["red01"]);
