@@ -1,7 +1,6 @@
 //! The cluster file on disk and what lies beside it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use cluster::card::StaticAddress;
@@ -11,16 +10,14 @@ use cluster::spec::inventory::{self, Inventory};
 use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
-use crate::error::{CLUSTER_FILE, Failure, Hint, Kind, builder, hint};
+use crate::error::{CLUSTER_FILE, Failure, Hint, Kind, builder, hint, quote_path};
 use crate::home;
 use crate::pki::{self, Running, RunningHost};
 
+mod input;
 mod keys;
 
 pub(crate) use keys::own_public_keys;
-
-/// Largest cluster file, in bytes: a thousand nodes with a page of words each.
-const FILE_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// A cluster file that was read and checked.
 #[derive(Debug, Clone)]
@@ -64,9 +61,20 @@ pub enum ProjectError {
         #[source]
         source: std::io::Error,
     },
-    /// Not UTF-8, or larger than any cluster file.
-    #[error("{0} is not a cluster file: it is not a text of at most 4 MiB")]
-    NotText(PathBuf),
+    /// Longer than any cluster file.
+    #[error("{0} is longer than 4 MiB")]
+    TooLong(PathBuf),
+    /// Text of another encoding, which some editors and PowerShell write.
+    #[error("{0} is encoded in UTF-16")]
+    Utf16(PathBuf),
+    /// Text of another encoding, or no text.
+    #[error("{path} is not UTF-8: see line {line}")]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not, from 1.
+        line: usize,
+    },
     /// Read, and wrong.
     #[error(transparent)]
     Wrong(Problems),
@@ -96,9 +104,11 @@ impl From<ProjectError> for Failure {
                 let init = builder(["init", "-f"]).path(path);
                 Some(hint!["run `", init, "` for a starter, or name another file"])
             }
-            ProjectError::Read { .. } | ProjectError::NotText(_) => {
+            ProjectError::Read { .. } | ProjectError::TooLong(_) => {
                 Some("name another file with `-f FILE`".into())
             }
+            ProjectError::Utf16(path) => Some(convert("UTF-16", path)),
+            ProjectError::NotUtf8 { path, .. } => Some(convert("ISO-8859-1", path)),
             ProjectError::Wrong(_) => None,
             ProjectError::Inventory { inventory, .. } => Some(
                 format!(
@@ -121,6 +131,11 @@ impl From<ProjectError> for Failure {
             None => failure,
         }
     }
+}
+
+/// The command that makes a cluster file from a text of another encoding.
+fn convert(encoding: &str, path: &Path) -> Hint {
+    format!("iconv -f {encoding} -t UTF-8 {} > new.yaml", quote_path(path)).into()
 }
 
 /// Reads and checks a cluster file, reporting every problem at once (exit code 2). Of a `hostnames.yaml` the nodes that
@@ -149,8 +164,8 @@ pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
 /// The machines of a `hostnames.yaml`; `None` where a file is none, or cannot be read.
 pub fn hosts(file: &Path) -> Option<Result<Hostnames, ProjectError>> {
     let is_meant = |text: &String| hostnames::is_meant(text) && inventory::recognise(text).is_none();
-    let text = text(file).ok().flatten().filter(is_meant)?;
-    Some(hostnames::read(&text, &file.display().to_string()).map_err(ProjectError::Wrong))
+    let text = input::text(file).ok().filter(is_meant)?;
+    Some(hostnames::read(&text, &input::name(file)).map_err(ProjectError::Wrong))
 }
 
 /// The secrets folder of a `hostnames.yaml`, which names no cluster: it has the file's own name.
@@ -159,6 +174,10 @@ pub fn secrets_folder(file: &Path) -> PathBuf {
 }
 
 fn name_of(file: &Path) -> ClusterName {
+    // The number of a pipe is another every time.
+    if input::is_stream(file) {
+        return ClusterName::like("");
+    }
     ClusterName::like(&file.file_stem().unwrap_or_default().to_string_lossy())
 }
 
@@ -191,40 +210,22 @@ pub fn check(file: &Path) -> Result<Project, ProjectError> {
 }
 
 fn read_with(file: &Path, with_image: bool) -> Result<Project, ProjectError> {
-    let text = match text(file) {
-        Ok(Some(text)) => text,
-        Ok(None) => return Err(ProjectError::NotText(file.to_owned())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ProjectError::Absent(file.to_owned()));
-        }
-        Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
-    };
+    let text = input::text(file)?;
     if let Some(inventory) = inventory::recognise(&text) {
         return Err(ProjectError::Inventory { file: file.to_owned(), inventory });
     }
     let folder = folder_of(file);
     let outside = keys::KeyFiles { folder: &folder, with_image };
-    let cluster =
-        spec::read_with(&text, &file.display().to_string(), &outside).map_err(ProjectError::Wrong)?;
+    let cluster = spec::read_with(&text, &input::name(file), &outside).map_err(ProjectError::Wrong)?;
     Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })
 }
 
-/// "cluster.yaml" has the parent "", which no system call takes.
+/// "cluster.yaml" has the parent "", which no system call takes. What comes through a pipe lies in the current folder.
 fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        Some(parent) if parent != Path::new("") && !input::is_stream(file) => parent.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-/// A file's text, unless it is none or too long for one.
-fn text(file: &Path) -> std::io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)?.take(FILE_LIMIT + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_LIMIT) {
-        return Ok(None);
-    }
-    Ok(String::from_utf8(bytes).ok())
 }
 
 /// See [`Project::path`].

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
@@ -223,10 +224,20 @@ fn json_tells_programs_the_same() {
 #[test]
 fn files_that_are_no_text_are_refused() {
     let home = home();
-    fs::write(home.path().join("cluster.yaml"), b"version: 1\n\xff\xfe").unwrap();
+    fs::write(home.path().join("cluster.yaml"), b"version: 1\ncluster: B\xe4r\n").unwrap();
     let check = builder(home.path(), &["check"]);
     assert_eq!(check.status.code(), Some(2));
-    assert!(text(&check.stderr).contains("is not a text"), "{}", text(&check.stderr));
+    insta::assert_snapshot!(text(&check.stderr), @r"
+    error: cluster.yaml is not UTF-8: see line 2
+    hint: iconv -f ISO-8859-1 -t UTF-8 cluster.yaml > new.yaml
+    ");
+    fs::write(home.path().join("cluster.yaml"), b"\xff\xfev\0e\0r\0").unwrap();
+    let check = builder(home.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    insta::assert_snapshot!(text(&check.stderr), @r"
+    error: cluster.yaml is encoded in UTF-16
+    hint: iconv -f UTF-16 -t UTF-8 cluster.yaml > new.yaml
+    ");
     let check = builder(home.path(), &["check", "-f", ".ssh"]);
     assert_eq!(check.status.code(), Some(2));
     assert!(
@@ -274,6 +285,39 @@ fn check_refuses_an_image_that_cannot_be() {
     }
 }
 
+/// A good cluster file's text.
+fn good() -> String {
+    format!(
+        "version: 1\ncluster: red\nimage: raspios-lite-arm64\nnodes: red[00-01]\nuser: {{name: pi, authorized_keys: {KEY}}}\n"
+    )
+}
+
+#[test]
+fn a_cluster_file_may_come_through_a_pipe() {
+    let home = home();
+    for (name, file) in [("-", "<stdin>"), ("/dev/stdin", "/dev/stdin")] {
+        for (lines, says) in
+            [("", String::new()), ("nodez: x\n", format!("{file}:6:1: `nodez` is not a key"))]
+        {
+            let mut child = Command::new(env!("CARGO_BIN_EXE_builder"))
+                .args(["check", "-f", name])
+                .current_dir(home.path())
+                .env_clear()
+                .env("HOME", home.path())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.take().unwrap().write_all(format!("{}{lines}", good()).as_bytes()).unwrap();
+            let check = child.wait_with_output().unwrap();
+            let told = text(&check.stderr);
+            assert_eq!(check.status.success(), lines.is_empty(), "{told}");
+            assert!(told.contains(&says) && !told.contains("is empty"), "{told}");
+        }
+    }
+}
+
 #[test]
 fn a_cluster_without_its_image_is_still_watched() {
     let home = home();
@@ -283,4 +327,39 @@ fn a_cluster_without_its_image_is_still_watched() {
     fs::write(&file, yaml).unwrap();
     let status = builder(home.path(), &["status"]);
     assert!(!text(&status.stderr).contains("deleted.img"), "{}", text(&status.stderr));
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    let home = home();
+    fs::write(home.path().join("cluster.yaml"), format!("\u{feff}{}", good())).unwrap();
+    let check = builder(home.path(), &["check"]);
+    assert!(check.status.success(), "{}", text(&check.stderr));
+}
+
+#[test]
+fn a_pass_phrase_is_hidden_from_people_and_programs() {
+    let home = home();
+    for lines in ["wifi:\n  psk: &S3cr3tHunter2pass\n", "wifi: {country: DE, psk: abc,S3cr3tHunter2pass}\n"] {
+        fs::write(home.path().join("cluster.yaml"), format!("{}{lines}", good())).unwrap();
+        for args in [&["check"][..], &["check", "--json"]] {
+            let check = builder(home.path(), args);
+            assert_eq!(check.status.code(), Some(2));
+            let told = format!("{}{}", text(&check.stdout), text(&check.stderr));
+            assert!(!told.contains("S3cr3t"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn a_key_that_yaml_folded_into_another_is_named() {
+    let home = home();
+    write(home.path(), &format!("user:\n  name: pi\n  authorized_keys:\n    - {KEY}\n      {KEY}\n"));
+    let check = builder(home.path(), &["check"]);
+    assert_eq!(check.status.code(), Some(2));
+    let told = text(&check.stderr);
+    assert!(
+        told.contains("cluster.yaml:9:7: two keys stand in one line, and sshd reads only the first"),
+        "{told}"
+    );
 }

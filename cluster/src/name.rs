@@ -120,6 +120,22 @@ impl ClusterId {
     }
 }
 
+impl Hostname {
+    /// The nearest name to what somebody calls a machine, without its domain: `kitchen-pi` for `Kitchen_Pi.example.org`.
+    /// `None` where no letter or digit is left, or only digits.
+    pub fn like(text: &str) -> Option<Self> {
+        let label = text.split('.').next().unwrap_or_default().to_lowercase();
+        let fit: String = label
+            .chars()
+            .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' })
+            .take(63)
+            .collect();
+        let fit = fit.trim_matches('-');
+        let is_name = fit.contains(|c: char| c.is_ascii_lowercase());
+        is_name.then(|| Self(fit.to_owned()))
+    }
+}
+
 /// What Raspberry Pi OS calls itself and its user.
 impl Hostname {
     pub(crate) fn of_image() -> Self {
@@ -222,6 +238,23 @@ mod tests {
         assert_eq!(like("Unser Rack_2"), "unser-rack-2");
         assert_eq!(like("--"), "swarm");
         assert!(check_label(&like(&"ä".repeat(99))).is_ok() && check_label(&like(&"a".repeat(99))).is_ok());
+    }
+
+    #[test]
+    fn a_node_gets_the_nearest_name() {
+        let like = |text: &str| Hostname::like(text).map(String::from);
+        for (text, near) in [
+            ("Kitchen-Pi", "kitchen-pi"),
+            ("red00.example.org", "red00"),
+            ("Anna's Pi", "anna-s-pi"),
+            ("-red-", "red"),
+        ] {
+            assert_eq!(like(text).as_deref(), Some(near));
+        }
+        for text in ["", "...", "192.168.1.1", "--", "ä"] {
+            assert_eq!(like(text), None, "{text}");
+        }
+        assert!(check_label(&like(&"a".repeat(99)).unwrap()).is_ok());
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub enum RangeError {
     /// Something that is not a number; the part.
     #[error("has {0:?} between brackets, where only numbers belong")]
     NotNumber(String),
+    /// A number that no range needs: more than nine digits.
+    #[error("has a number of {0} digits between brackets")]
+    LongNumber(usize),
     /// From a larger number to a smaller; both as written.
     #[error("counts down from {0} to {1}")]
     Reversed(String, String),
@@ -45,6 +48,7 @@ impl RangeError {
                 format!("write [{first:0>width$}-{last:0>width$}]")
             }
             Self::TooMany => format!("write at most {LIMIT}"),
+            Self::LongNumber(_) => "write numbers of at most nine digits".to_owned(),
             _ => "write ranges like red[00-04] or red[00,02-04]".to_owned(),
         }
     }
@@ -107,8 +111,11 @@ fn number(text: &str) -> Result<u32, RangeError> {
     if text.is_empty() {
         return Err(RangeError::Empty);
     }
-    if text.len() > 9 || !text.bytes().all(|b| b.is_ascii_digit()) {
+    if !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RangeError::NotNumber(text.to_owned()));
+    }
+    if text.len() > 9 {
+        return Err(RangeError::LongNumber(text.len()));
     }
     text.parse().map_err(|_| RangeError::NotNumber(text.to_owned()))
 }
@@ -155,6 +162,7 @@ mod tests {
         }
         assert_eq!(refused("red[a-c]"), RangeError::NotNumber("a".to_owned()));
         assert_eq!(refused("red[1-2-3]"), RangeError::NotNumber("2-3".to_owned()));
+        assert_eq!(refused("red[0-99999999999999999999999999]"), RangeError::LongNumber(26));
         assert_eq!(refused("red[0 1]"), RangeError::NotNumber("0 1".to_owned()));
     }
 

@@ -14,6 +14,7 @@ use crate::secret::Secret;
 
 mod address;
 mod checks;
+mod country;
 mod excerpt;
 mod fields;
 pub mod hostnames;

@@ -370,7 +370,7 @@ swarm: {interface: wifi/0, address_pool: 10.201.0.1/16, cert_expiry: 30m, join_w
     cluster.yaml:8:70: `newest` is not an apt version
       | docker: {source: debian, url: (hidden), version: newest}
       |                                                  ^^^^^^
-      = write a version or pattern like "5:29.*"
+      = write a version or pattern like "26.*"
 
     cluster.yaml:9:20: `wifi/0` is not a network interface
       | swarm: {interface: wifi/0, address_pool: 10.201.0.1/16, cert_expiry: 30m, join_window: 900y}
@@ -431,7 +431,7 @@ fn a_range_is_one_problem_and_not_a_thousand() {
     cluster.yaml:4:9: the node name `Red_0` has the character 'R'; use lower-case letters, digits and hyphens
       | nodes: ["Red_[0-998]", localhost]
       |         ^^^^^^^^^^^^^
-      = write names like red00
+      = write names like red-0
 
     cluster.yaml:4:24: `localhost` is every machine's name for itself
       | nodes: ["Red_[0-998]", localhost]

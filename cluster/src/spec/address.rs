@@ -111,6 +111,18 @@ pub(super) fn host_of(subnet: Subnet, ip: Ipv4Addr) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Networks that are not routed on the internet: RFC 1918, and RFC 6598 (100.64.0.0/10), which providers use behind their
+/// own address translation and people for clusters.
+const PRIVATE: [(Ipv4Addr, u8); 4] = [
+    (Ipv4Addr::new(10, 0, 0, 0), 8),
+    (Ipv4Addr::new(172, 16, 0, 0), 12),
+    (Ipv4Addr::new(192, 168, 0, 0), 16),
+    (Ipv4Addr::new(100, 64, 0, 0), 10),
+];
+/// The networks of Docker's own bridges on every node, `docker0` and `docker_gwbridge`. With a pool that overlaps them the
+/// nodes become ready, and every task is rejected (moby/moby#50011).
+const BRIDGES: [(Ipv4Addr, u8); 2] = [(Ipv4Addr::new(172, 17, 0, 0), 16), (Ipv4Addr::new(172, 18, 0, 0), 16)];
+
 /// Reads a pool of networks, such as `10.201.0.0/16`. Swarm cuts networks of /24 from it and takes the first itself.
 pub(super) fn pool(text: &str) -> Result<Subnet, Refusal> {
     const ADVICE: &str = "write a private network your own does not use, like 10.201.0.0/16";
@@ -121,6 +133,19 @@ pub(super) fn pool(text: &str) -> Result<Subnet, Refusal> {
     }
     if !(8..=23).contains(&pool.prefix) {
         return Err(Refusal::new(format!("/{} is not a pool of 8 to 23 bits", pool.prefix), ADVICE));
+    }
+    let is_within =
+        |(ip, prefix): (Ipv4Addr, u8)| prefix <= pool.prefix && Subnet { ip, prefix }.contains(pool.ip);
+    if !PRIVATE.into_iter().any(is_within) {
+        let message = format!("{text} is not private: machines of the internet have such addresses");
+        return Err(Refusal::new(message, ADVICE));
+    }
+    if let Some((ip, prefix)) =
+        BRIDGES.into_iter().find(|(ip, prefix)| pool.overlaps(Subnet { ip: *ip, prefix: *prefix }))
+    {
+        let message =
+            format!("the pool {text} overlaps {ip}/{prefix}, which Docker uses itself on every node");
+        return Err(Refusal::new(message, ADVICE));
     }
     Ok(pool)
 }
@@ -174,6 +199,15 @@ mod tests {
         assert!(pool("10.201.0.0/16").is_ok());
         assert!(refused(pool("10.201.0.1/16")).contains("write 10.201.0.0/16"));
         assert!(refused(pool("10.201.0.0/24")).contains("8 to 23 bits"));
+        for good in ["10.0.0.0/8", "172.20.0.0/14", "192.168.0.0/16", "100.64.0.0/10", "172.16.0.0/16"] {
+            assert!(pool(good).is_ok(), "{good}");
+        }
+        for public in ["8.8.0.0/16", "172.32.0.0/16", "100.0.0.0/9", "192.0.0.0/8", "198.18.0.0/15"] {
+            assert!(refused(pool(public)).contains("is not private"), "{public}");
+        }
+        for taken in ["172.17.0.0/16", "172.16.0.0/12", "172.17.2.0/23", "172.18.0.0/16"] {
+            assert!(refused(pool(taken)).contains("which Docker uses itself"), "{taken}");
+        }
     }
 
     proptest! {

@@ -215,6 +215,12 @@ fn may_be_read(text: &str, node: &Node, key: &str, problems: &mut Collector<'_>)
         problems.add(place, format!("the text of `{key}` is too long"), advice);
         return false;
     }
+    if ends_before_hash(node, key, problems) {
+        problems.hide_text(text);
+        let advice = "put the whole text in quotes, or move the comment to a line of its own";
+        problems.add(place, format!("YAML ends the text of `{key}` before the #"), advice);
+        return false;
+    }
     if secrets::is_secret_key(key) {
         problems.hide_text(text);
         return true;
@@ -233,13 +239,37 @@ fn may_be_read(text: &str, node: &Node, key: &str, problems: &mut Collector<'_>)
     }
     // YAML appends further lines without a word, so what was meant to be a key becomes part of a text. A key line may be
     // long enough to be broken, and has a check of its own.
-    if node.place.line != node.place.end_line && node.style != Style::Block && key != "authorized_keys" {
+    if is_folded(node, problems) && !(key == "authorized_keys" && text.contains("AAAA")) {
         let message = format!("the text of `{key}` goes on in the next line");
         problems.add(place, message, "write it in one line, and keys without blanks before them");
         return false;
     }
     problems.show(node.place);
     true
+}
+
+/// Whether a text has several lines in the file.
+fn is_folded(node: &Node, problems: &Collector<'_>) -> bool {
+    let Place { line, end_line, .. } = node.place;
+    if line == end_line {
+        return false;
+    }
+    let lines = (line..=end_line).map(|number| (number, problems.line(number)));
+    let written = lines.filter(|(number, line)| {
+        let columns = node.place.columns_in(*number, line.chars().count());
+        columns.is_some_and(|(from, to)| !line.chars().take(to).skip(from).all(char::is_whitespace))
+    });
+    written.take(2).count() > 1
+}
+
+/// Whether a text without quotes is probably cut short by what YAML takes for a comment: any behind a pass phrase, and one
+/// without a blank, as in `Room #5`, behind a network's name.
+fn ends_before_hash(node: &Node, key: &str, problems: &Collector<'_>) -> bool {
+    if node.style != Style::Plain || !["psk", "ssid"].contains(&key) {
+        return false;
+    }
+    let rest = problems.rest_of_line(node.place).trim_start();
+    rest.strip_prefix('#').is_some_and(|comment| key == "psk" || !comment.starts_with([' ', '#']))
 }
 
 /// A place, as far as it lies in its first line.

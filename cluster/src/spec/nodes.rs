@@ -75,7 +75,14 @@ fn names(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<Vec<Hostname
     let (mut refused, mut twice) = (OnePerRange::default(), OnePerRange::default());
     for (text, place) in &expanded {
         match checks::hostname(text) {
-            Err(refusal) => refused.add(*place, refusal, problems),
+            Err(mut refusal) => {
+                // Of a range this is only the first name.
+                let is_range = texts.iter().any(|(written, of)| of == place && written.contains('['));
+                if let Some(near) = Hostname::like(text).filter(|_| is_range) {
+                    refusal.advice = format!("write names like {near}");
+                }
+                refused.add(*place, refusal, problems);
+            }
             Ok(name) if names.contains(&name) => {
                 let message = format!("the node {name} is named twice");
                 twice.add(*place, Refusal::new(message, "name each node once"), problems);

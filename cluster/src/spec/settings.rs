@@ -2,7 +2,7 @@
 
 use super::fields::{Fields, Keys, text};
 use super::problem::{Collector, Place};
-use super::{Outside, Refusal, User, address, checks};
+use super::{Outside, Refusal, User, address, checks, country};
 use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource};
 use crate::secret::Secret;
 
@@ -47,6 +47,7 @@ pub(super) fn user(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Coll
     let name = needed(&fields, "name", "pi", checks::user_name, problems);
     let mut authorized_keys = Vec::new();
     for (text, place) in fields.texts("authorized_keys", problems) {
+        let place = folded_key(place, problems).unwrap_or(place);
         authorized_keys.extend(report(outside.authorized_keys(text), place, problems).into_iter().flatten());
     }
     let password_hash = checked(&fields, "password_hash", checks::password_hash, problems).map(Secret::new);
@@ -60,13 +61,25 @@ pub(super) fn user(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Coll
     Some(User { name: name?, authorized_keys, password_hash })
 }
 
+/// The place of a key line that YAML appended to another one: with a blank too many before it, it is no entry of its own.
+fn folded_key(place: Place, problems: &Collector<'_>) -> Option<Place> {
+    (place.line + 1..=place.end_line).find_map(|number| {
+        let line = problems.line(number);
+        let text = line.trim_start_matches(' ');
+        let is_key =
+            ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| text.starts_with(kind)) && text.contains(" AAAA");
+        let (indent, length) = (line.len() - text.len(), line.chars().count());
+        is_key.then_some(Place { line: number, column: indent + 1, end_line: number, end_column: length + 1 })
+    })
+}
+
 /// `wifi`, and its pass phrase; an open network has none.
 pub(super) fn wifi(
     root: &Fields<'_>,
     problems: &mut Collector<'_>,
 ) -> Option<(CardWifi, Option<Secret<String>>)> {
     let fields = Fields::open(&WIFI, root.get("wifi", problems)?, problems)?;
-    let country = needed(&fields, "country", "DE", checks::country, problems);
+    let country = needed(&fields, "country", "DE", country::country, problems);
     let ssid = needed(&fields, "ssid", "\"the network's name\"", checks::ssid, problems);
     let psk = checked(&fields, "psk", checks::psk, problems).map(Secret::new);
     let hidden = fields.flag("hidden", problems).unwrap_or(false);
@@ -86,7 +99,7 @@ pub(super) fn docker(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Co
         return docker;
     };
     docker.source = checked(&fields, "source", checks::docker_source, problems).unwrap_or(docker.source);
-    docker.version = checked(&fields, "version", checks::apt_version, problems);
+    docker.version = checked(&fields, "version", |text| checks::apt_version(text, docker.source), problems);
     docker.url = checked(&fields, "url", checks::mirror, problems);
     docker.key = checked(&fields, "key", |path| outside.armored_key(path), problems);
     for key in ["url", "key"] {
