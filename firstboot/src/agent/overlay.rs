@@ -1,9 +1,10 @@
 //! Whether overlay networks can work on this node: Docker needs port 7946 for them, does not retry when another program
 //! has it, and tells nobody but its log. The node is ready all the same (seen with 26.1.5).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cluster::wire::{Cause, ProblemCode};
+use tokio::time::Instant;
 
 use super::Pi;
 use crate::host::Program;
@@ -48,18 +49,24 @@ impl Watch {
                     "{program} listens on port {PORT}, which Docker needs: overlay networks do not work on this node. Stop it, \
                      then type: sudo systemctl restart docker"
                 );
-                pi.status.fail(message, Some(cause), false);
-            }
-            Listener::Docker => pi.status.change(|report| {
-                let is_over = |cause: &Cause| cause.code() == ProblemCode::OverlayPortTaken;
-                if report.error.as_ref().is_some_and(|error| error.cause.as_ref().is_some_and(is_over)) {
-                    report.error = None;
+                if !is_reported(pi) {
+                    pi.status.fail(message, Some(cause), false);
+                    pi.status.news.notify_one();
                 }
-            }),
-            // It was stopped, and Docker does not notice.
-            Listener::Nobody => {}
+            }
+            Listener::Docker if is_reported(pi) => {
+                pi.status.change(|report| report.error = None);
+                pi.status.news.notify_one();
+            }
+            // With nobody, the other program was stopped, and Docker does not notice.
+            Listener::Docker | Listener::Nobody => {}
         }
     }
+}
+
+fn is_reported(pi: &Pi) -> bool {
+    let cause = pi.status.report().error.and_then(|error| error.cause);
+    cause.is_some_and(|cause| cause.code() == ProblemCode::OverlayPortTaken)
 }
 
 /// Reads what `ss -H -lntup` prints: a line for each socket, with `users:(("dockerd",pid=412,fd=31))` at its end.

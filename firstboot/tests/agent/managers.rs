@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::engine::Leader;
-use crate::world::{Pi, World, eventually};
+use crate::world::{Pi, World, eventually, minutes_pass};
 
 const MANAGERS: [&str; 3] = ["red00", "red01", "red02"];
 
@@ -135,13 +135,6 @@ async fn a_founder_that_lost_its_swarm_waits_for_the_others_and_joins_theirs() {
     eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
     assert!(founder.engine.node.lock().unwrap().as_ref().is_some_and(|node| *node != id));
     assert_eq!(world.swarm.lock().unwrap().inits.len(), 1, "no second swarm");
-}
-
-/// Long enough for any patience with Docker, for all that waits in this process.
-async fn minutes_pass() {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(4 * 60)).await;
-    tokio::time::resume();
 }
 
 fn id(pi: &Pi) -> Option<String> {

@@ -2,18 +2,18 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::history::Event;
-use cluster::wire::{Cause, NodeError, ProblemCode, Report};
+use cluster::wire::{Cause, NodeError, ProblemCode, Report, Stage};
 use firstboot::agent::{self, AgentError};
 use firstboot::host::fake::{FakeHost, Files, Limit, Node};
 use serde_json::json;
 
 use crate::engine::Engine;
 use crate::installing::{files_of, with_apt};
-use crate::world::{NOW, World, eventually, journal};
+use crate::world::{NOW, World, eventually, journal, minutes_pass, play};
 
 fn place(files: &mut Files, name: &str, text: &str) {
     let file = Node::File { bytes: text.as_bytes().to_vec(), mode: 0o600, owner: None };
@@ -196,4 +196,33 @@ async fn what_the_seed_stage_could_not_do_is_on_the_board() {
     let NodeError { message, permanent, .. } = error(&report);
     assert!(message.contains("No space left on device") && !permanent, "{message}");
     assert_eq!(code(&report), Some(ProblemCode::DiskFull));
+}
+
+#[tokio::test]
+async fn a_program_on_the_overlays_port_is_reported_until_docker_has_it() {
+    let world = World::new(&["red01"]);
+    let manager = world.switch_on("red00", None);
+    manager.engine.start();
+    world.wait_for_api().await;
+    let listener = Arc::new(Mutex::new("consul"));
+    let seen = Arc::clone(&listener);
+    let files = world.files("red01", &world.ca.node("worker", "red01"), None);
+    let power = Arc::default();
+    let host = FakeHost::new(Arc::clone(&power), files, UNIX_EPOCH + Duration::from_secs(NOW));
+    let host = host.with_programs(move |program, files| match program.line().as_str() {
+        "ss -H -lntup sport = :7946" => {
+            let program = seen.lock().unwrap();
+            Ok(format!("tcp LISTEN 0 4096 *:7946 *:* users:((\"{program}\",pid=412,fd=31))\n").into_bytes())
+        }
+        _ => play(program, files),
+    });
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    engine.start();
+    let _worker = world.run(Arc::new(host), power, engine, Ipv4Addr::LOCALHOST);
+    let report = heard(&world, |report| report.error.is_some()).await;
+    assert_eq!((report.stage, code(&report)), (Stage::Ready, Some(ProblemCode::OverlayPortTaken)));
+    assert!(error(&report).message.starts_with("consul listens on port 7946"), "{report:?}");
+    *listener.lock().unwrap() = "dockerd";
+    minutes_pass().await;
+    heard(&world, |report| report.error.is_none() && report.stage == Stage::Ready).await;
 }

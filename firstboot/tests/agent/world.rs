@@ -349,6 +349,13 @@ pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) {
     asked.await.expect("it never came true");
 }
 
+/// Long enough for any patience with Docker, for all that waits in this process.
+pub(crate) async fn minutes_pass() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(4 * 60)).await;
+    tokio::time::resume();
+}
+
 /// The programs of a machine whose only network is loopback.
 pub(crate) fn play(program: &Program, _: &mut Files) -> Result<Vec<u8>, String> {
     match program.line().as_str() {

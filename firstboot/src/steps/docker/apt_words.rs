@@ -87,7 +87,8 @@ fn find_subject<'t>(subject: Subject, before: &'t str, after: &'t str) -> Option
         Subject::UrlBefore => {
             let line = before.rsplit('\n').next().unwrap_or(before);
             let start = line.rfind("http")?;
-            line.get(start..)?.split([' ', '\'']).next()
+            // What is before an @ may be a password.
+            line.get(start..)?.split([' ', '\'']).next().filter(|url| !url.contains('@'))
         }
     }
 }
@@ -235,6 +236,12 @@ mod tests {
         ] {
             assert_cause(text, code, subject);
         }
+    }
+
+    #[test]
+    fn a_password_is_no_subject() {
+        let text = "E: The repository 'http://ann:hunter2@mirror.example/debian trixie Release' does not have a Release file.";
+        assert_cause(text, RepositoryMissing, None);
     }
 
     /// A repository that somebody else added is broken, and yet it is dpkg that failed.
