@@ -34,6 +34,9 @@ pub fn update(architecture: &str) -> Program {
             "Acquire::Languages=none",
             "-o",
             "Acquire::Retries=2",
+            // A source that accepts connections and says nothing takes six times as long, and all others wait for it.
+            "-o",
+            "Acquire::http::Timeout=10",
             "-o",
             "APT::Get::List-Cleanup=false",
             "-o",
@@ -84,8 +87,9 @@ pub fn install(packages: &[String], again: bool) -> Program {
 }
 
 /// A pattern that selects a package if the distribution has it, and nothing otherwise (apt-patterns(7)).
-pub fn if_available(package: &str) -> String {
-    format!("?and(?exact-name({package}),?architecture(native),?version(.))")
+/// A package without versions is only provided by others, and asking for it would be an error.
+pub fn if_available(package: &str, architecture: &str) -> String {
+    format!("?and(?exact-name({package}),?architecture({architecture}),?version(.))")
 }
 
 /// Lets dpkg finish what it had begun.
