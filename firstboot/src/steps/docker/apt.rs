@@ -11,9 +11,11 @@ const COMPLAINTS: usize = 6;
 /// Longest complaint that is passed on, in characters.
 const LENGTH: usize = 240;
 
-/// Warnings that do not mean that a source could not be read. Raspbian's key causes the third with apt 3.0.
-const HARMLESS: [&str; 4] = [
+/// What says nothing about a source, or repeats the line before it. Raspbian's key causes the one about the policy with
+/// apt 3.0.
+const HARMLESS: [&str; 5] = [
     "Some index files failed to download",
+    "Couldn't find any package by",
     "is configured multiple times in",
     "Policy will reject signature within a year",
     "stored in legacy trusted.gpg keyring",
