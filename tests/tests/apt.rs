@@ -1,6 +1,6 @@
 //! The agent's calls of apt, in trees of Debian 12 (apt 2.6) and Debian 13 (apt 3.0), against repositories made here.
 //!
-//! Needs root and a Debian mirror for the trees, which are kept under `target/tmp`.
+//! Needs root, and a Debian mirror for the trees, which are kept under `target/tmp`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests: a panic is how they fail")]
 
 use std::fs;
@@ -109,7 +109,7 @@ impl World {
 
     /// Whether a program in the tree succeeds.
     fn run(&self, words: &[&str]) -> bool {
-        Command::new("chroot").arg(&self.root).args(words).status().unwrap().success()
+        Command::new("chroot").arg(&self.root).args(words).output().unwrap().status.success()
     }
 
     /// Another repository beside the distribution's.
@@ -150,7 +150,7 @@ impl World {
     }
 }
 
-/// Its one warning, which contains this.
+/// All warnings, one of which contains `words`.
 fn assert_warns(installed: Result<Vec<String>, String>, words: &str) -> String {
     let warnings = installed.unwrap();
     assert!(!warnings.is_empty() && warnings.iter().any(|warning| warning.contains(words)), "{warnings:?}");
@@ -200,7 +200,7 @@ fn explains_missing_packages(world: &World) {
     world.write("etc/apt/sources.list.d/debian.list", &line);
     let error = world.install().unwrap_err();
     let (cause, effect) =
-        (error.find("Connection refused"), error.find("Unable to locate package docker.io"));
+        (error.find("connect to 127.0.0.1"), error.find("Unable to locate package docker.io"));
     assert!(cause.is_some() && cause < effect, "{error}");
 
     world.reset();

@@ -12,6 +12,7 @@ use firstboot::engine::Engine as Client;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::host::{Host as _, Program};
 use firstboot::journal::Journal;
+use firstboot::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
 use firstboot::steps::docker::settings::{DROP_IN, DROP_IN_TEXT};
 use firstboot::{remove, seed};
 use serde_json::json;
@@ -298,9 +299,23 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     let (_engine, client) = engine(&world, "red01");
     let host = machine(&Arc::default(), Files::new());
     adopt(&host, &client, &delivery(&world, "red01")).await.unwrap();
-    for folder in ["/etc/docker", "/etc/systemd/system/docker.service.d"] {
+    let folders = [
+        "/etc/docker",
+        "/etc/systemd/system/docker.service.d",
+        "/etc/apt/keyrings",
+        "/etc/apt/preferences.d",
+        "/etc/apt/sources.list.d",
+    ];
+    for folder in folders {
         host.make_folder(Path::new(folder), 0o755, None).unwrap();
     }
+    // The owner's source, which names the key, and our pin.
+    let source = "Types: deb\nURIs: https://download.docker.com/linux/debian\nSuites: bookworm\nComponents: stable test\n\
+                  Signed-By: /etc/apt/keyrings/docker.asc\n";
+    host.write(Path::new(SOURCES), source.as_bytes(), 0o644, None).unwrap();
+    host.write(Path::new(KEYRING), b"its key", 0o644, None).unwrap();
+    let pin = b"Package: docker.io docker-cli\nPin: version 26.*\nPin-Priority: 990\n";
+    host.write(Path::new(PREFERENCES), pin, 0o644, None).unwrap();
     host.write(Path::new(DROP_IN), DROP_IN_TEXT.as_bytes(), 0o644, None).unwrap();
     host.write(Path::new("/etc/docker/daemon.json"), b"{\"dns\": []}", 0o644, None).unwrap();
     for folder in NUKES.map(|script| Path::new(script).parent().unwrap()) {
@@ -317,6 +332,8 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     assert_eq!(purged, 1, "{:?}", power.log());
     assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");
     assert!(!host.files().contains_key(Path::new(DROP_IN)));
+    let is_there = |path| host.files().contains_key(Path::new(path));
+    assert_eq!([SOURCES, KEYRING, PREFERENCES].map(is_there), [true, true, false]);
 }
 
 /// What Debian's docker.io brings, and copies when it is removed, to have `/var/lib/docker` emptied when it is purged.

@@ -327,8 +327,10 @@ async fn a_missing_package_is_explained_by_what_update_said() {
             .to_owned()
     });
     let _pi = run(&world, (host, power));
-    let message =
-        async || world.board().await.nodes.into_iter().find_map(|node| Some(node.report?.error?.message));
+    let message = async || {
+        let mut nodes = world.board().await.nodes.into_iter();
+        nodes.find(|node| node.name.as_str() == "red01")?.report?.error.map(|error| error.message)
+    };
     eventually(async || message().await.is_some()).await;
     let message = message().await.unwrap();
     let (first, last) =

@@ -11,9 +11,11 @@ const COMPLAINTS: usize = 6;
 /// Longest complaint that is passed on, in characters.
 const LENGTH: usize = 240;
 
-/// Warnings that do not mean that a source could not be read. Raspbian's key causes the third with apt 3.0.
-const HARMLESS: [&str; 4] = [
+/// What says nothing about a source, or repeats the line before it. Raspbian's key causes the one about the policy with
+/// apt 3.0.
+const HARMLESS: [&str; 5] = [
     "Some index files failed to download",
+    "Couldn't find any package by",
     "is configured multiple times in",
     "Policy will reject signature within a year",
     "stored in legacy trusted.gpg keyring",
@@ -34,6 +36,9 @@ pub fn update(architecture: &str) -> Program {
             "Acquire::Languages=none",
             "-o",
             "Acquire::Retries=2",
+            // A source that accepts connections and says nothing takes six times as long, and all others wait for it.
+            "-o",
+            "Acquire::http::Timeout=10",
             "-o",
             "APT::Get::List-Cleanup=false",
             "-o",
@@ -84,8 +89,9 @@ pub fn install(packages: &[String], again: bool) -> Program {
 }
 
 /// A pattern that selects a package if the distribution has it, and nothing otherwise (apt-patterns(7)).
-pub fn if_available(package: &str) -> String {
-    format!("?and(?exact-name({package}),?architecture(native),?version(.))")
+/// A package without versions is only provided by others, and asking for it would be an error.
+pub fn if_available(package: &str, architecture: &str) -> String {
+    format!("?and(?exact-name({package}),?architecture({architecture}),?version(.))")
 }
 
 /// Lets dpkg finish what it had begun.

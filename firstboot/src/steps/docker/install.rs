@@ -116,7 +116,7 @@ pub fn prepare(
         repository.check(host, &complaints)?;
     }
     let mut packages = plan.packages;
-    packages.extend(plan.optional.map(apt::if_available));
+    packages.extend(plan.optional.map(|package| apt::if_available(package, &system.arch)));
     // Nodes and operator find the manager by its .local name. Raspberry Pi OS comes with avahi, Ubuntu without.
     let unit = host.read(Path::new(AVAHI)).map_err(|source| failed("look for avahi", source))?;
     if start == Start::CloudInit && unit.is_none() {
