@@ -74,7 +74,10 @@ pub(crate) fn bootstrap(
         .stderr(open_log().context("cannot open the log")?);
     let status = command.status().context("cannot start setpriv")?;
     if status.success() {
-        return Ok(());
+        // mmdebstrap leaves an empty file, whatever the scripts wrote; for systemd that is no first boot (machine-id(5)).
+        let machine_id = workshop.join("tree/etc/machine-id");
+        return fs::write(&machine_id, recipe.machine_id())
+            .with_context(|| format!("cannot write {}", machine_id.display()));
     }
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

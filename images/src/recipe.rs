@@ -210,6 +210,12 @@ impl Recipe {
         self.packages.iter().flat_map(|list| list.lines()).filter(|line| !line.starts_with('#')).collect()
     }
 
+    /// The text of `/etc/machine-id`: Raspberry Pi OS 13 has systemd take the next boot for its first one, Raspberry Pi OS 12 and the
+    /// stand-in for Ubuntu do not.
+    pub(crate) fn machine_id(&self) -> &'static str {
+        if self.issue && self.suite == "trixie" { "uninitialized\n" } else { "" }
+    }
+
     /// The script that finishes the tree.
     pub(crate) fn customize(&self) -> String {
         self.scripts.iter().map(|(_, text)| *text).collect::<Vec<_>>().join("\n")
@@ -232,7 +238,7 @@ impl Recipe {
         let mut hash = Sha256::new();
         let sources = mirror.sources(self.suite, KEYRING);
         let shape = format!("{:?} {} {}", self.layout, self.bootable, self.issue);
-        let parts = [VERSION, &self.name, &self.architecture, &sources, &shape];
+        let parts = [VERSION, &self.name, &self.architecture, &sources, &shape, self.machine_id()];
         let texts = [&self.essential, &self.scripts, &self.files, &self.fat].into_iter().flatten();
         let parts = parts.into_iter().chain(self.packages.iter().copied());
         for part in parts.chain(texts.flat_map(|(name, text)| [*name, *text])) {
@@ -307,6 +313,13 @@ mod tests {
                 "{release:?}"
             );
         }
+    }
+
+    #[test]
+    fn only_trixie_boots_for_the_first_time() {
+        let first = |recipe: Recipe| recipe.machine_id() == "uninitialized\n";
+        assert!(first(Recipe::rack("amd64")) && first(Recipe::bootable(Release::TrixieCloudInit)));
+        assert!(!first(Recipe::bootable(Release::Bookworm)) && !first(Recipe::bootable(Release::Ubuntu)));
     }
 
     #[test]

@@ -2,10 +2,8 @@
 put 755 grow-root etc/initramfs-tools/scripts/local-premount/firstboot
 put 755 first-boot usr/lib/raspberrypi-sys-mods/firstboot
 
-# That script makes the SSH host keys by the service's own program, which then disables the service. systemd takes an empty file
-# for no machine-id yet, and not for a first boot: no presets are applied.
+# That script makes the SSH host keys by the service's own program, which then disables the service.
 chroot "$root" systemctl --quiet enable regenerate_ssh_host_keys.service
-: >"$root/etc/machine-id"
 rm -rf "$root/var/lib/systemd/timesync"
 
 # The branch for Bookworm still creates the user with a shell, and lets it become root.

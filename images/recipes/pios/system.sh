@@ -14,7 +14,6 @@ rm -f "$root/etc/network/interfaces" "$root"/etc/ssh/ssh_host_*_key*
 install -d -m 755 "$root/var/lib/systemd/timesync"
 : >"$root/var/lib/systemd/timesync/clock"
 
-echo uninitialized >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id"
 ln -s /etc/machine-id "$root/var/lib/dbus/machine-id"
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root"/var/log/*.log "$root"/var/log/apt
