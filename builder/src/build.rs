@@ -2,7 +2,8 @@
 //!
 //! Order of effects: what can be refused is refused; the image is found, and if it has to be unpacked the cards are
 //! written on the way; the rest is copied (by reference where the file system can); plans are laid over; everything is
-//! made durable; the files get their names. Until then they have none: a run that fails or is killed leaves nothing.
+//! made durable; the files get their names. Until then they have none: a run that fails, is interrupted or is killed leaves
+//! nothing.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -15,7 +16,8 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::error::{Failure, Kind};
 use crate::fetch::{self, Base, Copies};
-use crate::owner;
+use crate::interrupt::EndOnSignal;
+use crate::owner::{self, NewFolders};
 use crate::plan::Write;
 use crate::report::{Bytes, Progress};
 use crate::scratch::{self, Existing, Scratch, ScratchError};
@@ -90,6 +92,9 @@ pub enum BuildError {
         #[source]
         source: std::io::Error,
     },
+    /// Ctrl-C would leave things behind.
+    #[error("cannot take signals")]
+    Signals(#[source] std::io::Error),
     /// A card could not be made or named.
     #[error("cannot finish the cards")]
     Scratch(#[source] ScratchError),
@@ -135,7 +140,9 @@ where
 {
     let paths: Vec<_> = order.nodes.iter().map(|node| order.folder.join(format!("{node}.img"))).collect();
     refuse_existing(&paths, order.force)?;
-    prepare(order.folder)?;
+    let folders = prepare(order.folder)?;
+    let made = folders.paths().to_vec();
+    let ending = EndOnSignal::listen(move || owner::remove_empty(&made)).map_err(BuildError::Signals)?;
     let drafts = drafts(order, paths)?;
 
     let (source, beside) = order.source;
@@ -151,12 +158,14 @@ where
     }
     sync_all(&drafts)?;
     // From here on it is names only.
+    ending.disarm();
     let existing = if order.force { Existing::Replace } else { Existing::Keep };
     let mut cards = Vec::new();
     for Draft { node, path, scratch } in drafts {
         scratch.publish(&path, existing).map_err(BuildError::Scratch)?;
         cards.push(Card { node, path });
     }
+    folders.keep();
     Ok((cards, base))
 }
 
@@ -165,11 +174,12 @@ fn refuse_existing(paths: &[PathBuf], force: bool) -> Result<(), BuildError> {
     if force || existing.is_empty() { Ok(()) } else { Err(BuildError::Existing(existing)) }
 }
 
-fn prepare(folder: &Path) -> Result<(), BuildError> {
+/// Makes the folder for the cards. It goes again if nothing comes into it.
+fn prepare(folder: &Path) -> Result<NewFolders, BuildError> {
     let error = |source| BuildError::Folder { folder: folder.to_owned(), source };
-    owner::make_folders(folder).map_err(error)?;
+    let folders = NewFolders::make(folder).map_err(error)?;
     scratch::sweep(folder);
-    Ok(())
+    Ok(folders)
 }
 
 fn drafts(order: &Order<'_>, paths: Vec<PathBuf>) -> Result<Vec<Draft>, BuildError> {

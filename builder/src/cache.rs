@@ -180,12 +180,12 @@ impl Cache {
     /// The digest of a local file that was read before and is unchanged since.
     pub fn recall(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
         let seen = record::read::<Seen>(&self.seen_path(path))?;
-        (seen.path == path && seen.stamp == Stamp::of(metadata)).then_some(seen.digest)
+        (seen.path == path && seen.stamp.is_of(metadata)).then_some(seen.digest)
     }
 
     /// Remembers the digest of a local file, as it was before it was read.
     pub fn remember(&self, path: &Path, metadata: &Metadata, digest: Digest) -> Result<(), CacheError> {
-        let seen = Seen { path: path.to_owned(), stamp: Stamp::of(metadata), digest };
+        let seen = Seen { path: path.to_owned(), stamp: Stamp::with_change(metadata), digest };
         record::write(&self.seen_path(path), &seen)
     }
 
@@ -286,5 +286,46 @@ mod tests {
         assert_eq!(cache.recall(&path, &metadata), Some(key()));
         std::fs::write(&path, "three").unwrap();
         assert_eq!(cache.recall(&path, &std::fs::metadata(&path).unwrap()), None);
+    }
+
+    #[test]
+    fn notices_a_change_in_place_that_kept_the_time() {
+        use std::os::unix::fs::FileExt;
+        let (folder, cache) = cache();
+        let path = folder.path().join("os.img");
+        std::fs::write(&path, "image").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        let before = file.metadata().unwrap();
+        cache.remember(&path, &before, key()).unwrap();
+        // The kernel's clock for ctime moves in steps of some milliseconds.
+        while file.metadata().unwrap().ctime_nsec() == before.ctime_nsec() {
+            file.write_all_at(b"I", 0).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        }
+        let after = file.metadata().unwrap();
+        assert_eq!(
+            (after.len(), after.ino(), after.mtime_nsec()),
+            (before.len(), before.ino(), before.mtime_nsec())
+        );
+        assert_eq!(cache.recall(&path, &after), None);
+    }
+
+    #[test]
+    fn reads_what_an_older_builder_remembered() {
+        let (folder, cache) = cache();
+        let path = folder.path().join("os.img");
+        std::fs::write(&path, "image").unwrap();
+        let metadata = std::fs::metadata(&path).unwrap();
+        // As of 6bc94bb.
+        let text = format!(
+            r#"{{"path":{:?},"stamp":{{"version":1,"size":5,"inode":{},"modified_s":{},"modified_ns":{}}},"digest":"{}"}}"#,
+            path,
+            metadata.ino(),
+            metadata.mtime(),
+            metadata.mtime_nsec(),
+            key()
+        );
+        std::fs::write(cache.seen_path(&path), text).unwrap();
+        assert_eq!(cache.recall(&path, &metadata), Some(key()));
     }
 }

@@ -126,10 +126,15 @@ impl Catalog {
             .max_by_key(|entry| &entry.release.release_date)
     }
 
+    /// All names.
+    pub fn all_names(&self) -> impl Iterator<Item = &str> {
+        let series = self.series.iter().map(|series| series.name.as_str());
+        series.chain(self.images.iter().map(|entry| entry.name.as_str()))
+    }
+
     /// All names, for messages.
     pub fn names(&self) -> String {
-        let series = self.series.iter().map(|series| series.name.as_str());
-        series.chain(self.images.iter().map(|entry| entry.name.as_str())).collect::<Vec<_>>().join(", ")
+        self.all_names().collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -25,6 +25,7 @@ pub mod label;
 pub mod ls;
 pub mod man;
 mod member;
+mod password;
 pub mod plan;
 pub mod rehearse;
 mod removal;

@@ -44,6 +44,7 @@ pub use locate::LocateError;
 use locate::Place;
 pub use newest::Names;
 use newest::Settled;
+pub(crate) use newest::examine;
 pub(crate) use oslist::is_date;
 pub use oslist::{LeafError, ListError};
 use partial::Partial;

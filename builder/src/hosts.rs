@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use cluster::host::{self, Host, HostError};
-use cluster::range;
 use cluster::spec::hostnames::Hostnames;
 use thiserror::Error;
 
@@ -77,7 +76,7 @@ pub fn find(file: &Path, given: &[String], words: &[String]) -> Result<Hosts, Fa
         }
     })?;
     let names = plan::select(&project.cluster, words)?;
-    let list = names.iter().map(|name| Host { user: None, name: name.to_string() }).collect();
+    let list = names.iter().map(|name| Host::named(name.to_string())).collect();
     Ok(Hosts { list, project: Some(project) })
 }
 
@@ -99,16 +98,22 @@ fn named(lists: &[String]) -> Result<Vec<Host>, HostsError> {
 fn choose(found: &Hostnames, file: &Path, words: &[String]) -> Result<Vec<Host>, HostsError> {
     let mut wanted = Vec::new();
     for word in words {
-        let names = range::expand(word);
+        let names = host::expand(word);
         let names = names.map_err(|error| HostsError::Word { text: word.clone(), reason: error.into() })?;
         for name in names {
-            if !found.all().any(|host| host.name == name) {
+            if !found.all().any(|host| is_called(host, &name)) {
                 return Err(HostsError::Unknown { host: name, file: file.to_owned() });
             }
             wanted.push(name);
         }
     }
-    Ok(found.all().filter(|host| words.is_empty() || wanted.contains(&host.name)).cloned().collect())
+    let is_wanted = |host: &&Host| words.is_empty() || wanted.iter().any(|name| is_called(host, name));
+    Ok(found.all().filter(is_wanted).cloned().collect())
+}
+
+/// Whether a word means this machine: its name, or all that the file has of it.
+fn is_called(host: &Host, word: &str) -> bool {
+    host.name == word || host.to_string() == word
 }
 
 #[cfg(test)]
@@ -145,6 +150,10 @@ mod tests {
         assert!(all.project.is_none());
         let some = find(&file, &[], &words(&["10.1.1.[3-4]", "10.1.1.1"])).unwrap();
         assert_eq!(names(&some), ["10.1.1.1", "10.1.1.3", "10.1.1.4"]);
+        std::fs::write(&file, "manager: gate:2200\nworker: \"pi@gate:[2201-2202]\"\n").unwrap();
+        let ports = find(&file, &[], &words(&["pi@gate:2202"])).unwrap();
+        assert_eq!(names(&ports), ["pi@gate:2202"]);
+        assert_eq!(find(&file, &[], &words(&["gate"])).unwrap().list.len(), 3);
         let unknown = find(&file, &[], &words(&["10.1.1.9"])).unwrap_err().render();
         assert!(unknown.starts_with("error: 10.1.1.9 is not in "), "{unknown}");
 

@@ -9,8 +9,10 @@ use thiserror::Error;
 use time::{Date, Time};
 
 use self::fat::{Edited, Fat, FatError, Stamp};
+use self::overlay::Window;
 use self::partitions::PartitionError;
 use self::release::{BootFiles, Recognised, Refusal, Release, SEED_FILES};
+use self::root::names::{self, Names};
 use self::root::{CloudInit, Root, RootError};
 use crate::elf::Arch;
 use crate::regular;
@@ -65,6 +67,7 @@ impl ImageError {
                 "delete what does not belong on the image's boot partition, or take the image as it was published"
             }
             Self::Open { .. } => "check that the file is there and that you may read it",
+            Self::Partitions(error) if let Some(hint) = error.hint() => hint,
             Self::Partitions(_) | Self::Fat(_) | Self::Root(_) => {
                 "check that it is an image of Raspberry Pi OS or Ubuntu Server and download it again"
             }
@@ -89,7 +92,10 @@ pub struct Image {
     pub arch: Arch,
     /// The kernel command line, without the line's end.
     pub cmdline: String,
+    /// What a person should know of it before cards are made: what is repaired on them, and what was not tried.
+    pub remarks: Vec<String>,
     seed: [Option<String>; 3],
+    root: Window,
 }
 
 impl Image {
@@ -101,15 +107,27 @@ impl Image {
         let partitions = partitions::find(&file, size).map_err(ImageError::Partitions)?;
         let fat = Fat::open(&file, partitions.boot).map_err(ImageError::Fat)?;
         let boot = boot_files(&file, &fat).map_err(ImageError::Fat)?;
-        let Recognised { release, cmdline, date } = release::recognise(&boot).map_err(ImageError::Refused)?;
+        let recognised = release::recognise(&boot).map_err(ImageError::Refused)?;
         let root = root::read(&file, partitions.root).map_err(ImageError::Root)?;
-        confirm(release, &root).map_err(ImageError::Refused)?;
+        // Which system it is comes first: of one that is not supported nobody wants to know what is customised.
+        let remark = confirm(recognised.release, &root).map_err(ImageError::Refused)?;
+        release::check_untouched(&recognised, &boot).map_err(ImageError::Refused)?;
+        confirm_fresh(recognised.release, &root).map_err(ImageError::Refused)?;
+        let Recognised { release, cmdline, date } = recognised;
         let name = match release {
             Release::Ubuntu => root.name,
             release => format!("Raspberry Pi OS {release}"),
         };
         let (codename, arch, seed) = (root.codename, root.arch, boot.seed);
-        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, seed })
+        let remarks =
+            fat.repairs().iter().map(ToString::to_string).chain(remark.map(str::to_owned)).collect();
+        let root = partitions.root;
+        Ok(Self { file, fat, release, date, codename, name, arch, cmdline, remarks, seed, root })
+    }
+
+    /// The names that its root partition knows.
+    pub fn names(&self) -> Result<Names, ImageError> {
+        names::read(&self.file, self.root).map_err(ImageError::Root)
     }
 
     /// What the image has in a text file that a card may have otherwise; `None` when the file is new.
@@ -156,22 +174,35 @@ fn boot_files(file: &File, fat: &Fat) -> Result<BootFiles, FatError> {
 
 /// The root partition has to agree with what the FAT suggests: the mount point is part of the kernel command line,
 /// and a wrong one would leave the Pi without its seed stage.
-fn confirm(release: Release, root: &Root) -> Result<(), Refusal> {
-    let contradiction = |root: String| Err(Refusal::Contradiction { release, root });
+/// Gives what is to be said of the release.
+fn confirm(release: Release, root: &Root) -> Result<Option<&'static str>, Refusal> {
+    let contradiction = |root: String| Refusal::Contradiction { release, root };
     if release.codename().is_some_and(|codename| codename != root.codename) {
-        return contradiction(format!("holds {}", root.codename));
+        return Err(contradiction(format!("holds {}", root.codename)));
     }
     if root.mount != release.mount() {
-        return contradiction(format!("mounts it at {}", root.mount));
+        return Err(contradiction(format!("mounts it at {}", root.mount)));
     }
-    if release == Release::Ubuntu {
-        match root.cloud_init {
-            // Debian with the same arrangement serves as well.
-            CloudInit::Fresh if matches!(root.id.as_str(), "ubuntu" | "debian") => {}
-            CloudInit::Fresh => return contradiction(format!("holds {}", root.name)),
-            CloudInit::Absent => return contradiction("has no cloud-init".to_owned()),
-            CloudInit::Ran => return Err(Refusal::Booted("cloud-init has run in it")),
-        }
+    if release != Release::Ubuntu {
+        return Ok(None);
+    }
+    let remark = match root.id.as_str() {
+        "ubuntu" if root.has_desktop => return Err(release::desktop()),
+        "ubuntu" => release::check_ubuntu(&root.codename, &root.name)?,
+        // Debian with the same arrangement serves as well.
+        "debian" => None,
+        _ => return Err(contradiction(format!("holds {}", root.name))),
+    };
+    match root.cloud_init {
+        CloudInit::Absent => Err(contradiction("has no cloud-init".to_owned())),
+        CloudInit::Fresh | CloudInit::Ran => Ok(remark),
+    }
+}
+
+/// Refuses a system that was started.
+fn confirm_fresh(release: Release, root: &Root) -> Result<(), Refusal> {
+    if release == Release::Ubuntu && root.cloud_init == CloudInit::Ran {
+        return Err(Refusal::Booted("cloud-init has run in it: it has /var/lib/cloud/instance"));
     }
     if root.has_machine_id {
         return Err(Refusal::Booted("its /etc/machine-id is drawn"));

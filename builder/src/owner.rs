@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, OFlags, Uid};
 
@@ -42,6 +42,46 @@ pub(crate) fn open_or_make(options: &OpenOptions, path: &Path) -> io::Result<Fil
     let file = options.clone().create(true).custom_flags(flags).open(path)?;
     hand_over(&file, path.parent().unwrap_or(Path::new(".")))?;
     Ok(file)
+}
+
+/// Folders that were made for something that may yet fail. Dropped, those that are still empty are removed.
+#[derive(Debug)]
+pub(crate) struct NewFolders(Vec<PathBuf>);
+
+impl NewFolders {
+    /// Makes a folder and those it lies in, where they are missing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn make(path: &Path) -> io::Result<Self> {
+        let is_missing =
+            |folder: &&Path| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_err();
+        let made = Self(path.ancestors().take_while(is_missing).map(Path::to_owned).collect());
+        make_folders(path)?;
+        Ok(made)
+    }
+
+    /// Leaves the folders where they are.
+    pub(crate) fn keep(mut self) {
+        self.0.clear();
+    }
+
+    /// The folders that were missing, the innermost first.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.0
+    }
+}
+
+impl Drop for NewFolders {
+    fn drop(&mut self) {
+        remove_empty(&self.0);
+    }
+}
+
+/// Removes folders, up to the first that is not empty.
+pub(crate) fn remove_empty(folders: &[PathBuf]) {
+    // What cannot be removed is in use, and stays.
+    let _left = folders.iter().try_for_each(std::fs::remove_dir);
 }
 
 /// Makes a folder and those it lies in, where they are missing.

@@ -8,7 +8,7 @@ use cluster::card::Start;
 use cluster::identity::Role;
 use cluster::name::Hostname;
 use cluster::range;
-use cluster::spec::{Cluster, Node};
+use cluster::spec::{Cluster, Node, Problems};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -17,17 +17,19 @@ use self::cmdline::TooLong;
 pub(crate) use self::payload::card;
 use self::payload::{Common, File};
 use crate::agent::{self, Agent};
+use crate::cache::Cache;
 use crate::error::{Failure, Kind};
 use crate::image::fat::Stamp;
 use crate::image::overlay::SECTOR;
 pub use crate::image::overlay::Write;
 use crate::image::{Image, ImageError};
 use crate::pki::{self, Identities};
-use crate::project::Project;
+use crate::project::{Project, ProjectError};
 
 mod change;
 mod cloud_init;
 mod cmdline;
+mod names;
 mod payload;
 
 pub mod show;
@@ -143,6 +145,7 @@ impl Planner {
     ) -> Result<Self, Failure> {
         let cluster = project.cluster.clone();
         let image = Image::open(base).map_err(|source| image_failure(&cluster, source))?;
+        check_names(project, &image)?;
         let agent =
             agent::find(image.arch, options.firstboot.as_deref()).map_err(agent::AgentError::into_failure)?;
         // What can be refused is, before identities are made.
@@ -212,6 +215,27 @@ impl Planner {
         let before = self.image.original(&file.path);
         FileChange::new(&file.path, before.as_deref(), &file.bytes, file.showing)
     }
+}
+
+/// Refuses an image that no card can be made from. One that came out of an archive on this computer is taken out of the cache,
+/// too: it is of no use there, and the archive is at hand. A download stays, so that it is made only once.
+pub fn check_image(project: &Project, base: &Path, cache: &Cache) -> Result<(), Failure> {
+    let Err(source) = Image::open(base) else { return Ok(()) };
+    if !matches!(source, ImageError::Open { .. }) {
+        cache.discard_refused(base)?;
+    }
+    Err(image_failure(&project.cluster, source))
+}
+
+/// Refuses names in the cluster file that the image does not know: on the Pi they would cost a login or a setting.
+fn check_names(project: &Project, image: &Image) -> Result<(), Failure> {
+    let names = image.names().map_err(|source| image_failure(&project.cluster, source))?;
+    let problems = names::problems(&project.cluster, &names);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let file = project.file.display().to_string();
+    Err(ProjectError::Wrong(Problems::new(&file, problems)).into())
 }
 
 /// The nodes meant by the words of a command line, ranges among them, in the cluster file's order; all without any.

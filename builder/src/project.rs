@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cluster::card::StaticAddress;
 use cluster::name::{ClusterName, UserName};
 use cluster::spec::hostnames::{self, Hostnames};
+use cluster::spec::inventory::{self, Inventory};
 use cluster::spec::{self, Cluster, Node, Problems};
 use thiserror::Error;
 
@@ -72,6 +73,14 @@ pub enum ProjectError {
     /// A `hostnames.yaml` of which no swarm was made.
     #[error("no swarm was made of the hosts in {0} yet")]
     NotConfigured(PathBuf),
+    /// Another tool's list of hosts.
+    #[error("{file} is {}, and neither a cluster file nor a hostnames.yaml", .inventory.tool)]
+    Inventory {
+        /// The file.
+        file: PathBuf,
+        /// What it names.
+        inventory: Inventory,
+    },
     /// A `hostnames.yaml` where cards are to be made.
     #[error("{0} names Pis that already run: there is no image to make cards of")]
     NoImage(PathBuf),
@@ -91,6 +100,13 @@ impl From<ProjectError> for Failure {
                 Some("name another file with `-f FILE`".into())
             }
             ProjectError::Wrong(_) => None,
+            ProjectError::Inventory { inventory, .. } => Some(
+                format!(
+                    "write these lines into a hostnames.yaml, and name that file instead:\n\n{}",
+                    inventory.hostnames()
+                )
+                .into(),
+            ),
             ProjectError::NotConfigured(_) => Some(Hint::run(["config"])),
             ProjectError::NoImage(_) => Some(hint![
                 "for cards, write a cluster file: ",
@@ -132,7 +148,8 @@ pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
 
 /// The machines of a `hostnames.yaml`; `None` where a file is none, or cannot be read.
 pub fn hosts(file: &Path) -> Option<Result<Hostnames, ProjectError>> {
-    let text = text(file).ok().flatten().filter(|text| hostnames::is_meant(text))?;
+    let is_meant = |text: &String| hostnames::is_meant(text) && inventory::recognise(text).is_none();
+    let text = text(file).ok().flatten().filter(is_meant)?;
     Some(hostnames::read(&text, &file.display().to_string()).map_err(ProjectError::Wrong))
 }
 
@@ -165,6 +182,15 @@ pub fn of_running(file: &Path, running: &Running) -> Project {
 
 /// As [`load`], for who wants to look at the problems.
 pub fn read(file: &Path) -> Result<Project, ProjectError> {
+    read_with(file, false)
+}
+
+/// As [`read`], and an image that cannot be used is a problem as well.
+pub fn check(file: &Path) -> Result<Project, ProjectError> {
+    read_with(file, true)
+}
+
+fn read_with(file: &Path, with_image: bool) -> Result<Project, ProjectError> {
     let text = match text(file) {
         Ok(Some(text)) => text,
         Ok(None) => return Err(ProjectError::NotText(file.to_owned())),
@@ -173,8 +199,11 @@ pub fn read(file: &Path) -> Result<Project, ProjectError> {
         }
         Err(source) => return Err(ProjectError::Read { path: file.to_owned(), source }),
     };
+    if let Some(inventory) = inventory::recognise(&text) {
+        return Err(ProjectError::Inventory { file: file.to_owned(), inventory });
+    }
     let folder = folder_of(file);
-    let outside = keys::KeyFiles { folder: &folder };
+    let outside = keys::KeyFiles { folder: &folder, with_image };
     let cluster =
         spec::read_with(&text, &file.display().to_string(), &outside).map_err(ProjectError::Wrong)?;
     Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })
@@ -217,6 +246,17 @@ mod tests {
         assert_eq!(resolve(folder, "/srv/os.img"), Path::new("/srv/os.img"));
         assert_eq!(resolve(folder, "~/os.img"), home::home().unwrap().join("os.img"));
         assert_eq!(resolve(folder, "~anna/os.img"), Path::new("lab/~anna/os.img"));
+    }
+
+    #[test]
+    fn another_tools_inventory_is_answered_with_the_file_to_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("inventory");
+        std::fs::write(&file, "[managers]\nred00 ansible_host=10.1.1.1\n[workers]\nred01\n").unwrap();
+        assert!(hosts(&file).is_none());
+        let told = load(&file).unwrap_err().render();
+        assert!(told.contains("is an Ansible inventory, and neither"), "{told}");
+        assert!(told.ends_with("\n\nmanager: 10.1.1.1\nworker:\n- red01\n"), "{told}");
     }
 
     #[test]

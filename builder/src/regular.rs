@@ -26,6 +26,14 @@ pub(crate) fn open_or_disk(path: &Path) -> io::Result<File> {
     open_if(path, is_file_or_disk)
 }
 
+/// Refuses a name that stands for something else than a regular file.
+///
+/// # Errors
+/// When it stands for something else, or for nothing.
+pub(crate) fn check_file(path: &Path) -> io::Result<()> {
+    check(fs::metadata(path)?.file_type(), FileType::is_file)
+}
+
 /// Refuses a name that stands for neither a regular file nor a block device.
 ///
 /// # Errors

@@ -146,6 +146,15 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// Clears the line of a bar that nobody will finish. Does nothing where there are no bars.
+pub(crate) fn clear_bar() {
+    let mut stderr = std::io::stderr().lock();
+    if stderr.is_terminal() {
+        // Nowhere is left to say that standard error is closed.
+        let _unwritten = stderr.write_all(b"\r\x1b[2K");
+    }
+}
+
 fn print_line(line: &str) {
     // Nowhere is left to say that standard error is closed.
     let _unwritten = writeln!(std::io::stderr().lock(), "{line}");

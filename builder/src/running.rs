@@ -5,5 +5,6 @@
 
 pub mod check;
 pub mod deliver;
+pub mod engine;
 pub mod plan;
 pub mod probe;

@@ -10,6 +10,7 @@
 //! that it got in. So its exit code 255 can be told from the command's own. Killed while this works, it leaves that
 //! folder, with no secret in it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -124,6 +125,29 @@ impl Ssh {
         &self.hosts
     }
 
+    /// Which machine `ssh` is for, as the end of its options.
+    fn target(&self, host: &Host) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec!["-F".into(), self.folder.path().join("config").into()];
+        if let Some(user) = host.user.as_ref().or(self.user.as_ref()) {
+            words.extend(["-l".into(), user.into()]);
+        }
+        if let Some(port) = host.port {
+            words.extend(["-p".into(), port.to_string().into()]);
+        }
+        words.extend(["--".into(), OsString::from(&host.name)]);
+        words
+    }
+
+    /// Who logs in on a machine, by all that `ssh` reads (ssh(1), `-G`); `None` if it does not say.
+    pub fn user_of(&self, host: &Host) -> Option<String> {
+        let mut command = std::process::Command::new("ssh");
+        command.arg("-G").args(self.target(host)).stdin(Stdio::null()).stderr(Stdio::null());
+        let settings = command.output().ok().filter(|output| output.status.success())?;
+        let settings = String::from_utf8(settings.stdout).ok()?;
+        let user = settings.lines().find_map(|line| line.strip_prefix("user "))?;
+        cluster::host::check_user(user).is_ok().then(|| user.to_owned())
+    }
+
     /// Where the `ssh` of a machine writes its own words.
     fn log(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("{index}.log"))
@@ -133,12 +157,8 @@ impl Ssh {
     /// Ctrl-C on the terminal comes to us alone.
     fn command(&self, index: usize, host: &Host, words: &[String]) -> Command {
         let mut command = Command::new("ssh");
-        command.arg("-T").arg("-F").arg(self.folder.path().join("config"));
-        command.arg("-E").arg(self.log(index)).args(["-o", "LogLevel=VERBOSE"]);
-        if let Some(user) = host.user.as_ref().or(self.user.as_ref()) {
-            command.args(["-l", user]);
-        }
-        command.arg("--").arg(&host.name).args(words);
+        command.arg("-T").arg("-E").arg(self.log(index)).args(["-o", "LogLevel=VERBOSE"]);
+        command.args(self.target(host)).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
         command

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its fixture has to stop")]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use fixture::{AARCH64, Recipe, elf, run};
+use indicatif::{InMemoryTerm, TermLike};
 use tempfile::TempDir;
 
 #[expect(dead_code, reason = "the fixture is shared; these tests need one release of it")]
@@ -202,6 +204,59 @@ fn killed_at_any_time_it_leaves_nothing_that_looks_whole() {
 }
 
 #[test]
+fn a_refused_build_leaves_no_folder() {
+    let bench = Bench::new();
+    fs::write(bench.path("pios.img.xz"), "no archive").unwrap();
+    let (code, text) = bench.refusal(&["-o", "made/cards"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(!bench.path("made").exists());
+    fs::create_dir(bench.path("cards")).unwrap();
+    bench.refusal(&[]);
+    assert!(bench.path("cards").exists(), "it was there before");
+}
+
+/// A server of images that takes a request and never answers it.
+#[test]
+fn an_interrupted_build_says_so_and_leaves_no_folder() {
+    let bench = Bench::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url =
+        format!("http://{}/pios.img.xz\nimage_sha256: {}", server.local_addr().unwrap(), "0".repeat(64));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", &url)).unwrap();
+    let mut child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut request, _) = server.accept().unwrap();
+    std::io::Read::read_exact(&mut request, &mut [0; 4]).unwrap();
+    assert!(bench.path("cards").exists());
+    run(Command::new("kill").args(["-s", "INT", &child.id().to_string()]));
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!((status.code(), said.as_str()), (Some(1), "error: interrupted\n"));
+    assert!(!bench.path("cards").exists());
+}
+
+/// In a terminal, as `script` makes one (util-linux).
+#[test]
+fn bars_leave_nothing_on_the_screen() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&[]));
+    let verify = bench.command(&[]);
+    let words = "--cache cache verify red00 --device cards/red00.img --firstboot firstboot-aarch64";
+    let command = format!("{} {words}", verify.get_program().to_str().unwrap());
+    let mut script = Command::new("script");
+    script.current_dir(bench.0.path()).env_clear().env("HOME", bench.0.path()).env("TERM", "xterm");
+    script.env("PATH", "/usr/bin:/bin").args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    let output = script.stdin(Stdio::null()).output().unwrap();
+    succeeded(&output);
+    let drawn = ["░", "█"].map(str::as_bytes);
+    assert!(output.stdout.windows(3).any(|bytes| drawn.contains(&bytes)), "a bar was drawn");
+    let screen = InMemoryTerm::new(24, 120);
+    screen.write_str(std::str::from_utf8(&output.stdout).unwrap()).unwrap();
+    let shown = screen.contents();
+    assert!(shown.starts_with("red00  cards/red00.img  as planned"), "{shown}");
+}
+
+#[test]
 fn two_runs_at_once_do_not_disturb_each_other() {
     let bench = Bench::new();
     // The secrets are made by one run; what two first runs do to them is not the matter here.
@@ -243,4 +298,39 @@ fn a_full_disk_is_named_with_what_is_needed() {
         // The image was unpacked all the same: the next run is fast.
         assert_eq!(bench.names("cache/images").len(), 2, "{round}");
     }
+}
+
+#[test]
+fn a_refused_image_leaves_neither_cards_nor_an_unpacked_image() {
+    let bench = Bench::new();
+    let mut booted = Recipe::trixie();
+    booted.put("cmdline.txt", "console=tty1 rootwait\n");
+    booted.make(bench.0.path(), "booted.img");
+    run(Command::new("xz").args(["-T1", "-0"]).arg(bench.path("booted.img")));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", "booted.img.xz")).unwrap();
+    let (code, said) = bench.refusal(&["-o", "new/cards"]);
+    assert!(code == 1 && said.contains("it was booted before"), "{said}");
+    assert!(!bench.path("new").exists(), "an empty folder is left");
+    assert_eq!(bench.names("cache/images"), [""; 0]);
+    // What was there before stays.
+    fs::create_dir(bench.path("new")).unwrap();
+    bench.refusal(&["-o", "new/cards"]);
+    assert_eq!(bench.names("new"), [""; 0]);
+    assert!(bench.path("new").exists());
+}
+
+#[test]
+fn an_image_of_an_odd_size_gives_the_same_padded_cards_packed_or_not() {
+    let bench = Bench::new();
+    let image = fs::File::options().append(true).open(bench.path("pios.img")).unwrap();
+    (&image).write_all(b"tail").unwrap();
+    let size = fs::metadata(bench.path("pios.img")).unwrap().len();
+    run(Command::new("xz").args(["-T1", "-0", "-k", "-f"]).arg(bench.path("pios.img")));
+    succeeded(&bench.build(&["red00", "-o", "packed"]));
+    fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", "pios.img")).unwrap();
+    succeeded(&bench.build(&["red00", "-o", "plain"]));
+    let card = |folder: &str| fs::read(bench.path(folder).join("red00.img")).unwrap();
+    assert!(card("packed") == card("plain"));
+    assert_eq!(card("plain").len() as u64, size.next_multiple_of(512));
+    assert!(card("plain").ends_with(&[0; 508]));
 }

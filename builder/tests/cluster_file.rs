@@ -32,7 +32,7 @@ fn builder(home: &Path, args: &[&str]) -> Output {
 }
 
 fn write(home: &Path, lines: &str) {
-    let smallest = "version: 1\ncluster: red\nimage: os.img\nnodes: red[00-01]\n";
+    let smallest = "version: 1\ncluster: red\nimage: raspios-lite-arm64\nnodes: red[00-01]\n";
     fs::write(home.join("cluster.yaml"), format!("{smallest}{lines}")).unwrap();
 }
 
@@ -176,7 +176,7 @@ fn json_tells_programs_the_same() {
     {
       "valid": true,
       "cluster": "red",
-      "image": "os.img",
+      "image": "raspios-lite-arm64",
       "nodes": [
         {
           "name": "red00",
@@ -191,7 +191,8 @@ fn json_tells_programs_the_same() {
           "labels": {}
         }
       ],
-      "problems": []
+      "problems": [],
+      "problem_count": 0
     }
     "#);
 
@@ -199,22 +200,19 @@ fn json_tells_programs_the_same() {
     let check = builder(home.path(), &["check", "--json"]);
     assert_eq!(check.status.code(), Some(2));
     assert!(!text(&check.stderr).contains("hunter2"));
-    insta::assert_snapshot!(text(&check.stdout), @r#"
-    {
-      "valid": false,
-      "cluster": null,
-      "image": null,
-      "nodes": [],
-      "problems": [
-        {
-          "line": 5,
-          "column": 33,
-          "message": "this looks like a password, not like its hash",
-          "advice": "run `openssl passwd -6` and write what it prints in single quotes",
-          "text": "user: {name: pi, password_hash: (hidden)}"
-        }
-      ]
-    }
+    let told: serde_json::Value = serde_json::from_slice(&check.stdout).unwrap();
+    assert_eq!((&told["valid"], &told["cluster"], &told["code"]), (&false.into(), &().into(), &2.into()));
+    assert_eq!((&told["problem_count"], &told["nodes"]), (&1.into(), &serde_json::json!([])));
+    insta::assert_snapshot!(format!("{:#}", told["problems"]), @r#"
+    [
+      {
+        "advice": "run `openssl passwd -6` and write what it prints in single quotes",
+        "column": 33,
+        "line": 5,
+        "message": "this looks like a password, not like its hash",
+        "text": "user: {name: pi, password_hash: (hidden)}"
+      }
+    ]
     "#);
 }
 
@@ -232,4 +230,53 @@ fn files_that_are_no_text_are_refused() {
         "{}",
         text(&check.stderr)
     );
+}
+
+#[test]
+fn check_refuses_an_image_that_cannot_be() {
+    let home = home();
+    fs::create_dir(home.path().join("folder")).unwrap();
+    fs::write(home.path().join("os.img.bz2"), b"BZh91AY&SY and more").unwrap();
+    assert!(Command::new("mkfifo").arg(home.path().join("pipe.img")).status().unwrap().success());
+    for (image, message, advice) in [
+        ("nope.img", "there is no image ./nope.img", "`image` takes a path"),
+        ("folder", "it is a folder, not a file", "write the path of the image file"),
+        ("pipe.img", "it is a named pipe, not a file", "write the path of the image file"),
+        ("/dev/zero", "it is a device, not a file", "write the path of the image file"),
+        ("raspios-lite-amr64", "there is no image ./raspios-lite-amr64", "did you mean raspios-lite-arm64?"),
+        ("ubuntu-24.04", "there is no image ./ubuntu-24.04", "or a name: raspios-lite-arm64"),
+        ("os.img.bz2", "it is packed by bzip2", "bzip2 -dc"),
+        (
+            "https://x.org/2024-10-22-raspios-bullseye-arm64-lite.img.xz\nimage_sha256: ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "Raspberry Pi OS Bullseye is not supported",
+            "write `image: raspios-lite-arm64`",
+        ),
+    ] {
+        write(home.path(), "user: {name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}\n");
+        let file = home.path().join("cluster.yaml");
+        let yaml = fs::read_to_string(&file)
+            .unwrap()
+            .replace("image: raspios-lite-arm64", &format!("image: {image}"));
+        // Another mistake comes with it.
+        fs::write(&file, format!("{yaml}timezon: Europe/Berlin\n")).unwrap();
+        let check = builder(home.path(), &["check"]);
+        let said = text(&check.stderr).replace(&home.path().display().to_string(), "HOME");
+        assert_eq!(check.status.code(), Some(2), "{said}");
+        assert!(
+            said.contains("cluster.yaml:3:8: ") && said.contains(message) && said.contains(advice),
+            "{said}"
+        );
+        assert!(said.contains("timezon"), "{said}");
+    }
+}
+
+#[test]
+fn a_cluster_without_its_image_is_still_watched() {
+    let home = home();
+    write(home.path(), "user: {name: pi, authorized_keys: [~/.ssh/id_ed25519.pub]}\n");
+    let file = home.path().join("cluster.yaml");
+    let yaml = fs::read_to_string(&file).unwrap().replace("raspios-lite-arm64", "deleted.img");
+    fs::write(&file, yaml).unwrap();
+    let status = builder(home.path(), &["status"]);
+    assert!(!text(&status.stderr).contains("deleted.img"), "{}", text(&status.stderr));
 }

@@ -154,6 +154,7 @@ fn report(left: Option<u64>) -> Report {
         marks: Vec::new(),
         seed_problems: Vec::new(),
         left,
+        warnings: Vec::new(),
     }
 }
 

@@ -13,6 +13,8 @@ mod bench;
 mod cards;
 #[path = "fixture/image.rs"]
 mod fixture;
+#[path = "plan/names.rs"]
+mod names;
 #[path = "plan/ports.rs"]
 mod ports;
 #[path = "plan/refusals.rs"]

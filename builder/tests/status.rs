@@ -130,6 +130,7 @@ fn report(stage: Stage, word: &str, address: u8) -> Report {
         marks: Vec::new(),
         seed_problems: Vec::new(),
         left: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -205,6 +205,7 @@ fn the_manager_tells_what_a_node_went_through() {
         marks: Vec::new(),
         seed_problems: Vec::new(),
         left: None,
+        warnings: Vec::new(),
     };
     let red02 = BoardNode {
         name: hostname("red02"),

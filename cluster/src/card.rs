@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::identity::Role;
 use crate::name::{ClusterId, ClusterName, Hostname, KeyId, UserName};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 
 mod salvage;
@@ -57,7 +58,14 @@ pub const LOG: &str = "log.txt";
 pub const SECRET_FILES: [&str; 3] = [SECRETS, NODE_KEY, HOST_KEY];
 
 /// The payload's version. Any change of the structures below raises it.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
+/// The version of a payload without a proxy and a hidden radio network, which agents of before read as well.
+const VERSION_WITHOUT_PROXY: u32 = 3;
+
+/// The lowest version that can express a payload.
+pub const fn version_for(has_proxy: bool, has_hidden_wifi: bool) -> u32 {
+    if has_proxy || has_hidden_wifi { VERSION } else { VERSION_WITHOUT_PROXY }
+}
 
 /// One node's payload, without its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +107,9 @@ pub struct Card {
     /// Keys that a manager does not let in; none on workers' cards, nor on cards before version 3.
     #[serde(default)]
     pub revoked: BTreeSet<KeyId>,
+    /// Whether [`CardSecrets`] has a proxy. Since version 4.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proxy: bool,
 }
 
 /// What starts the seed stage.
@@ -158,6 +169,9 @@ pub struct CardWifi {
     pub country: String,
     /// The network's name, 1 to 32 bytes.
     pub ssid: String,
+    /// Whether the network does not announce its name, so that nodes have to ask for it. Since version 4.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// Which packages Docker comes from.
@@ -210,6 +224,9 @@ pub struct CardSecrets {
     pub password_hash: Option<Secret<String>>,
     /// The radio network's pass phrase or 64 hexadecimal digits.
     pub wifi_psk: Option<Secret<String>>,
+    /// The way to the internet. Since version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
 }
 
 /// Why a payload cannot be used. Absent, damaged and too new are three different answers.
@@ -261,6 +278,19 @@ impl CardSecrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn agents_of_before_read_what_has_nothing_new() {
+        let plain: Card = Card::from_json(include_bytes!("../tests/corpus/card/plain.json")).unwrap();
+        let json = serde_json::to_string(&plain).unwrap();
+        assert!(!json.contains("hidden") && !json.contains("proxy"), "{json}");
+        let secrets = serde_json::to_string(&CardSecrets::default()).unwrap();
+        assert!(!secrets.contains("proxy"), "{secrets}");
+        assert_eq!(
+            (version_for(false, false), version_for(true, false), version_for(false, true)),
+            (3, 4, 4)
+        );
+    }
 
     #[test]
     fn a_newer_card_is_told_from_a_damaged_one() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::card::{Card, CardError};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 
 /// Largest delivery, in bytes: a thousand nodes with their labels.
@@ -25,6 +26,9 @@ pub struct Delivery {
     pub key_pem: Secret<String>,
     /// Whether a swarm or a cluster that the machine is in already is to be left for this one.
     pub take_over: bool,
+    /// The way to the internet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Proxy>,
 }
 
 /// Why a delivery cannot be used. Without the parser's words: they may quote the key.

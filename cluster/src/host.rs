@@ -10,21 +10,34 @@ use crate::range::{self, RangeError};
 /// Longest name of a machine, in characters (RFC 1035 §2.3.4).
 const LONGEST: usize = 253;
 
-/// One machine: a name, an address or an alias of the user's ssh configuration, and who logs in. What exists is safe
-/// as a word of a command line: it has no space, no quote, and does not begin with a hyphen.
+/// One machine: a name, an address or an alias of the user's ssh configuration, who logs in, and the port. What exists is
+/// safe as a word of a command line: it has no space, no quote, and does not begin with a hyphen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host {
     /// Who logs in, where the text says so.
     pub user: Option<String>,
     /// Name or address.
     pub name: String,
+    /// TCP port of the SSH server, where the text names one.
+    pub port: Option<u16>,
+}
+
+impl Host {
+    /// A machine that is reached as the user's ssh configuration says.
+    pub const fn named(name: String) -> Self {
+        Self { user: None, name, port: None }
+    }
 }
 
 impl fmt::Display for Host {
-    /// As it is written: `pi@red03`.
+    /// As it is written: `pi@red03`, `red03:2222`, `[fd00::3]:2222`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.user {
-            Some(user) => write!(f, "{user}@{}", self.name),
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        match self.port {
+            Some(port) if self.name.contains(':') => write!(f, "[{}]:{port}", self.name),
+            Some(port) => write!(f, "{}:{port}", self.name),
             None => f.write_str(&self.name),
         }
     }
@@ -48,6 +61,9 @@ pub enum HostError {
     /// Four numbers that are no address.
     #[error("looks like an IPv4 address and is none")]
     Address,
+    /// Not a TCP port.
+    #[error("has no port from 1 to 65535 after the colon")]
+    Port,
     /// A range that is none.
     #[error(transparent)]
     Range(#[from] RangeError),
@@ -59,6 +75,7 @@ impl HostError {
         match self {
             Self::Range(error) => error.advice(),
             Self::Address => "write four numbers from 0 to 255, like 10.1.1.3".to_owned(),
+            Self::Port => "write the port of its SSH server, like red03:2222 or [fd00::3]:2222".to_owned(),
             Self::Character('<' | '>') => {
                 "write the address itself, like 10.1.1.3, without < and >".to_owned()
             }
@@ -78,8 +95,42 @@ impl TryFrom<&str> for Host {
         if let Some(user) = user {
             check_user(user)?;
         }
+        let (name, port) = split_port(name)?;
         check_name(name)?;
-        Ok(Self { user: user.map(str::to_owned), name: name.to_owned() })
+        Ok(Self { user: user.map(str::to_owned), name: name.to_owned(), port })
+    }
+}
+
+/// Name and port. The colons of an IPv6 address are no port's, so that stands in brackets where a port follows.
+fn split_port(text: &str) -> Result<(&str, Option<u16>), HostError> {
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|port| is_number && *port != 0).ok_or(HostError::Port)
+    };
+    if let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        return match rest.strip_prefix(':') {
+            Some(port) => Ok((address, Some(number(port)?))),
+            None if rest.is_empty() => Ok((address, None)),
+            None => Err(HostError::Port),
+        };
+    }
+    match text.split_once(':') {
+        // What follows is an address, or the rest of a URL.
+        Some((_, rest)) if rest.contains(|c: char| !c.is_ascii_digit()) => Ok((text, None)),
+        Some((name, port)) => Ok((name, Some(number(port)?))),
+        None => Ok((text, None)),
+    }
+}
+
+/// [`range::expand`] for machines: the brackets of `[fd00::3]:2222` hold an address, not a range.
+///
+/// # Errors
+/// As [`range::expand`].
+pub fn expand(text: &str) -> Result<Vec<String>, RangeError> {
+    let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    match inside {
+        Some((inside, _)) if inside.contains(':') => Ok(vec![text.to_owned()]),
+        _ => range::expand(text),
     }
 }
 
@@ -130,7 +181,7 @@ pub fn expand_list(text: &str) -> Result<Vec<Host>, (String, HostError)> {
     for part in parts(text) {
         let part = part.trim();
         let failed = |error: HostError| (part.to_owned(), error);
-        for name in range::expand(part).map_err(|error| failed(error.into()))? {
+        for name in expand(part).map_err(|error| failed(error.into()))? {
             hosts.push(Host::try_from(name.as_str()).map_err(|error| (name, error))?);
             if hosts.len() > range::LIMIT {
                 return Err(failed(RangeError::TooMany.into()));
@@ -180,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn takes_ports() {
+        for (text, name, port) in [
+            ("red03:2222", "red03", Some(2222)),
+            ("pi@10.1.1.3:22", "10.1.1.3", Some(22)),
+            ("ada@[fd00::3]:2222", "fd00::3", Some(2222)),
+            ("[fe80::1%eth0]:22", "fe80::1%eth0", Some(22)),
+            ("fd00::3", "fd00::3", None),
+            ("fd00::22", "fd00::22", None),
+        ] {
+            let host = Host::try_from(text).unwrap();
+            assert_eq!((host.name.as_str(), host.port), (name, port), "{text}");
+            assert_eq!(host.to_string(), text);
+        }
+        assert_eq!(named("red[00-01]:2222,[fd00::3]:22"), ["red00:2222", "red01:2222", "[fd00::3]:22"]);
+        assert_eq!(named("gate:[2201-2202]"), ["gate:2201", "gate:2202"]);
+        for text in ["red03:", "red03:0", "red03:65536", "[fd00::3]22", "[fd00::3]:x"] {
+            assert_eq!(Host::try_from(text).unwrap_err(), HostError::Port, "{text}");
+        }
+        assert_eq!(Host::try_from("red03:ssh").unwrap_err(), HostError::Character(':'));
+    }
+
+    #[test]
     fn refuses_what_no_host_is_called() {
         insta::assert_snapshot!(
             ["", "red00,", "-oProxyCommand=id", "pi@-l", "@red00", "pi@", "a b", "<IP>", "red00;id", "red[04-00]",
@@ -209,7 +282,9 @@ mod tests {
         #[test]
         fn a_host_is_always_one_word_of_a_command_line(text in "[ -~]{0,20}") {
             if let Ok(host) = Host::try_from(text.as_str()) {
-                prop_assert_eq!(host.to_string(), text.clone());
+                // Brackets that no port follows say nothing; a port may have zeros in front.
+                let again = Host::try_from(host.to_string().as_str());
+                prop_assert_eq!(again.as_ref(), Ok(&host));
                 prop_assert!(!text.starts_with('-') && !host.name.starts_with('-'));
                 prop_assert!(!text.contains(|c: char| c.is_whitespace() || "'\"\\$`;&|<>()".contains(c)));
             }

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod label;
 pub mod name;
 pub mod orders;
+pub mod proxy;
 pub mod range;
 pub mod secret;
 pub mod spec;

@@ -9,19 +9,25 @@ use std::collections::BTreeMap;
 use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource, StaticAddress};
 use crate::identity::Role;
 use crate::name::{ClusterName, Hostname, UserName};
+use crate::proxy::Proxy;
 use crate::secret::Secret;
 
 mod address;
 mod checks;
+mod excerpt;
 mod fields;
 pub mod hostnames;
+pub mod inventory;
+mod mark;
 mod network;
 mod nodes;
 mod problem;
+mod proxy;
 mod secrets;
 mod settings;
 mod tree;
 
+pub use mark::{Mark, Marks};
 pub use problem::{Problem, Problems};
 
 use fields::{Fields, Keys};
@@ -52,6 +58,10 @@ pub struct Cluster {
     pub docker: CardDocker,
     /// How the swarm is formed.
     pub swarm: CardSwarm,
+    /// The way to the internet, where it leads through a proxy.
+    pub proxy: Option<Proxy>,
+    /// Where the values stand that only the image can judge.
+    pub marks: Marks,
 }
 
 impl Cluster {
@@ -70,6 +80,8 @@ impl Cluster {
             keymap: None,
             docker: settings::docker_from(source),
             swarm: settings::plain_swarm(),
+            proxy: None,
+            marks: Marks::default(),
         }
     }
 }
@@ -129,6 +141,11 @@ pub trait Outside {
     fn authorized_keys(&self, entry: &str) -> Result<Vec<String>, Refusal>;
     /// The armored OpenPGP key in the file that `docker.key` names.
     fn armored_key(&self, path: &str) -> Result<String, Refusal>;
+    /// Whether cards can be made from the image, as far as that can be told at once. Accepts every image by default: a cluster
+    /// that runs needs none any more.
+    fn image(&self, _image: &ImageSource) -> Result<(), Refusal> {
+        Ok(())
+    }
 }
 
 /// Takes every reference as it is written.
@@ -165,23 +182,31 @@ static ROOT: Keys = Keys {
         "locale",
         "keymap",
         "docker",
+        "proxy",
         "swarm",
     ],
 };
 
+/// The mappings of a cluster file, in the guide's order.
+static MAPPINGS: [&Keys; 8] = [
+    &ROOT,
+    &settings::USER,
+    &network::NETWORK,
+    &network::PER_NODE,
+    &settings::WIFI,
+    &settings::DOCKER,
+    &proxy::PROXY,
+    &settings::SWARM,
+];
+
+/// The keys of a cluster file and of a list of hosts.
+fn all_keys() -> impl Iterator<Item = &'static Keys> {
+    MAPPINGS.into_iter().chain([&hostnames::KEYS])
+}
+
 /// Every key a cluster file can have, as `user.name`, in the guide's order.
 pub fn keys() -> impl Iterator<Item = String> {
-    [
-        &ROOT,
-        &settings::USER,
-        &network::NETWORK,
-        &network::PER_NODE,
-        &settings::WIFI,
-        &settings::DOCKER,
-        &settings::SWARM,
-    ]
-    .into_iter()
-    .flat_map(|keys| {
+    MAPPINGS.into_iter().flat_map(|keys| {
         keys.names.iter().map(|name| match keys.of {
             "" => (*name).to_owned(),
             of => format!("{of}.{name}"),
@@ -190,13 +215,14 @@ pub fn keys() -> impl Iterator<Item = String> {
 }
 
 /// Reads a cluster file, leaving key files unread: `user.authorized_keys` and `docker.key` are as written.
-/// `file_name` is what problems call the file.
+/// `file_name` is what problems call the file. A byte order mark at its beginning is passed over.
 pub fn read(text: &str, file_name: &str) -> Result<Cluster, Problems> {
     read_with(text, file_name, &AsWritten)
 }
 
 /// Reads a cluster file and what it refers to. Every problem is reported, not only the first.
 pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<Cluster, Problems> {
+    let text = without_mark(text);
     let mut problems = Collector::new(text);
     let cluster = document(text, outside, &mut problems);
     match cluster {
@@ -206,12 +232,15 @@ pub fn read_with(text: &str, file_name: &str, outside: &dyn Outside) -> Result<C
     }
 }
 
+/// A text without the byte order mark that some editors write at its beginning.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<Cluster> {
     let tree = tree::parse(text, problems);
-    if let Some(tree) = &tree {
-        secrets::hide(tree, problems);
-    }
     if !problems.is_empty() {
+        problems.stop_reading();
         return None;
     }
     let Some(tree) = tree else {
@@ -219,12 +248,13 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         problems.add(Place::point(1, 1), "the file is empty", advice);
         return None;
     };
+    secrets::hide(&tree, problems);
     if !version_is_known(&tree, problems) {
         return None;
     }
     let root = Fields::open(&ROOT, &tree, problems)?;
     let name = settings::needed(&root, "cluster", "red", checks::cluster_name, problems);
-    let image = image(&root, problems);
+    let image = image(&root, outside, problems);
     let nodes = nodes::read(&root, problems);
     let user = settings::user(&root, outside, problems);
     let wifi = settings::wifi(&root, problems);
@@ -232,6 +262,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
     let locale = settings::checked(&root, "locale", checks::locale, problems);
     let keymap = settings::checked(&root, "keymap", checks::keymap, problems);
     let docker = settings::docker(&root, outside, problems);
+    let proxy = proxy::read(&root, problems);
     let swarm = settings::swarm(&root, nodes.as_deref().unwrap_or_default(), problems);
     let (wifi, wifi_psk) = wifi.map_or((None, None), |(wifi, psk)| (Some(wifi), psk));
     Some(Cluster {
@@ -246,6 +277,8 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
         keymap,
         docker,
         swarm,
+        proxy,
+        marks: mark::marks(&tree, problems),
     })
 }
 
@@ -259,9 +292,11 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
         problems.add(place, "`version` is missing", format!("write `version: {VERSION}` in the first line"));
         return true;
     };
+    problems.show(entry.key_place);
     match &entry.value.content {
         tree::Content::Text(text) if text == VERSION => true,
         tree::Content::Text(text) if text.parse::<u32>().is_ok() => {
+            problems.show(entry.value.place);
             let message = format!("this builder does not know version {text} of the cluster file");
             problems.add(
                 entry.value.place,
@@ -277,12 +312,16 @@ fn version_is_known(tree: &tree::Node, problems: &mut Collector<'_>) -> bool {
     }
 }
 
-fn image(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<ImageSource> {
+fn image(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<ImageSource> {
     let sha256 = settings::checked(root, "image_sha256", checks::sha256, problems);
     let location = settings::needed(root, "image", "raspios-lite-arm64", checks::image, problems)?;
     if checks::is_url(&location) && !root.has("image_sha256") {
         let advice = "write `image_sha256:` and the 64 hexadecimal digits published with the image";
         problems.add(root.key_place("image"), "an image from a URL needs its SHA-256", advice);
+        return None;
     }
-    Some(ImageSource { location, sha256 })
+    let source = ImageSource { location, sha256 };
+    let (_, place) = root.text("image", problems)?;
+    settings::report(outside.image(&source), place, problems)?;
+    Some(source)
 }

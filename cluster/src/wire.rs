@@ -122,6 +122,10 @@ pub struct Report {
     /// While it is out of the swarm because the operator said so: the number of the last order that it has followed.
     #[serde(default)]
     pub left: Option<u64>,
+    /// Faults that do not keep the node from working, a sentence each, such as a package source that could not be read.
+    /// No secrets.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What keeps a node from going on.
@@ -158,6 +162,9 @@ pub struct Facts {
     pub clock_synced: Option<bool>,
     /// Time since the kernel started, milliseconds.
     pub uptime_ms: Option<u64>,
+    /// Whether the kernel has the memory cgroup on, so that memory limits of services hold. Raspberry Pi kernels have it off
+    /// unless their command line says otherwise.
+    pub memory_cgroup: Option<bool>,
 }
 
 /// The answer to a report.

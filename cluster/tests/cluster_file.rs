@@ -70,9 +70,14 @@ fn every_key_is_read() {
     assert_eq!(cluster.nodes[1].labels["rack"], "7");
     assert_eq!(cluster.user.authorized_keys, ["ssh-ed25519 AAAA anna@laptop"]);
     assert!(cluster.user.password_hash.unwrap().expose().starts_with("$6$"));
-    assert_eq!(cluster.wifi.unwrap().ssid, "Lab: 2");
+    let wifi = cluster.wifi.unwrap();
+    assert_eq!((wifi.ssid.as_str(), wifi.hidden), ("Lab: 2", true));
     assert_eq!(cluster.wifi_psk.unwrap().expose(), "correct horse");
     assert_eq!(cluster.timezone.as_deref(), Some("Europe/Berlin"));
+    let proxy = cluster.proxy.unwrap();
+    assert_eq!(proxy.http.unwrap().expose(), "http://me:correct%20horse@proxy.example:3128");
+    assert_eq!(proxy.https.unwrap().expose(), "http://proxy.example:3128");
+    assert_eq!(proxy.no_proxy, ["mirror.example", ".lab.example", "10.0.0.0/8"]);
     assert_eq!(cluster.docker.version.as_deref(), Some("5:29.*"));
     assert_eq!(cluster.docker.key.as_deref(), Some("mirror.asc"));
     assert_eq!(cluster.swarm.cert_expiry_seconds, 90 * 86_400);
@@ -117,7 +122,7 @@ swarm: {join_window: soon}
       = name each node once
 
     cluster.yaml:5:1: `nodez` is not a key of a cluster file
-      | nodez: x
+      | nodez: (hidden)
       | ^^^^^
       = did you mean `nodes`?
 
@@ -137,7 +142,7 @@ swarm: {join_window: soon}
       = write a name like pi
 
     cluster.yaml:9:3: `colour` is not a key of user
-      |   colour: blue
+      |   colour: (hidden)
       |   ^^^^^^
       = write one of: name, authorized_keys, password_hash
 
@@ -180,12 +185,12 @@ fn misspelt_keys_are_not_missed_a_second_time() {
     2 problems in cluster.yaml
 
     cluster.yaml:4:1: `node` is not a key of a cluster file
-      | node: red[00-04]
+      | node: (hidden)
       | ^^^^
       = did you mean `nodes`?
 
     cluster.yaml:7:3: `authorised_keys` is not a key of user
-      |   authorised_keys: [~/.ssh/id_ed25519.pub]
+      |   authorised_keys: [(hidden)]
       |   ^^^^^^^^^^^^^^^
       = did you mean `authorized_keys`?
     ");
@@ -197,18 +202,18 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
     8 problems in cluster.yaml
 
     cluster.yaml:1:1: `nodes` is missing
-      | cluster: [red]
+      | cluster: [(hidden)]
       | ^^^^^^^
       = write `nodes: red[00-04]`
 
     cluster.yaml:1:1: `version` is missing
-      | cluster: [red]
+      | cluster: [(hidden)]
       | ^^^^^^^
       = write `version: 1` in the first line
 
     cluster.yaml:1:10: `cluster` takes one text, not a list
-      | cluster: [red]
-      |          ^^^^^
+      | cluster: [(hidden)]
+      |          ^^^^^^^^^^
       = write `cluster: text`; quote a text that begins with [ or {
 
     cluster.yaml:2:1: `image` has no value
@@ -217,8 +222,8 @@ fn says_what_is_missing_empty_or_of_the_wrong_kind() {
       = write `image: raspios-lite-arm64`
 
     cluster.yaml:3:7: a text stands where keys are wanted
-      | user: pi
-      |       ^^
+      | user: (hidden)
+      |       ^^^^^^^^
       = write `key: value` pairs with the keys name, authorized_keys, password_hash
 
     cluster.yaml:4:8: `wifi` lacks `country`
@@ -276,8 +281,8 @@ fn another_version_is_the_only_problem() {
     1 problem in cluster.yaml
 
     cluster.yaml:1:10: this is not a version
-      | version: one
-      |          ^^^
+      | version: (hidden)
+      |          ^^^^^^^^
       = write `version: 1`
     ");
 }

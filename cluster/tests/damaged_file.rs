@@ -34,15 +34,15 @@ fn yaml_mistakes_get_advice() {
     1 problem in cluster.yaml
 
     cluster.yaml:4:12: this is not YAML: while parsing a flow sequence, expected ',' or ']'
-      | nodes: [red[00-04]]
-      |            ^
+      | nodes: (hidden)
+      |        ^^^^^^^^
       = put a text with [ ] or { } inside [...] or {...} in quotes, as in ["red[00-04]"]
     "#);
     insta::assert_snapshot!(problems(&SMALLEST.replace("  name: pi", "\tname: pi")), @r"
     1 problem in cluster.yaml
 
     cluster.yaml:6:2: this is not YAML: tabs disallowed within this context (block indentation)
-      | 	name: pi
+      | 	name: (hidden)
       | 	^
       = indent with spaces: YAML takes no tabs
     ");
@@ -50,7 +50,7 @@ fn yaml_mistakes_get_advice() {
     1 problem in cluster.yaml
 
     cluster.yaml:2:1: this is not YAML: simple key expected ':'
-      | cluster red
+      | cluster (hidden)
       | ^
       = write `key: value`, nested keys two spaces further in, and put texts with : or # in quotes
     ");
@@ -58,8 +58,8 @@ fn yaml_mistakes_get_advice() {
     1 problem in cluster.yaml
 
     cluster.yaml:2:10: this is not YAML: unclosed quote
-      | cluster: 'red
-      |          ^
+      | cluster: (hidden)
+      |          ^^^^^^^^
       = write the same quote once more where the text ends
     ");
     insta::assert_snapshot!(problems(""), @r"
@@ -74,9 +74,9 @@ fn yaml_mistakes_get_advice() {
     1 problem in cluster.yaml
 
     cluster.yaml:1:1: a list stands where keys are wanted
-      | - red00
-      | ^^^^^^^
-      = write `key: value` pairs with the keys version, cluster, image, image_sha256, nodes, managers, managers_run_tasks, user, network, per_node, wifi, timezone, locale, keymap, docker, swarm
+      | - (hidden)
+      | ^^^^^^^^^^
+      = write `key: value` pairs with the keys version, cluster, image, image_sha256, nodes, managers, managers_run_tasks, user, network, per_node, wifi, timezone, locale, keymap, docker, proxy, swarm
     ");
     insta::assert_snapshot!(problems(&with("---\nversion: 1\n")), @r"
     1 problem in cluster.yaml
@@ -90,7 +90,7 @@ fn yaml_mistakes_get_advice() {
     1 problem in cluster.yaml
 
     cluster.yaml:8:1: `cluster` is here twice, first in line 2
-      | cluster: blue
+      | cluster: (hidden)
       | ^^^^^^^
       = keep one of the two
     ");
@@ -102,45 +102,45 @@ fn anchors_aliases_and_tags_are_refused() {
     insta::assert_snapshot!(problems(bomb), @r"
     8 problems in cluster.yaml
 
-    cluster.yaml:2:11: an anchor (&) or tag (!) is not read here
-      | nodes: &a [x, x]
-      |           ^^^^^^
-      = write the value itself, or put it in quotes
+    cluster.yaml:2:8: an anchor (&) or tag (!) is not read here
+      | nodes: (hidden)
+      |        ^^^^^^^^
+      = put a text that begins with & or ! in quotes
 
-    cluster.yaml:3:7: an anchor (&) or tag (!) is not read here
-      | b: &b [*a, *a]
-      |       ^^^^^^^^
-      = write the value itself, or put it in quotes
+    cluster.yaml:3:4: an anchor (&) or tag (!) is not read here
+      | (hidden)
+      | ^^^^^^^^
+      = put a text that begins with & or ! in quotes
 
     cluster.yaml:3:8: an alias (*) is not read here
-      | b: &b [*a, *a]
-      |        ^^
+      | (hidden)
+      | ^^^^^^^^
       = write the value itself, or put it in quotes
 
     cluster.yaml:3:12: an alias (*) is not read here
-      | b: &b [*a, *a]
-      |            ^^
+      | (hidden)
+      | ^^^^^^^^
       = write the value itself, or put it in quotes
 
     cluster.yaml:4:5: an alias (*) is not read here
-      | c: [*b, *b, *z]
-      |     ^^
+      | (hidden)
+      | ^^^^^^^^
       = write the value itself, or put it in quotes
 
     cluster.yaml:4:9: an alias (*) is not read here
-      | c: [*b, *b, *z]
-      |         ^^
+      | (hidden)
+      | ^^^^^^^^
       = write the value itself, or put it in quotes
 
     cluster.yaml:4:13: an alias (*) is not read here
-      | c: [*b, *b, *z]
-      |             ^^
+      | (hidden)
+      | ^^^^^^^^
       = write the value itself, or put it in quotes
 
     cluster.yaml:5:13: an anchor (&) or tag (!) is not read here
-      | wifi: !!map {}
-      |             ^^
-      = write the value itself, or put it in quotes
+      | wifi: (hidden)
+      |       ^^^^^^^^
+      = put a text that begins with & or ! in quotes
     ");
 }
 
@@ -174,6 +174,11 @@ fn secrets_are_never_shown() {
         "docker: {url: 'https://me:hunter2@mirror.example'}".to_owned(),
         "image: https://me:hunter2@mirror.example/x y".to_owned(),
         "image: ftp://me:hunter2@mirror.example/x".to_owned(),
+        "proxy: http://me:hunter2@proxy.example".to_owned(),
+        "proxy: me:hunter2@proxy.example:3128".to_owned(),
+        "proxy: {http: me:hunter2, htps: 'http://me:hunter2@proxy.example:3128'}".to_owned(),
+        "proxy:\n  http: me:hunter2@proxy.example:3128\n  no_proxy: [a b\n".to_owned(),
+        "prxoy: http://me:hunter2@proxy.example:3128".to_owned(),
         format!("timezone: {hash}"),
         "user: {authorized_keys: [\"-----BEGIN OPENSSH PRIVATE KEY----- hunter2\"]}\ncolour: blue".to_owned(),
     ];

@@ -5,7 +5,7 @@
 //! differs. What is left for the new swarm (`take_over`) is left first: until then the machine is what it was. On an error the
 //! agent that was stopped for it goes on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,6 +13,8 @@ use cluster::card::{self, Card};
 use cluster::delivery::{Delivery, DeliveryError};
 use cluster::identity::{Holder, Identity, Role};
 use cluster::name::Hostname;
+use cluster::proxy::{self, Proxy};
+use cluster::secret::Secret;
 use cluster::wire::{Mark, Stage};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
@@ -21,6 +23,7 @@ use crate::agent::status::chain;
 use crate::engine::{Engine, EngineError, LocalState, Refusal};
 use crate::host::{Host, HostError, Program};
 use crate::journal::{self, JournalError, JournalFile};
+use crate::memory_cgroup;
 use crate::seed::{BINARY, MARK, STATE};
 use crate::tls;
 
@@ -204,7 +207,16 @@ impl Machine<'_> {
         ]
     }
 
+    /// The proxy's file; without a proxy there is none.
+    fn proxy(&self) -> (PathBuf, Option<Secret<Vec<u8>>>) {
+        (Path::new(STATE).join(proxy::FILE), self.delivery.proxy.as_ref().map(Proxy::to_json))
+    }
+
     fn is_as_wanted(&self) -> Result<bool, AdoptError> {
+        let (path, wanted) = self.proxy();
+        if self.host.read(&path)?.as_ref() != wanted.as_ref().map(Secret::expose) {
+            return Ok(false);
+        }
         for (name, bytes) in self.files() {
             if self.host.read(&Path::new(STATE).join(name))?.as_deref() != Some(&bytes) {
                 return Ok(false);
@@ -267,6 +279,11 @@ impl Machine<'_> {
     fn place(&self) -> Result<(), AdoptError> {
         let state = Path::new(STATE);
         self.host.make_folder(state, 0o700, None)?;
+        // Before the payload, which says that it is there.
+        match self.proxy() {
+            (path, Some(json)) => self.host.write(&path, json.expose(), 0o600, None)?,
+            (path, None) => self.host.remove(&path)?,
+        }
         for (name, bytes) in self.files() {
             self.host.write(&state.join(name), &bytes, 0o600, None)?;
         }
@@ -286,6 +303,10 @@ impl Machine<'_> {
 
     fn start(&self) -> Result<(), AdoptError> {
         let unit = Path::new(UNITS).join(UNIT);
+        // A node without it works, and its agent reports what is missing.
+        if let Err(error) = memory_cgroup::turn_on(self.host) {
+            tracing::warn!("cannot turn the memory cgroup on: {}", chain(&error));
+        }
         self.host.make_folder(Path::new(WANTS), 0o755, None)?;
         self.host.link(&unit, &Path::new(WANTS).join(UNIT))?;
         self.host.sync();

@@ -42,6 +42,7 @@ mod housekeeping;
 pub(crate) mod life;
 pub mod link;
 pub(crate) mod log;
+mod overlay;
 pub(crate) mod removal;
 mod reporter;
 pub mod status;
@@ -368,7 +369,9 @@ async fn beat(
     docker: &Docker,
     mut member: Member,
 ) -> Result<std::convert::Infallible, StepError> {
+    let mut overlay = overlay::Watch::default();
     loop {
+        overlay.look(pi).await;
         sleep(HEARTBEAT.mul_f64(rand::random_range(0.8..1.2))).await;
         let now = drive_quietly(pi, local).await;
         if now != local {

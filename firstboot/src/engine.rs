@@ -109,8 +109,8 @@ impl Engine {
             "ForceNewCluster": init.force,
             "Availability": availability(init.drain),
             "Spec": { "CAConfig": {
-                // Docker rejects less than an hour; the unit is nanoseconds.
-                "NodeCertExpiry": init.cert_expiry.as_secs().saturating_mul(1_000_000_000),
+                // Docker rejects less than an hour.
+                "NodeCertExpiry": nanoseconds(init.cert_expiry),
                 "ForceRotate": init.root_rotations,
             } },
         });
@@ -155,9 +155,9 @@ impl Engine {
         done("/swarm/update", self.post(&path, &swarm.spec)).await
     }
 
-    /// Makes a new root for Swarm's certificates: every node gets a new one, and the join tokens change. Takes seconds; does
-    /// not end while a member is down.
-    pub async fn rotate_root(&self, swarm: Swarm) -> Result<(), EngineError> {
+    /// Makes a new root for Swarm's certificates: every node gets a new one that lives for `cert_expiry`, and the join tokens
+    /// change. Takes seconds; does not end while a member is down.
+    pub async fn rotate_root(&self, swarm: Swarm, cert_expiry: Duration) -> Result<(), EngineError> {
         let rotations = swarm.root_rotations();
         let path = format!("/swarm/update?version={}", swarm.version.index);
         let mut spec = swarm.spec;
@@ -165,6 +165,8 @@ impl Engine {
             let config = fields.entry("CAConfig").or_insert_with(|| json!({}));
             if let Some(config) = config.as_object_mut() {
                 config.insert("ForceRotate".to_owned(), json!(rotations + 1));
+                // An init that failed half way left Docker's own (26.1.5: "error updating cluster settings").
+                config.insert("NodeCertExpiry".to_owned(), json!(nanoseconds(cert_expiry)));
             }
         }
         done("/swarm/update", self.post(&path, &spec)).await
@@ -194,6 +196,11 @@ impl Engine {
     pub async fn remove_node(&self, id: &str) -> Result<(), EngineError> {
         done("/nodes", self.request(Method::DELETE, &format!("/nodes/{id}"), READ)).await
     }
+}
+
+/// Docker's unit for lengths of time.
+const fn nanoseconds(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000)
 }
 
 const fn availability(drain: bool) -> &'static str {

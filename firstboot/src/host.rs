@@ -115,6 +115,30 @@ impl fmt::Debug for Program {
     }
 }
 
+/// What a program that was run to its end left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Whether it ended with 0.
+    pub success: bool,
+    /// Its exit status in words.
+    pub status: String,
+    /// Its whole standard output.
+    pub stdout: Vec<u8>,
+    /// Its whole standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// How much of a failed program's standard error an error quotes, in bytes.
+const STDERR_KEPT: usize = 1024;
+
+impl Output {
+    /// The end of standard error, at most a kilobyte.
+    pub fn last_words(&self) -> String {
+        let kept = self.stderr.len().saturating_sub(STDERR_KEPT);
+        String::from_utf8_lossy(self.stderr.get(kept..).unwrap_or_default()).trim().to_owned()
+    }
+}
+
 /// Owner of a file; `None` leaves it to root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner {
@@ -141,8 +165,18 @@ pub trait Host: Send + Sync + fmt::Debug {
     fn link(&self, target: &Path, link: &Path) -> Result<(), HostError>;
     /// Removes a file; not being there is success.
     fn remove(&self, path: &Path) -> Result<(), HostError>;
-    /// Runs a program to its end and gives its standard output; a non-zero exit is an error. With a root other than `/` it runs inside that root.
-    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError>;
+    /// Runs a program to its end, whatever its exit status. With a root other than `/` it runs inside that root.
+    fn output(&self, program: &Program) -> Result<Output, HostError>;
+    /// Runs a program to its end and returns its standard output; a non-zero exit is an error, and what a program that
+    /// succeeded wrote to standard error is dropped.
+    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError> {
+        let output = self.output(program)?;
+        if output.success {
+            return Ok(output.stdout);
+        }
+        let stderr = output.last_words();
+        Err(HostError::Exit { line: program.line(), status: output.status, stderr })
+    }
     /// The clock.
     fn now(&self) -> SystemTime;
     /// Steps the clock.

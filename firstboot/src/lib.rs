@@ -8,6 +8,7 @@ pub mod election;
 pub mod engine;
 pub mod host;
 pub mod journal;
+pub mod memory_cgroup;
 pub mod orders;
 pub mod remove;
 pub mod resolve;

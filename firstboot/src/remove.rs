@@ -12,9 +12,10 @@ use thiserror::Error;
 use crate::adopt::{self, AdoptError, UNIT};
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
+use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
-use crate::steps::docker::plan::{KEYRING, PREFERENCES, SOURCES};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
+use crate::steps::docker::{proxy, repository};
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
 const PACKAGES: [&str; 7] =
@@ -79,6 +80,7 @@ pub async fn remove(
     if docker && host.read(Path::new(DROP_IN))?.is_some() {
         remove_docker(host)?;
     }
+    memory_cgroup::restore(host)?;
     host.remove(&unit)?;
     host.run(&Program::new("systemctl", ["daemon-reload"]))?;
     let folder = Path::new(BINARY).parent().unwrap_or(Path::new(BINARY));
@@ -109,8 +111,8 @@ fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
     if settings.is_some_and(|settings| is_ours(&settings)) {
         host.remove(Path::new(DAEMON))?;
     }
-    for file in [DROP_IN, SOURCES, KEYRING, PREFERENCES] {
-        host.remove(Path::new(file))?;
-    }
-    Ok(())
+    repository::remove(host)?;
+    proxy::remove(host)?;
+    // Last: it says that Docker is ours to remove.
+    host.remove(Path::new(DROP_IN))
 }

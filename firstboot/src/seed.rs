@@ -110,18 +110,21 @@ struct Seed<'a> {
 type Part = fn(&Seed<'_>) -> Result<(), SeedError>;
 
 /// What is done, in this order. The clock is first because everything after it leaves dates behind; scrubbing is last.
-const PARTS: [(&str, Part); 19] = [
+const PARTS: [(&str, Part); 22] = [
     ("secrets", |seed| seed.secrets().map(drop)),
     ("identity", install::check_identity),
     ("clock", clock::apply),
     ("host name", hostname::apply),
     ("user", user::settle_account),
+    ("login shell", user::give_shell),
     ("password", user::set_password),
     ("SSH keys", user::authorize_keys),
     ("sudo", user::allow_sudo),
     ("SSH host key", ssh::install_host_key),
     ("SSH server", ssh::enable),
+    ("SSH server's own keys", ssh::ensure_keys),
     ("network", network::apply),
+    ("wait for the network", network::skip_networkd_wait),
     ("Wi-Fi", wifi::apply),
     ("time zone", locale::set_timezone),
     ("keyboard", locale::set_keymap),

@@ -1,4 +1,4 @@
-//! `cargo run -p images --example bootable RELEASE FOLDER` makes a release's image and prints its path.
+//! `cargo run -p images --example bootable RELEASE FOLDER` makes a release's image, or with `rack` the rack's, and prints its path.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,9 +9,13 @@ use images::Release;
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let names = Release::ALL.map(Release::name).join("|");
-    let [name, folder] = words.as_slice() else { bail!("type: bootable {names} FOLDER") };
+    let [name, folder] = words.as_slice() else { bail!("type: bootable rack|{names} FOLDER") };
+    let folder = Path::new(folder);
     let release = Release::ALL.into_iter().find(|release| release.name() == name);
-    let release = release.with_context(|| format!("no release {name}: type one of {names}"))?;
-    let path = images::bootable(release, Path::new(folder))?;
+    let path = match release {
+        Some(release) => images::bootable(release, folder)?,
+        None if name == "rack" => images::pios(&images::host_architecture()?, folder)?,
+        None => bail!("no release {name}: type rack or one of {names}"),
+    };
     writeln!(std::io::stdout(), "{}", path.display()).context("cannot print the path")
 }

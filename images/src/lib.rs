@@ -14,6 +14,6 @@ mod recipe;
 mod tools;
 
 pub use download::download;
-pub use pios::{bootable, host_architecture, pios};
+pub use pios::{bootable, host_architecture, pios, set_up_digest};
 pub use recipe::Release;
 pub use tools::{capture, install_missing, require, require_root, run};

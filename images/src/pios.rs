@@ -7,11 +7,12 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use sha2::{Digest as _, Sha256};
 
 use crate::apt::Mirror;
 use crate::recipe::{KEYRING, Recipe, Release};
 use crate::tools::{capture, require, require_root, run};
-use crate::{binfmt, bootstrap, firmware, layout};
+use crate::{binfmt, bootstrap, firmware, layout, tools};
 
 /// This machine's architecture in Debian's words, such as `amd64`.
 ///
@@ -39,6 +40,17 @@ pub fn pios(architecture: &str, cache: &Path) -> Result<PathBuf> {
 /// When root, a program or a mirror is missing (saying what to type), or a program fails.
 pub fn bootable(release: Release, cache: &Path) -> Result<PathBuf> {
     make(&Recipe::bootable(release), cache)
+}
+
+/// A digest of what decides which packages are installed and which images are made on a machine with this `mirror`, in
+/// hexadecimal digits. It changes when the list of packages, the way they are installed or a recipe changes.
+pub fn set_up_digest(mirror: &Mirror) -> String {
+    let mut hash = Sha256::new();
+    hash.update(tools::SET_UP);
+    for recipe in Release::ALL.map(Recipe::bootable).iter().chain([&Recipe::rack("amd64")]) {
+        hash.update(recipe.digest(mirror));
+    }
+    hex(&hash.finalize())
 }
 
 fn make(recipe: &Recipe, cache: &Path) -> Result<PathBuf> {

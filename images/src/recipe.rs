@@ -9,7 +9,7 @@ use crate::layout::{Free, Layout};
 pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// To be raised when what the code itself does, such as a program's options, changes what comes out.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// A system a card can carry. All are arm64 and start themselves, kernel and initramfs included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,13 +53,20 @@ const SYSTEM: [Text; 2] = texts!("pios": "prelude.sh", "system.sh");
 
 const PIOS_PACKAGES: &str = include_str!("../recipes/pios/packages");
 const PIOS_SCRIPT: [Text; 1] = texts!("pios": "pios.sh");
-const PIOS_FILES: [Text; 9] = texts!("pios":
+const PIOS_FILES: [Text; 16] = texts!("pios":
+    "40-rpi-enable-watchdog.conf",
+    "40-rpi-sync.conf",
+    "40-rpi-volatile-storage.conf",
     "cancel-rename",
     "fstab",
     "pios.preset",
+    "regenerate_ssh_host_keys",
     "regenerate_ssh_host_keys.service",
+    "sshd_banner",
     "sshswitch",
     "sshswitch.service",
+    "swap-file",
+    "swap-file.service",
     "userconf",
     "userconf-service",
     "userconfig.service",

@@ -56,6 +56,9 @@ const PACKAGES: [(&str, &str); 41] = [
     ("zsh", "zsh"),
 ];
 
+/// What decides which packages are installed and how: this file itself, and what makes a tree.
+pub(crate) const SET_UP: &str = concat!(include_str!("tools.rs"), include_str!("bootstrap.rs"));
+
 /// Where programs are: root's own folders too, which a plain user's search path may lack.
 pub(crate) const FOLDERS: [&str; 6] =
     ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];

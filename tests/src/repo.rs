@@ -7,6 +7,7 @@ mod serve;
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -59,6 +60,58 @@ impl Repo {
         repo.index()?;
         repo.key = repo.sign("signer")?;
         Ok(repo)
+    }
+
+    /// Makes a repository of packages that contain nothing, given by name and version. A package called `broken` cannot be
+    /// configured.
+    ///
+    /// # Errors
+    /// As for [`Repo::new`].
+    pub fn of_empty_packages(
+        folder: &Path,
+        codename: &str,
+        architecture: &str,
+        packages: &[(&str, &str)],
+    ) -> Result<Self> {
+        images::require(&PROGRAMS)?;
+        fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let mut repo = Self {
+            folder: folder.to_owned(),
+            codename: codename.to_owned(),
+            architecture: architecture.to_owned(),
+            key: String::new(),
+        };
+        for (name, version) in packages {
+            let tree = folder.join(name);
+            let control = format!(
+                "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: Tests <tests@localhost>\n\
+                 Description: empty\n"
+            );
+            write(&tree.join("DEBIAN/control"), control.as_bytes())?;
+            if *name == "broken" {
+                let script = tree.join("DEBIAN/postinst");
+                write(&script, b"#!/bin/sh\nexit 1\n")?;
+                let mode = fs::Permissions::from_mode(0o755);
+                fs::set_permissions(&script, mode)
+                    .with_context(|| format!("cannot change {}", script.display()))?;
+            }
+            repo.build(&tree, name, version)?;
+        }
+        repo.index()?;
+        repo.key = repo.sign("signer")?;
+        Ok(repo)
+    }
+
+    /// Lets the release be valid until 2001 only, signed by the same key.
+    ///
+    /// # Errors
+    /// When a program fails.
+    pub fn expire(&self) -> Result<()> {
+        let path = self.release().join("Release");
+        let release = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let expired = release.replacen("Date: ", "Valid-Until: Mon, 01 Jan 2001 00:00:00 +0000\nDate: ", 1);
+        write(&path, expired.as_bytes())?;
+        self.sign("signer").map(drop)
     }
 
     /// The armored public key a client is to trust.
@@ -136,6 +189,11 @@ impl Repo {
         let text =
             fs::read_to_string(&control).with_context(|| format!("cannot read {}", control.display()))?;
         write(&control, rename(&text, name, version).as_bytes())?;
+        self.build(Path::new(&tree), name, version)
+    }
+
+    /// Packs a tree into the pool.
+    fn build(&self, tree: &Path, name: &str, version: &str) -> Result<()> {
         // An epoch is no part of a file's name.
         let version = version.split_once(':').map_or(version, |(_, version)| version);
         let file =
@@ -143,7 +201,14 @@ impl Repo {
         make_folder_of(&file)?;
         images::run(
             "dpkg-deb",
-            ["--root-owner-group", "-Zgzip", "-z1", "--build", &tree, &file.to_string_lossy()],
+            [
+                "--root-owner-group",
+                "-Zgzip",
+                "-z1",
+                "--build",
+                &tree.to_string_lossy(),
+                &file.to_string_lossy(),
+            ],
         )
     }
 
@@ -182,10 +247,11 @@ impl Repo {
         write(&self.release().join("Release"), release.as_bytes())
     }
 
-    /// Makes a key called `name`, signs the release with it and returns its public half.
+    /// Signs the release with the key called `name`, made if there is none, and returns its public half.
     fn sign(&self, name: &str) -> Result<String> {
-        let home = self.folder.join(name);
-        fs::create_dir(&home).with_context(|| format!("cannot create {}", home.display()))?;
+        let home = self.folder.join("keys").join(name);
+        let is_new = !home.is_dir();
+        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
         let home = home.to_string_lossy().into_owned();
         let gpg = |words: &[&str]| {
             let options =
@@ -194,8 +260,13 @@ impl Repo {
         };
         let release = self.release().join("Release").to_string_lossy().into_owned();
         let signed = self.release().join("InRelease").to_string_lossy().into_owned();
-        let key = gpg(&["--quick-generate-key", name, "rsa3072", "sign", "never"])
-            .and_then(|_| gpg(&["--output", &signed, "--clear-sign", &release]))
+        let made = if is_new {
+            gpg(&["--quick-generate-key", name, "rsa3072", "sign", "never"]).map(drop)
+        } else {
+            Ok(())
+        };
+        let key = made
+            .and_then(|()| gpg(&["--output", &signed, "--clear-sign", &release]))
             .and_then(|_| gpg(&["--armor", "--export"]));
         images::run("gpgconf", ["--homedir", &home, "--kill", "all"])?;
         String::from_utf8(key?).context("gpg prints no text")

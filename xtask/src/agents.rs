@@ -7,7 +7,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use tests::product::Product;
 
-use crate::{cross, setup};
+use crate::cross;
+use crate::setup::{self, Checkout};
 
 /// Arguments of `cargo xtask agent`.
 #[derive(Debug, Args)]
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &AgentArgs) -> Result<()> {
         None => architectures(),
     };
     for arch in wanted {
-        let path = build(arch, args.debian)?;
+        let path = build(&Checkout::own(), arch, args.debian)?;
         setup::say(&format!("{} ({} KiB)", path.display(), std::fs::metadata(&path)?.len() / 1024));
     }
     Ok(())
@@ -69,24 +70,25 @@ impl Names {
     }
 }
 
-/// Builds one architecture and copies the binary beside `builder` in `target/debug` and `target/release`.
-pub(crate) fn build(arch: &str, debian: bool) -> Result<PathBuf> {
+/// Builds one architecture from `checkout` and copies the binary beside `builder` in `debug` and `release` of its target
+/// folder.
+pub(crate) fn build(checkout: &Checkout, arch: &str, debian: bool) -> Result<PathBuf> {
     let Names { musl, gnu, tools } = Names::of(arch);
     let built = if arch == std::env::consts::ARCH {
         setup::say(&format!("building firstboot for {arch} with a static glibc"));
-        with_rustup(arch, &gnu, tools)?
+        with_rustup(checkout, arch, &gnu, tools)?
     } else if !debian && rustup_targets().contains(&musl) {
         setup::say(&format!("building firstboot for {arch} with the rustup target {musl}"));
-        with_rustup(arch, &musl, tools)?
+        with_rustup(checkout, arch, &musl, tools)?
     } else {
         setup::say(&format!(
             "building firstboot for {arch} in a Debian 13 tree: no rustup target {musl} is installed"
         ));
-        cross::build(arch)?
+        cross::build(checkout, arch)?
     };
     let mut last = built.clone();
     for profile in ["debug", "release"] {
-        last = place(&built, &setup::target().join(profile), arch)?;
+        last = place(&built, &checkout.target.join(profile), arch)?;
     }
     Ok(last)
 }
@@ -101,11 +103,11 @@ fn place(built: &Path, folder: &Path, arch: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn with_rustup(arch: &str, target: &str, tools: &str) -> Result<PathBuf> {
+fn with_rustup(checkout: &Checkout, arch: &str, target: &str, tools: &str) -> Result<PathBuf> {
     let folder = folder(arch)?;
     let mut cargo = Command::new("cargo");
     cargo
-        .current_dir(setup::workspace())
+        .current_dir(&checkout.source)
         .args([
             "build",
             "--quiet",
@@ -148,12 +150,17 @@ fn rustup_targets() -> Vec<String> {
 ///
 /// All at once: the end of each build is one long link on one core.
 pub(crate) fn product() -> Result<PathBuf> {
-    let builder = setup::target().join("release/builder");
+    product_of(&Checkout::own(), &architectures())
+}
+
+/// The same from any checkout, with agents for `architectures` only.
+pub(crate) fn product_of(checkout: &Checkout, architectures: &[&str]) -> Result<PathBuf> {
+    let builder = checkout.target.join("release/builder");
     std::thread::scope(|scope| {
-        let start = |arch| scope.spawn(move || build(arch, false));
-        let agents: Vec<_> = architectures().into_iter().map(start).collect();
+        let start = |arch| scope.spawn(move || build(checkout, arch, false));
+        let agents: Vec<_> = architectures.iter().copied().map(start).collect();
         let mut cargo = Command::new("cargo");
-        cargo.current_dir(setup::workspace());
+        cargo.current_dir(&checkout.source).env("CARGO_TARGET_DIR", &checkout.target);
         cargo.args(["build", "--quiet", "--locked", "--release", "--package", "builder"]);
         setup::run(&mut cargo)?;
         for agent in agents {

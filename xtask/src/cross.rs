@@ -11,13 +11,13 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::agents::{self, Names};
-use crate::setup;
+use crate::setup::{self, Checkout};
 
 /// Raise it when the making of the tree changes.
 const RECIPE: &str = "1";
 
-/// Builds `firstboot` for an architecture inside the tree and gives the binary's path.
-pub(crate) fn build(arch: &str) -> Result<PathBuf> {
+/// Builds `firstboot` of `checkout` for an architecture inside the tree and returns the binary's path.
+pub(crate) fn build(checkout: &Checkout, arch: &str) -> Result<PathBuf> {
     let Names { musl, gnu: target, tools } = Names::of(arch);
     let debian = match arch {
         "aarch64" => "arm64",
@@ -31,17 +31,18 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
     lock.lock().context("cannot wait for another run's build")?;
     let tree = tree(debian, &target, tools)?;
     // The tree has no network of its own: what cargo needs is fetched here, by the same lock file.
-    setup::run(Command::new("cargo").current_dir(setup::workspace()).args(["fetch", "--quiet", "--locked"]))?;
+    setup::run(Command::new("cargo").current_dir(&checkout.source).args(["fetch", "--quiet", "--locked"]))?;
     let folder = agents::folder(arch)?;
     std::fs::create_dir_all(&folder)?;
+    forget_other_checkout(checkout, &folder, target_folder(&folder, &target).as_path())?;
     let gcc = format!("{tools}-gcc");
     let name = target.replace('-', "_");
     let status = Command::new("systemd-nspawn")
         .args(["--quiet", "--register=no", "--keep-unit", "--pipe", "--as-pid2", "--timezone=off"])
         .arg("--directory")
         .arg(&tree)
-        .arg(format!("--bind-ro={}:/source", setup::workspace().display()))
-        .arg(format!("--bind={}:/cargo/registry", cargo_home()?.join("registry").display()))
+        .arg(format!("--bind-ro={}:/source", checkout.source.display()))
+        .arg(format!("--bind={}:/cargo/registry", setup::cargo_home()?.join("registry").display()))
         .arg(format!("--bind={}:/target", folder.display()))
         .arg("--setenv=CARGO_HOME=/cargo")
         .arg(format!("--setenv=CC_{name}={gcc}"))
@@ -55,7 +56,34 @@ pub(crate) fn build(arch: &str) -> Result<PathBuf> {
     if !status.success() {
         bail!("building for {arch} in {} ended with {status}", tree.display());
     }
-    Ok(folder.join(target).join("pi/firstboot"))
+    Ok(target_folder(&folder, &target).join("firstboot"))
+}
+
+fn target_folder(folder: &Path, target: &str) -> PathBuf {
+    folder.join(target).join("pi")
+}
+
+/// Has cargo compile our own crates again when `folder` was last used for another checkout. In the tree every checkout
+/// is `/source`, and cargo compares only modification times: it would take the other checkout's newer build for
+/// this one's. The libraries stay.
+fn forget_other_checkout(checkout: &Checkout, folder: &Path, built: &Path) -> Result<()> {
+    const OWN: [&str; 2] = ["cluster-", "firstboot-"];
+    let note = folder.join("checkout");
+    let source = checkout.source.to_string_lossy();
+    if std::fs::read_to_string(&note).is_ok_and(|last| last == source) {
+        return Ok(());
+    }
+    let fingerprints = built.join(".fingerprint");
+    if fingerprints.is_dir() {
+        for entry in std::fs::read_dir(&fingerprints)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if OWN.iter().any(|own| name.to_string_lossy().starts_with(own)) {
+                std::fs::remove_dir_all(entry.path())?;
+            }
+        }
+    }
+    std::fs::write(&note, source.as_bytes()).with_context(|| format!("cannot write {}", note.display()))
 }
 
 /// Whoever is not root needs no tree: a rustup target does.
@@ -107,16 +135,30 @@ fn make(arch: &str, target: &str, tools: &str, tree: &Path) -> Result<()> {
     )
 }
 
-fn cargo_home() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("CARGO_HOME") {
-        return Ok(PathBuf::from(folder));
-    }
-    Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_checkout_is_compiled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let built = folder.path().join("pi");
+        let fingerprint = |name: &str| built.join(".fingerprint").join(name);
+        let make = || {
+            for name in ["cluster-1", "firstboot-2", "ring-3"] {
+                std::fs::create_dir_all(fingerprint(name)).unwrap();
+            }
+        };
+        let checkout = |source: &str| Checkout { source: source.into(), target: "target".into() };
+        make();
+        forget_other_checkout(&checkout("/a"), folder.path(), &built).unwrap();
+        make();
+        forget_other_checkout(&checkout("/a"), folder.path(), &built).unwrap();
+        assert!(fingerprint("firstboot-2").exists());
+        forget_other_checkout(&checkout("/b"), folder.path(), &built).unwrap();
+        assert!(!fingerprint("firstboot-2").exists() && !fingerprint("cluster-1").exists());
+        assert!(fingerprint("ring-3").exists());
+    }
 
     #[test]
     fn without_root_both_ways_are_told() {

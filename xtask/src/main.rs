@@ -1,4 +1,4 @@
-//! Work around the code: `demo`, `test`, `soak`, `agent`, `bench`, `reference`. Each sets up what it needs.
+//! Work around the code: `demo`, `test`, `soak`, `setup`, `fresh`, `agent`, `bench`, `reference`. Each sets up what it needs.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,11 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod agents;
+mod baseline;
 mod bench;
 mod cross;
 mod demo;
+mod fresh;
 mod reference;
 mod setup;
 mod soak;
@@ -24,6 +26,10 @@ enum Cli {
     Test(suite::TestArgs),
     /// Maltreat a swarm in the rack for a while: power, links, programs, addresses, cards
     Soak(soak::SoakArgs),
+    /// Install the packages that are missing and make the images for tests
+    Setup(setup::SetupArgs),
+    /// Run the set-up on a fresh Debian 12 and 13, each in a tree of its own
+    Fresh(fresh::FreshArgs),
     /// Build the Pi's static binary for every architecture
     Agent(agents::AgentArgs),
     /// Measure the speed that is promised, as ratios within one run
@@ -66,6 +72,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Cli::Test(args) => return suite::run(&args),
         Cli::Soak(args) => return soak::run(&args),
         Cli::Agent(args) => agents::run(&args)?,
+        Cli::Setup(args) => setup::set_up(&args)?,
+        Cli::Fresh(args) => fresh::run(&args)?,
         Cli::Bench(Bench::Build(options)) => bench::build::build(&options)?,
         Cli::Bench(Bench::Flash(options)) => bench::flash::flash(&options)?,
         Cli::Bench(Bench::Api(options)) => bench::api::api(&options)?,

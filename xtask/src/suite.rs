@@ -1,13 +1,12 @@
-//! `cargo xtask test`: formatting, lints, then every test, with one sum at the end.
+//! `cargo xtask test`: formatting, lints, the set-up of a fresh machine, then every test, with one sum at the end.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use images::Release;
 
-use crate::{agents, setup};
+use crate::{agents, fresh, setup};
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, Args)]
@@ -31,15 +30,12 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     if !args.no_lint {
         lint()?;
     }
-    let builder = agents::product()?;
-    setup::say("making the Pi OS-like images, where they are not in the cache");
-    let cache = setup::cache()?;
-    let image = images::pios(&images::host_architecture()?, &cache)?;
-    let releases = [Release::Trixie, Release::Bookworm, Release::TrixieCloudInit, Release::Ubuntu];
-    // The tests make what is missing, but without a word.
-    for release in releases.into_iter().take(if args.all { releases.len() } else { 1 }) {
-        images::bootable(release, &cache)?;
+    // A part of the tests says nothing about a fresh machine.
+    if args.filter.is_none() && args.package.is_none() {
+        fresh::ensure_passed()?;
     }
+    let builder = agents::product()?;
+    let image = setup::make_images(args.all)?;
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(setup::workspace())

@@ -26,7 +26,8 @@ pub struct Kept {
 pub enum Finding {
     /// The bytes are those that were written.
     Whole,
-    /// Nobody knows what they should be: an older builder wrote no digest down. Now there is one to compare with.
+    /// Nobody knows what they should be: no digest was computed when a local archive was unpacked, or an older builder wrote
+    /// none down. Now there is one to compare with.
     FirstLook,
     /// They are not.
     Damaged {
@@ -92,6 +93,21 @@ impl Cache {
             record::write(&self.stamp_path(&key), &record)?;
         }
         Ok(if wanted.is_some() { Finding::Whole } else { Finding::FirstLook })
+    }
+
+    /// Takes the image at `path` out of the cache if it was unpacked from a local archive.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or written.
+    pub fn discard_refused(&self, path: &Path) -> Result<(), CacheError> {
+        let kept = self.inventory()?.into_iter().find(|kept| kept.image.path == path);
+        match kept {
+            // A URL is not a path from the root, as the source of a local archive is.
+            Some(kept) if kept.image.source.as_ref().is_some_and(|source| source.starts_with('/')) => {
+                self.discard(&kept.image.key)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Takes an image out of the cache. Whoever reads it at this moment reads on.

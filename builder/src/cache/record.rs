@@ -27,6 +27,10 @@ pub(super) struct Stamp {
     inode: u64,
     modified_s: i64,
     modified_ns: i64,
+    /// The time of the last change of content or owner, mode or name, in seconds and nanoseconds: it cannot be set as the time
+    /// of modification can. Absent in records of older builders, and of images in the cache, which get their names later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed: Option<(i64, i64)>,
 }
 
 impl Stamp {
@@ -37,7 +41,19 @@ impl Stamp {
             inode: metadata.ino(),
             modified_s: metadata.mtime(),
             modified_ns: metadata.mtime_nsec(),
+            changed: None,
         }
+    }
+
+    /// The same of a file that nobody renames.
+    pub(super) fn with_change(metadata: &Metadata) -> Self {
+        Self { changed: Some((metadata.ctime(), metadata.ctime_nsec())), ..Self::of(metadata) }
+    }
+
+    /// Whether this stamp, which was written down, is that of the file as it is now.
+    pub(super) fn is_of(&self, metadata: &Metadata) -> bool {
+        let now = if self.changed.is_some() { Self::with_change(metadata) } else { Self::of(metadata) };
+        *self == now
     }
 }
 

@@ -52,6 +52,7 @@ pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
     let cache = Cache::open(globals.cache.as_deref())?;
     let options = PlanOptions { firstboot: args.firstboot.clone() };
     let (cards, base) = build::build(&order, &cache, &progress, |base| {
+        plan::check_image(&project, &base.path, &cache)?;
         let planner = Planner::open(&project, &base.path, &options)?;
         Ok(move |node: &_| planner.card(node).map(|card| card.writes))
     })?;

@@ -6,7 +6,7 @@ use clap::Args;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::spec::hostnames::Hostnames;
-use cluster::spec::{Cluster, Node, Problem};
+use cluster::spec::{Cluster, Node, Problem, Problems};
 use serde::Serialize;
 
 use crate::cli::{Globals, columns};
@@ -24,7 +24,10 @@ struct Checked<'c> {
     cluster: Option<&'c str>,
     image: Option<&'c str>,
     nodes: Vec<CheckedNode<'c>>,
+    /// The first problems.
     problems: Vec<&'c Problem>,
+    /// All problems, with those that are not listed.
+    problem_count: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,11 +53,19 @@ impl<'c> Checked<'c> {
             image: Some(&cluster.image.location),
             nodes: nodes.collect(),
             problems: Vec::new(),
+            problem_count: 0,
         }
     }
 
-    fn bad(problems: impl Iterator<Item = &'c Problem>) -> Self {
-        Self { valid: false, cluster: None, image: None, nodes: Vec::new(), problems: problems.collect() }
+    fn bad(problems: &'c Problems) -> Self {
+        Self {
+            valid: false,
+            cluster: None,
+            image: None,
+            nodes: Vec::new(),
+            problems: problems.iter().collect(),
+            problem_count: problems.total(),
+        }
     }
 }
 
@@ -68,7 +79,7 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
             tell(globals, &shown, &said.text(&globals.file))
         }
         None => {
-            let project = told(globals, project::read(&globals.file))?;
+            let project = told(globals, project::check(&globals.file))?;
             let cluster = &project.cluster;
             let shown = if globals.json { json(&Checked::good(cluster))? } else { table(cluster) };
             tell(globals, &shown, "a good cluster file")
@@ -80,7 +91,7 @@ pub fn run(globals: &Globals, _args: &CheckArgs) -> Result<(), Failure> {
 fn told<T>(globals: &Globals, read: Result<T, ProjectError>) -> Result<T, Failure> {
     let bad = match &read {
         Err(ProjectError::Wrong(problems)) if globals.json => {
-            serde_json::to_value(Checked::bad(problems.iter())).unwrap_or_default()
+            serde_json::to_value(Checked::bad(problems)).unwrap_or_default()
         }
         _ => serde_json::Value::Null,
     };

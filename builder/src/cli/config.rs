@@ -4,6 +4,7 @@
 //! are made and the plan is kept, the agent and its payload go to the machines, and from there on the agents do the rest, with or
 //! without us. Killed anywhere, the same command goes on: what is there already is not brought again.
 
+use std::cell::OnceCell;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ use state::{Line, Outcome, Work};
 /// or a cluster file. All machines are looked at first, and what there is to do
 /// is shown; then the agent is brought to all of them at once, and does the
 /// rest. Name, user, network and SSH of the machines stay as they are. They need
-/// an SSH server that knows your key, and sudo without a password.
+/// an SSH server that knows your key, and sudo, with --ask-sudo also by password.
 ///
 /// The same command again brings what is missing, and otherwise changes nothing.
 /// Exit code 0 if all nodes are ready, otherwise 6; 5 if none can be reached.
@@ -80,6 +81,13 @@ pub struct ConfigArgs {
     /// otherwise pi; of a cluster file, its user.
     #[arg(short, long, value_name = "NAME", value_parser = super::exec::user)]
     user: Option<String>,
+    /// Ask once for the password that sudo wants on the hosts
+    ///
+    /// It is read from the terminal without an echo, or else is the first line of
+    /// standard input. It goes to the hosts over standard input of ssh, and is
+    /// written down nowhere: the next run asks again.
+    #[arg(long)]
+    ask_sudo: bool,
     /// Most machines at once
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: u16,
@@ -149,9 +157,16 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
     let limits = bring::limits(usize::from(args.jobs), args.ssh_timeout);
     let progress = Progress::new(globals.quiet, globals.json);
-    let way = Way { ssh: Arc::new(ssh), limits, interrupt: &interrupt, progress };
-    let around =
-        Around { ours: None, own: args.ssh_config.clone(), user: field.user.clone(), at: field.places()? };
+    let ssh = Arc::new(ssh);
+    let around = Around {
+        ours: None,
+        own: args.ssh_config.clone(),
+        user: field.user.clone(),
+        at: field.places()?,
+        ssh: Some(Arc::clone(&ssh)),
+    };
+    let (ask_sudo, password) = (args.ask_sudo, OnceCell::new());
+    let way = Way { ssh, limits, interrupt: &interrupt, progress, ask_sudo, password };
 
     let mut outlook = Outlook::new(&field, &way, args)?;
     if !globals.json {
@@ -169,7 +184,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
         failures.extend(state::judge(&outlook.lines, &around, true));
         if let Some(identities) = brought {
             let gone = (outlook.gone.as_slice(), &identities.cluster_id);
-            match gone::clean(&field, &outlook.verdicts, gone, own, progress) {
+            match gone::clean(&field, &outlook.verdicts, gone, &way, own) {
                 Ok(cleaned) => outcome.cleaned = cleaned,
                 Err(failure) => failures.push(failure),
             }
@@ -216,7 +231,7 @@ impl Outlook {
         let ours = field.project_before().map(|project| pki::existing(&project)).transpose()?;
         let ours = ours.map(|identities| identities.cluster_id);
         let others = if args.take_over { Others::TakeOver } else { Others::Keep };
-        let verdicts = way.ask(field, &mut lines, ours.as_ref(), others).map_err(ConfigError::Run)?;
+        let verdicts = way.ask(field, &mut lines, ours.as_ref(), others)?;
         if way.interrupt.asked() {
             return Err(ConfigError::Interrupted.into());
         }

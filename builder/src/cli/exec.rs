@@ -119,7 +119,7 @@ pub fn run(globals: &Globals, args: &ExecArgs) -> Result<(), Failure> {
     let hosts = hosts::find(&globals.file, &args.hosts, &args.words)?;
     let ssh = Arc::new(Ssh::prepare(&hosts, args.user.clone(), args.ssh_config.as_deref())?);
     let jobs = Job::everywhere(&ssh, &args.command);
-    let around = around(&hosts, args);
+    let around = Around { ssh: Some(Arc::clone(&ssh)), ..around(&hosts, args) };
     let interrupt = Interrupt::listen().map_err(ExecError::Signals)?;
     let manner = match (globals.json, args.group) {
         (true, _) => Manner::Json,

@@ -20,7 +20,7 @@ use crate::fetch::{self, Base};
 use crate::flash::content::Patches;
 use crate::flash::journal::Journal;
 use crate::flash::{self, Manner, Order, Source};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{EndOnSignal, Interrupt};
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
@@ -86,13 +86,16 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     let slots = slots::find(&kernel, &args.devices, &nodes, (&demand, args.yes))?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let signals = |source| Failure::new(Kind::Failed, FlashError::Signals(source));
+    let ending = EndOnSignal::listen(|| ()).map_err(signals)?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
     demand.needed = base.size;
     demand.image = Some(base.path.clone());
+    plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::open(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
     // Not before: until now, Ctrl-C ends the program at once, as it should.
-    let interrupt =
-        Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, FlashError::Signals(source)))?;
+    let interrupt = Interrupt::listen().map_err(signals)?;
+    ending.disarm();
     let file = File::open(&base.path)
         .map_err(|source| fetch::FetchError::Open { path: base.path.clone(), source })?;
     let flashing = Flashing {

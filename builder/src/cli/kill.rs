@@ -15,6 +15,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::ask::{self, AskError};
+use super::password;
 use super::removal::{self, Reach};
 use super::revoke::Desk;
 use super::status::table::ago;
@@ -22,6 +23,7 @@ use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
 use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::hosts::Hosts;
+use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Told, Untold, printable};
@@ -53,6 +55,9 @@ pub struct KillArgs {
     /// Who logs in for --purge, where nothing else says so
     #[arg(short, long, value_name = "NAME", requires = "purge", value_parser = super::exec::user)]
     pub user: Option<String>,
+    /// Ask once for the password that sudo wants on the nodes, for --purge
+    #[arg(long, requires = "purge")]
+    pub ask_sudo: bool,
     /// An ssh configuration for --purge to read instead of ~/.ssh/config and the system's
     #[arg(short = 'F', long, value_name = "FILE", requires = "purge")]
     pub ssh_config: Option<PathBuf>,
@@ -70,6 +75,8 @@ enum KillError {
     Remaining { cluster: ClusterName, nodes: Vec<String> },
     #[error("{cluster} is dissolved, but not every manager knows: {}", managers.join(", "))]
     Untold { cluster: ClusterName, managers: Vec<String> },
+    #[error("cannot listen for signals")]
+    Signals(#[source] std::io::Error),
 }
 
 fn have(nodes: usize) -> String {
@@ -99,7 +106,7 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     // Machines that ran before us are reached as the user's own ssh does.
     let list = project.cluster.nodes.iter().map(|node| {
         let own = running.as_ref().and_then(|running| running.host(&node.name));
-        own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() })
+        own.unwrap_or_else(|| Host::named(node.name.to_string()))
     });
     let hosts = Hosts { list: list.collect(), project: running.is_none().then(|| project.clone()) };
     let ssh = Ssh::prepare(&hosts, args.user.clone(), own)?;
@@ -107,7 +114,15 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     let ours = running.is_none().then_some(ours.as_path());
     let cluster = pki::existing(project)?.cluster_id;
     let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let reach = Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes };
+    let password = if args.ask_sudo {
+        let interrupt =
+            Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, KillError::Signals(source)))?;
+        Some(password::ask("password for sudo on the nodes", &interrupt)?)
+    } else {
+        None
+    };
+    let reach =
+        Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes, password: password.as_ref() };
     let removed = removal::remove(reach, true, progress)?;
     if let Some(running) = running {
         forget(project, running, &removed.nodes)?;
@@ -255,7 +270,7 @@ fn command(project: &Project, node: &BoardNode) -> String {
     let own = planned.and_then(|planned| pki::own_host(project, running.as_ref()?, planned));
     // Machines that ran before us are reached as the user's own ssh does.
     let ours = own.is_none().then(|| project.secrets_folder().join("ssh_config"));
-    let host = own.unwrap_or_else(|| Host { user: None, name: node.name.to_string() });
+    let host = own.unwrap_or_else(|| Host::named(node.name.to_string()));
     let ssh = Around { ours, ..Around::default() }.ssh("", &host);
     format!("{ssh} sudo docker swarm leave --force")
 }

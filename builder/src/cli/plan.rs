@@ -8,6 +8,7 @@ use clap::Args;
 use crate::cache::Cache;
 use crate::cli::Globals;
 use crate::error::{Failure, Kind, builder, hint};
+use crate::interrupt::EndOnSignal;
 use crate::plan::{self, PlanOptions, Planner, show};
 use crate::report::Progress;
 use crate::{fetch, project};
@@ -36,7 +37,10 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     let nodes = plan::select(cluster, &args.nodes)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let ending =
+        EndOnSignal::listen(|| ()).map_err(|source| Failure::new(Kind::Failed, SignalError(source)))?;
     let base = fetch::base(&cluster.image, &project.folder, &cache, &progress)?;
+    plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::preview(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
     let cards = nodes.iter().map(|node| Ok(planner.card(node)?.without_writes()));
     let cards: Vec<_> = cards.collect::<Result<_, Failure>>()?;
@@ -45,6 +49,7 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     } else {
         show::text(cluster, &planner, &cards)
     };
+    ending.disarm();
     match io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -57,6 +62,10 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     progress.say(&next.text(&project.file));
     Ok(())
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take signals")]
+struct SignalError(#[source] io::Error);
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot print the plan")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cluster::host::Host;
 use cluster::name::{ClusterId, Hostname};
+use cluster::secret::Secret;
 use thiserror::Error;
 
 use super::exec::summary::Summary;
@@ -48,6 +49,8 @@ pub(super) struct Reach<'a> {
     pub(super) cluster: ClusterId,
     /// Which, in the order of the machines.
     pub(super) nodes: Vec<Hostname>,
+    /// What `sudo` may ask for.
+    pub(super) password: Option<&'a Secret<String>>,
 }
 
 /// How that went.
@@ -70,7 +73,8 @@ pub(super) fn remove(reach: Reach<'_>, docker: bool, progress: Progress) -> Resu
     let (ours, own) = (reach.ours.map(Path::to_owned), reach.own.map(Path::to_owned));
     let around = Around { ours, own, user: reach.user, ..Around::default() };
     let nodes = reach.nodes.iter().enumerate();
-    let jobs = nodes.map(|(index, node)| removal(index, (&reach.cluster, node), docker)).collect();
+    let jobs =
+        nodes.map(|(index, node)| removal(index, (&reach.cluster, node), docker, reach.password)).collect();
     let limits = Limits { jobs: JOBS, timeout: Some(PATIENCE) };
     let (mut summary, mut free) = (Summary::new(&hosts, around), Vec::new());
     let ran = collect(&Arc::new(reach.ssh), jobs, limits, &interrupt, |index, answer| {

@@ -20,7 +20,7 @@ use crate::flash::card::{CardError, Done};
 use crate::flash::content::Patches;
 use crate::flash::{self, Manner, Order, Source};
 use crate::image::partitions;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{EndOnSignal, Interrupt};
 use crate::pki;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
@@ -173,7 +173,9 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let medium = ReadOnly::open(&args.device).map_err(open)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let ending = EndOnSignal::listen(|| ()).map_err(VerifyError::Signals)?;
     let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
+    plan::check_image(&project, &base.path, &cache)?;
     let options = PlanOptions { firstboot: args.firstboot.clone() };
     let plan = Planner::preview(&project, &base.path, &options)?.card(node)?;
     let file = File::open(&base.path)
@@ -181,6 +183,7 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let patches = Patches::new(&plan.writes);
     // Not before: until now, Ctrl-C ends the program at once, as it should.
     let interrupt = Interrupt::listen().map_err(VerifyError::Signals)?;
+    ending.disarm();
     let order = Order { medium: &medium, patches: &patches, resume: 0, note: Box::new(|_| ()) };
     let names = std::iter::once((node.to_string(), args.device.clone()));
     let show = Show::new(globals, names, base.size);

@@ -12,6 +12,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::cli::Globals;
+use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
 use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, Project};
@@ -184,6 +185,12 @@ fn from_board(node: &BoardNode) -> String {
     if let Some(error) = &report.error {
         let so = if error.permanent { "has given up" } else { "trying again" };
         text.push_str(&format!("{so}: {}\n", printable(&error.message)));
+    }
+    for warning in &report.warnings {
+        text.push_str(&format!("warning: {}\n", printable(warning)));
+    }
+    if report.facts.memory_cgroup == Some(false) {
+        text.push_str(&format!("{NO_MEMORY_LIMITS}\n"));
     }
     let swarm = node.swarm.as_ref().map_or("no entry", |entry| &entry.state);
     text.push_str(&format!("last heard {silent} s ago; in the manager's node list: {}\n", printable(swarm)));

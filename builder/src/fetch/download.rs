@@ -138,19 +138,20 @@ impl Order<'_> {
         let limit = total.unwrap_or(LIMIT);
         let task = self.progress.task("download", total);
         task.skip(partial.length());
-        let mut looks_right = partial.length() >= Format::PEEK as u64;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.transfer(error))? {
             if partial.length() + chunk.len() as u64 > limit {
                 return Err(DownloadError::TooLong { url: self.url(), limit: Bytes(limit) });
             }
+            let before = partial.length();
             partial.append(&chunk).map_err(DownloadError::Write)?;
             task.advance(chunk.len() as u64);
-            if !looks_right && partial.length() >= Format::PEEK as u64 {
+            // A page shows at once, what an archive holds a little later.
+            let passed = |mark: usize| before < mark as u64 && partial.length() >= mark as u64;
+            if passed(Format::DETECT) || passed(Format::PEEK) {
                 self.look(partial)?;
-                looks_right = true;
             }
         }
-        if !looks_right {
+        if partial.length() < Format::PEEK as u64 {
             self.look(partial)?;
         }
         self.end(task, total, partial.length())

@@ -125,7 +125,7 @@ impl From<FetchError> for Failure {
             FetchError::Lock(error) => error.into(),
             FetchError::Locate(error) => error.into(),
             error => {
-                let hint = advise(&error);
+                let hint = error.hint();
                 let kind = match error {
                     FetchError::WrongDigest { .. } => Kind::VerificationFailed,
                     _ => Kind::Failed,
@@ -151,8 +151,16 @@ fn unpack_by_hand(what: &str, downloaded: Option<&Path>, source: &DecodeError) -
     format!("unpack it with `{command}`, then name the .img file in the cluster file: image: PATH")
 }
 
+impl FetchError {
+    /// What to do about it, where this module knows.
+    pub(crate) fn hint(&self) -> Option<Hint> {
+        advise(self)
+    }
+}
+
 fn advise(error: &FetchError) -> Option<Hint> {
     let advice = match error {
+        FetchError::Locate(error) => return error.hint().map(Hint::from),
         FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
             "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"
         }

@@ -12,6 +12,11 @@ use super::pin::Pin;
 use crate::catalog::{Catalog, Release, Series};
 use crate::error::{Failure, Kind};
 use crate::home;
+use crate::image::release::{Named, refused_by_name};
+use crate::regular;
+
+/// How the names of images end.
+const IMAGES: [&str; 5] = [".img", ".img.xz", ".img.gz", ".img.zst", ".zip"];
 
 /// What a cluster file means by its image.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,7 +63,21 @@ pub enum LocateError {
         path: PathBuf,
         /// What the catalog has.
         known: String,
+        /// A name that is nearly this one.
+        near: Option<String>,
     },
+    /// A folder, a device or another thing that is not a file.
+    #[error("the image {} cannot be used", path.display())]
+    NotFile {
+        /// What was named.
+        path: PathBuf,
+        /// What it is.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A release that cards are not made from.
+    #[error("{0}")]
+    Refused(Named),
     /// A URL with errors, or of a kind nobody can fetch.
     #[error("the image's address {0} is not an https:, http: or file: URL")]
     Url(String),
@@ -76,22 +95,36 @@ pub enum LocateError {
     NoHome(String),
 }
 
+impl LocateError {
+    /// What to write instead.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Missing { near: Some(near), .. } => format!("did you mean {near}?"),
+            Self::Missing { known, .. } => {
+                format!("`image` takes a path, an https: URL with its sha256, or a name: {known}")
+            }
+            Self::NotFile { .. } => "write the path of the image file".to_owned(),
+            Self::Refused(_) => {
+                "write `image: raspios-lite-arm64`, or the path or URL of another image".to_owned()
+            }
+            Self::Url(_) => "write a URL like https://example.org/os.img.xz, or a path".to_owned(),
+            Self::Digest(_) => "run `sha256sum` on the image".to_owned(),
+            Self::NoHome(_) => "write the whole path".to_owned(),
+            // A cluster file with such an image is refused before; the command that was given a URL says what is missing.
+            Self::Catalog(_) | Self::NotPinned(_) => return None,
+        })
+    }
+}
+
 impl From<LocateError> for Failure {
     fn from(error: LocateError) -> Self {
-        let hint = match &error {
-            LocateError::Missing { known, .. } => {
-                format!(
-                    "in the cluster file, `image` takes a path, an https: URL with its sha256, or a name: {known}"
-                )
-            }
-            LocateError::Url(_) => "write a URL like https://example.org/os.img.xz, or a path".to_owned(),
-            LocateError::Digest(_) => "run `sha256sum` on the image".to_owned(),
-            LocateError::NoHome(_) => "write the whole path".to_owned(),
-            LocateError::Catalog(_) => return Self::new(Kind::Failed, error),
-            // A cluster file with such an image is refused before; the command that was given a URL says what is missing.
-            LocateError::NotPinned(_) => return Self::new(Kind::Usage, error),
-        };
-        Self::new(Kind::Usage, error).hint(hint)
+        let kind = if matches!(error, LocateError::Catalog(_)) { Kind::Failed } else { Kind::Usage };
+        let hint = error.hint();
+        let failure = Self::new(kind, error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 
@@ -122,7 +155,10 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
                 let path = url.to_file_path().map_err(|()| LocateError::Url(location.to_owned()))?;
                 Place::Local(existing(path, &catalog)?)
             }
-            "http" | "https" => Place::Remote(url),
+            "http" | "https" => {
+                refuse_by_name(url.path())?;
+                Place::Remote(url)
+            }
             _ => return Err(LocateError::Url(location.to_owned())),
         };
         return Ok(Located::Place { place, pin, release: None });
@@ -134,6 +170,11 @@ pub(super) fn locate(source: &ImageSource, folder: &Path) -> Result<Located, Loc
     Ok(Located::Place { place: Place::Local(existing(path, &catalog)?), pin, release: None })
 }
 
+/// Refuses a release that its address gives away, before it is downloaded.
+pub(super) fn refuse_by_name(address: &str) -> Result<(), LocateError> {
+    refused_by_name(address).map_or(Ok(()), |named| Err(LocateError::Refused(named)))
+}
+
 /// A URL of whatever kind.
 pub(super) fn parse(text: &str) -> Result<Url, LocateError> {
     Url::parse(text).map_err(|_| LocateError::Url(text.to_owned()))
@@ -141,7 +182,35 @@ pub(super) fn parse(text: &str) -> Result<Url, LocateError> {
 
 /// The path from the root, so that it means the same wherever the next run starts.
 fn existing(path: PathBuf, catalog: &Catalog) -> Result<PathBuf, LocateError> {
-    path.canonicalize().map_err(|_| LocateError::Missing { path, known: catalog.names() })
+    let Ok(found) = path.canonicalize() else {
+        if let Some(named) = path.to_str().and_then(refused_by_name) {
+            return Err(LocateError::Refused(named));
+        }
+        let near = near(&path, catalog);
+        return Err(LocateError::Missing { path, known: catalog.names(), near });
+    };
+    match regular::check_file(&found) {
+        Ok(()) => Ok(found),
+        Err(source) => Err(LocateError::NotFile { path: found, source }),
+    }
+}
+
+/// The catalog's name, or the image file beside, that is most like what was written.
+fn near(path: &Path, catalog: &Catalog) -> Option<String> {
+    /// Letters that may be wrong.
+    const SLIPS: usize = 3;
+    let name = path.file_name()?.to_str()?.to_lowercase();
+    let beside = path.parent().and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+    let files = beside.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let files = files.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_image = |file: &String| IMAGES.iter().any(|ending| file.to_ascii_lowercase().ends_with(ending));
+    let names = catalog.all_names().map(str::to_owned).chain(files.filter(is_image));
+    let distance = |other: &str| strsim::damerau_levenshtein(&name, &other.to_lowercase());
+    // Endings are alike anyway, and half of a short name may not be wrong.
+    let stem = name.split('.').next().unwrap_or(&name);
+    let limit = SLIPS.min(stem.chars().count() / 3);
+    let distances = names.map(|other| (distance(&other), other));
+    distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, other)| other)
 }
 
 #[cfg(test)]
@@ -184,6 +253,15 @@ mod tests {
         let refused = |location, sum| Failure::from(locate_in(Path::new("/"), location, sum).unwrap_err());
         for (location, sum, reason) in [
             ("raspios-light", None, "there is no image /raspios-light"),
+            ("ubuntu-24.04", None, "there is no image /ubuntu-24.04"),
+            ("ubuntu-22.04", None, "Ubuntu 22.04 is not supported"),
+            ("/dev/null", None, "it is a device, not a file"),
+            ("/tmp", None, "it is a folder, not a file"),
+            (
+                "https://x.org/2024-10-22-raspios-bullseye-arm64-lite.img.xz",
+                Some(SUM),
+                "expired on 2026-09-07",
+            ),
             ("ftp://example.org/os.img.xz", Some(SUM), "is not an https:, http: or file: URL"),
             ("https://", Some(SUM), "is not an https:, http: or file: URL"),
             ("os.img", Some("abc"), "sha256 is wrong"),
@@ -193,6 +271,18 @@ mod tests {
             let text = failure.render();
             assert!(text.contains(reason) && text.contains("hint: "), "{text}");
         }
-        assert!(refused("raspios-light", None).render().contains("raspios-lite-arm64"));
+        assert!(refused("raspios", None).render().contains("raspios-lite-arm64"));
+    }
+
+    #[test]
+    fn suggests_a_near_name() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pios.img.xz"), "").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        let hint = |location| locate_in(folder.path(), location, None).unwrap_err().hint().unwrap();
+        assert_eq!(hint("raspios-lite-amr64"), "did you mean raspios-lite-arm64?");
+        assert_eq!(hint("Pios.img.xy"), "did you mean pios.img.xz?");
+        assert!(hint("note.txt").contains("or a name: "), "not an image");
+        assert!(hint("x.img").contains("or a name: "), "unlike everything");
     }
 }

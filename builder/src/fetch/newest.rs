@@ -10,7 +10,8 @@ use super::client::Client;
 use super::locate::{self, LocateError, Located, Place};
 use super::oslist::{self, ListError};
 use super::pin::Pin;
-use super::{FetchError, Fetcher};
+use super::unpacking::format_of;
+use super::{FetchError, Fetcher, local};
 use crate::cache::CachedImage;
 use crate::catalog::{Catalog, Release, Series};
 use crate::lock::{self, Lock};
@@ -50,6 +51,7 @@ impl Fetcher<'_> {
                         (release, Some((lock, series.name)))
                     }
                 };
+                locate::refuse_by_name(&release.url).map_err(FetchError::Locate)?;
                 let place = Place::Remote(locate::parse(&release.url).map_err(FetchError::Locate)?);
                 let pin = Pin::of(release.image_download_sha256, release.extract_sha256);
                 let pin = given.map_or(pin, Pin::Either);
@@ -93,6 +95,27 @@ impl Fetcher<'_> {
                 release.completed_by(&known.release).ok_or(FetchError::Contradiction { url: release.url })
             }
             None => Ok(release),
+        }
+    }
+}
+
+/// Whether an image can be what the cluster file means, as far as that is seen without the network and without reading all
+/// of it.
+///
+/// # Errors
+/// As fetching it.
+pub(crate) fn examine(source: &ImageSource, folder: &Path) -> Result<(), FetchError> {
+    match locate::locate(source, folder).map_err(FetchError::Locate)? {
+        Located::Place { place: Place::Local(path), .. } => {
+            let file = local::open(&path)?;
+            format_of(file.get(), &path.display().to_string()).map(|_| ())
+        }
+        Located::Place { .. } => Ok(()),
+        Located::Series { series, .. } => {
+            // A damaged lock is for whoever needs it to tell of.
+            let lock = Lock::read(folder).ok();
+            let locked = lock.as_ref().and_then(|lock| lock.find(&series.name));
+            locked.map_or(Ok(()), |release| locate::refuse_by_name(&release.url)).map_err(FetchError::Locate)
         }
     }
 }

@@ -80,7 +80,7 @@ pub enum DecodeError {
 
 impl Format {
     /// How many bytes [`Self::detect`] wants to see.
-    const DETECT: usize = 520;
+    pub const DETECT: usize = 520;
     /// How many bytes [`Self::of`] looks at: enough for the first sectors of an image to come out of them.
     pub const PEEK: usize = 64 << 10;
 

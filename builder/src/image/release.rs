@@ -8,13 +8,15 @@ use cluster::hook;
 use thiserror::Error;
 use time::{Date, Month};
 
+mod support;
 mod template;
+
+pub use support::{Named, refused_by_name};
+use support::{Support, Ubuntu};
 
 /// What a card can be made from: the releases of Raspberry Pi OS, and Ubuntu Server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Release {
-    /// Debian 11.
-    Bullseye,
     /// Debian 12.
     Bookworm,
     /// Debian 13 as of 2025-10.
@@ -29,7 +31,6 @@ impl Release {
     /// Debian's name for it, as in os-release; `None` where the FAT does not tell.
     pub const fn codename(self) -> Option<&'static str> {
         match self {
-            Self::Bullseye => Some("bullseye"),
             Self::Bookworm => Some("bookworm"),
             Self::Trixie | Self::TrixieCloudInit => Some("trixie"),
             Self::Ubuntu => None,
@@ -44,7 +45,7 @@ impl Release {
     /// What starts the seed stage on its cards.
     pub const fn start(self) -> Start {
         match self {
-            Self::Bullseye | Self::Bookworm | Self::Trixie | Self::TrixieCloudInit => Start::Hook,
+            Self::Bookworm | Self::Trixie | Self::TrixieCloudInit => Start::Hook,
             // Its newer releases keep several kernel command lines and swap them by themselves.
             Self::Ubuntu => Start::CloudInit,
         }
@@ -52,17 +53,13 @@ impl Release {
 
     /// Where it mounts the FAT.
     pub const fn mount(self) -> &'static str {
-        match self {
-            Self::Bullseye => "/boot",
-            Self::Bookworm | Self::Trixie | Self::TrixieCloudInit | Self::Ubuntu => "/boot/firmware",
-        }
+        "/boot/firmware"
     }
 }
 
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Bullseye => "Bullseye",
             Self::Bookworm => "Bookworm",
             Self::Trixie => "Trixie",
             Self::TrixieCloudInit => "Trixie with cloud-init",
@@ -120,6 +117,17 @@ pub enum Refusal {
     /// An operating system we know by name only.
     #[error("it is {0}, which is not supported; Raspberry Pi OS and Ubuntu Server are")]
     OtherSystem(&'static str),
+    /// A release, or a kind of image, that cards are not made from.
+    #[error("it is {name}, which is not supported: {reason}")]
+    Unsupported {
+        /// What it is.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A file that every image has is empty or missing.
+    #[error("its boot partition is not complete: {0}")]
+    Incomplete(&'static str),
     /// No sign of a supported one.
     #[error("it is neither Raspberry Pi OS nor Ubuntu Server: {0}")]
     Unknown(&'static str),
@@ -143,20 +151,24 @@ impl Refusal {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::OtherSystem(_) | Self::Unknown(_) => {
+            Self::OtherSystem(_) | Self::Unsupported { .. } | Self::Unknown(_) => {
                 "set `image: raspios-lite-arm64` in the cluster file, or the path of another image of Raspberry Pi OS \
                  or Ubuntu Server"
             }
             Self::Booted(_) | Self::Customised(_) => {
                 "take the image as it was published: a copy of a used or prepared card would give every node the same identity"
             }
-            Self::Contradiction { .. } => "download the image again",
+            Self::Contradiction { .. } | Self::Incomplete(_) => "download the image again",
         }
     }
 }
 
 /// Tells release and state. Checks go from cheap to certain; the root partition has the last word.
 pub fn recognise(files: &BootFiles) -> Result<Recognised, Refusal> {
+    if is_image_gens(files) {
+        let name = "an image made by rpi-image-gen".to_owned();
+        return Err(Refusal::Unsupported { name, reason: support::IMAGE_GEN });
+    }
     if let Some(name) = other_system(files) {
         return Err(Refusal::OtherSystem(name));
     }
@@ -166,19 +178,53 @@ pub fn recognise(files: &BootFiles) -> Result<Recognised, Refusal> {
         return Err(Refusal::Unknown("no issue.txt of pi-gen is on its boot partition"));
     }
     let Some(cmdline) = &files.cmdline else {
-        return Err(Refusal::Unknown("no cmdline.txt is on its boot partition"));
+        return Err(Refusal::Incomplete("it has no cmdline.txt"));
     };
     let cmdline = cmdline.trim_end().to_owned();
-    let release = if is_ubuntu { Release::Ubuntu } else { first_boot_release(&cmdline, files)? };
-    if let Some(what) = customisation(release, &cmdline, files) {
-        return Err(Refusal::Customised(what));
+    if cmdline.is_empty() {
+        return Err(Refusal::Incomplete("its cmdline.txt is empty"));
     }
+    let release = if is_ubuntu { Release::Ubuntu } else { first_boot_release(&cmdline, files)? };
     Ok(Recognised { release, cmdline, date: issue_date(issue) })
+}
+
+/// Refuses an image that a person or a tool prepared.
+pub fn check_untouched(recognised: &Recognised, files: &BootFiles) -> Result<(), Refusal> {
+    match customisation(recognised.release, &recognised.cmdline, files) {
+        Some(what) => Err(Refusal::Customised(what)),
+        None => Ok(()),
+    }
+}
+
+/// What is to be known of cards made from a release of Ubuntu, by its code name; `name` is what a person calls it.
+///
+/// # Errors
+/// When cards are not made from it.
+pub fn check_ubuntu(codename: &str, name: &str) -> Result<Option<&'static str>, Refusal> {
+    let refused = |reason| Err(Refusal::Unsupported { name: name.to_owned(), reason });
+    match support::UBUNTU.iter().find(|ubuntu| ubuntu.codename == codename) {
+        Some(Ubuntu { support: Support::Tried, .. }) => Ok(None),
+        Some(Ubuntu { support: Support::Untried(what), .. }) => Ok(Some(what)),
+        Some(Ubuntu { support: Support::Refused(reason), .. }) => refused(reason),
+        None => refused("it was never tried; Ubuntu Server 24.04 was"),
+    }
+}
+
+/// The refusal of Ubuntu Desktop.
+pub fn desktop() -> Refusal {
+    Refusal::Unsupported { name: "Ubuntu Desktop".to_owned(), reason: support::DESKTOP }
 }
 
 /// The label by which its cloud-init finds the FAT.
 fn is_ubuntu(files: &BootFiles) -> bool {
     files.label.as_deref() == Some("system-boot")
+}
+
+/// What rpi-image-gen makes finds its root partition by a slot, up to v1 by its label (raspberrypi/rpi-image-gen,
+/// image/mbr/simple_dual/setup.sh).
+fn is_image_gens(files: &BootFiles) -> bool {
+    let mut words = files.cmdline.as_deref().unwrap_or_default().split_whitespace();
+    words.any(|word| word.starts_with("root=/dev/disk/by-slot/") || word == "root=/dev/disk/by-label/ROOT")
 }
 
 fn other_system(files: &BootFiles) -> Option<&'static str> {
@@ -202,12 +248,18 @@ fn first_boot_release(cmdline: &str, files: &BootFiles) -> Result<Release, Refus
     let resizers =
         ["init=/usr/lib/raspberrypi-sys-mods/firstboot", "init=/usr/lib/raspi-config/init_resize.sh"];
     if !words().any(|word| resizers.contains(&word)) {
-        return Err(Refusal::Booted("the word that grows a fresh image is gone from its cmdline.txt"));
+        return Err(Refusal::Booted(
+            "its cmdline.txt has neither `resize` (Debian 13) nor `init=/usr/lib/raspberrypi-sys-mods/firstboot` \
+             (Debian 12), one of which every fresh image has and loses in its first boot",
+        ));
     }
     let config = files.config.as_deref().unwrap_or_default();
     let initramfs = config.lines().any(|line| line.trim() == "auto_initramfs=1")
         || files.names.iter().any(|name| name.to_ascii_lowercase().starts_with("initramfs"));
-    Ok(if initramfs { Release::Bookworm } else { Release::Bullseye })
+    if initramfs {
+        return Ok(Release::Bookworm);
+    }
+    Err(Refusal::Unsupported { name: "Raspberry Pi OS Bullseye".to_owned(), reason: support::BULLSEYE })
 }
 
 fn customisation(release: Release, cmdline: &str, files: &BootFiles) -> Option<String> {
@@ -266,17 +318,18 @@ mod tests {
         }
     }
 
+    fn as_published(files: &BootFiles) -> Result<Recognised, Refusal> {
+        let recognised = recognise(files)?;
+        check_untouched(&recognised, files)?;
+        Ok(recognised)
+    }
+
     fn release(files: &BootFiles) -> Release {
-        recognise(files).unwrap().release
+        as_published(files).unwrap().release
     }
 
     #[test]
-    fn tells_the_four_releases_apart() {
-        assert_eq!(
-            release(&files("quiet init=/usr/lib/raspi-config/init_resize.sh", &[])),
-            Release::Bullseye
-        );
-        assert_eq!(release(&files(FIRSTBOOT, &["kernel8.img"])), Release::Bullseye);
+    fn tells_the_releases_apart() {
         assert_eq!(release(&files(FIRSTBOOT, &["INITRAMFS8"])), Release::Bookworm);
         let mut by_config = files(FIRSTBOOT, &[]);
         by_config.config = Some("auto_initramfs=1\n".to_owned());
@@ -295,8 +348,53 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_was_booted() {
-        assert!(matches!(recognise(&files("quiet", &[])), Err(Refusal::Booted(_))));
+    fn refuses_what_was_booted_and_names_the_missing_word() {
+        // raspberrypi-sys-mods#103: somebody took the word away on purpose.
+        let refusal = recognise(&files("quiet", &[])).unwrap_err();
+        let said = refusal.to_string();
+        assert!(matches!(refusal, Refusal::Booted(_)) && said.contains("neither `resize`"), "{said}");
+    }
+
+    #[test]
+    fn an_empty_command_line_is_no_sign_of_a_boot() {
+        for (cmdline, reason) in [(Some("\n"), "is empty"), (Some(""), "is empty"), (None, "no cmdline.txt")]
+        {
+            let mut empty = files("resize", &[]);
+            empty.cmdline = cmdline.map(str::to_owned);
+            let said = recognise(&empty).unwrap_err().to_string();
+            assert!(said.contains("is not complete") && said.contains(reason), "{said}");
+        }
+    }
+
+    #[test]
+    fn refuses_bullseye_with_the_reason() {
+        for words in ["quiet init=/usr/lib/raspi-config/init_resize.sh", FIRSTBOOT] {
+            let said = recognise(&files(words, &["kernel8.img"])).unwrap_err().to_string();
+            assert!(said.contains("Bullseye") && said.contains("2026-09-07"), "{said}");
+        }
+    }
+
+    #[test]
+    fn knows_what_rpi_image_gen_makes() {
+        for root in ["/dev/disk/by-slot/system", "/dev/disk/by-label/ROOT"] {
+            let mut made = files("", &[]);
+            made.issue = None;
+            made.cmdline = Some(format!("console=serial0,115200 root={root} rootwait\n"));
+            let said = recognise(&made).unwrap_err().to_string();
+            assert!(said.contains("made by rpi-image-gen") && said.contains("one purpose"), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_release_of_ubuntu_has_its_answer() {
+        assert_eq!(check_ubuntu("noble", "Ubuntu 24.04.3 LTS"), Ok(None));
+        assert!(check_ubuntu("resolute", "Ubuntu 26.04 LTS").unwrap().unwrap().contains("ever booted"));
+        for (codename, reason) in
+            [("jammy", "linux-modules-extra-raspi"), ("questing", "ended"), ("zesty", "never tried")]
+        {
+            let said = check_ubuntu(codename, "Ubuntu X").unwrap_err().to_string();
+            assert!(said.contains("Ubuntu X") && said.contains(reason), "{said}");
+        }
     }
 
     #[test]
@@ -321,7 +419,7 @@ mod tests {
 
     #[test]
     fn refuses_what_another_tool_prepared() {
-        let customised = |files: &BootFiles| match recognise(files) {
+        let customised = |files: &BootFiles| match as_published(files) {
             Err(Refusal::Customised(what)) => what,
             other => panic!("{other:?}"),
         };
@@ -359,11 +457,11 @@ mod tests {
         assert_eq!(recognised.release.start(), Start::CloudInit);
         let mut customised = ubuntu();
         customised.cmdline = Some("root=LABEL=writable ds=nocloud;i=rpi-imager-1".to_owned());
-        assert!(matches!(recognise(&customised), Err(Refusal::Customised(_))));
+        assert!(matches!(as_published(&customised), Err(Refusal::Customised(_))));
         customised = ubuntu();
         customised.seed[0] = Some("#cloud-config\nusers:\n- name: me\n".to_owned());
         assert_eq!(
-            recognise(&customised).unwrap_err(),
+            as_published(&customised).unwrap_err(),
             Refusal::Customised("its user-data is filled in".to_owned())
         );
     }

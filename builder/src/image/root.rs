@@ -13,9 +13,13 @@ use super::overlay::{ReadAt, Window};
 use crate::elf::{self, Arch, ElfError};
 
 mod guard;
+pub mod names;
 
 /// Programs every Debian has, best first; links are followed, so a merged /usr is no matter.
 const PROGRAMS: [&str; 3] = ["/usr/bin/dpkg", "/bin/sh", "/bin/ls"];
+
+/// Files that every desktop brings, whatever its display server.
+const DESKTOP: [&str; 3] = ["/usr/bin/gnome-shell", "/usr/share/wayland-sessions", "/usr/share/xsessions"];
 
 /// What the root partition says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Root {
     pub has_machine_id: bool,
     /// How far cloud-init is in it.
     pub cloud_init: CloudInit,
+    /// Whether it has a desktop.
+    pub has_desktop: bool,
 }
 
 /// cloud-init in a root partition.
@@ -154,6 +160,7 @@ pub fn read(image: &File, window: Window) -> Result<Root, RootError> {
         arch: arch(&fs)?,
         has_machine_id: read_file(&fs, "/etc/machine-id").is_ok_and(|id| is_machine_id(&id)),
         cloud_init: cloud_init(&fs),
+        has_desktop: DESKTOP.iter().any(|path| resolve(&fs, path).is_ok()),
     })
 }
 

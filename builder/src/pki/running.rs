@@ -55,7 +55,7 @@ impl Running {
     pub fn host(&self, name: &Hostname) -> Option<Host> {
         let found = self.hosts.iter().find(|host| host.name == *name)?;
         let host = Host::try_from(found.host.as_str()).ok()?;
-        Some(Host { user: host.user.or_else(|| self.user.clone()), name: host.name })
+        Some(Host { user: host.user.clone().or_else(|| self.user.clone()), ..host })
     }
 }
 

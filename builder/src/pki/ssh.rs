@@ -107,6 +107,9 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> Stri
                 if host.name != name.as_str() {
                     text.push_str(&format!("    HostName {}\n", host.name));
                 }
+                if let Some(port) = host.port {
+                    text.push_str(&format!("    Port {port}\n"));
+                }
                 continue;
             }
         };

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use cluster::card::{self, StaticAddress};
-use cluster::secret::Secret;
 use cluster::spec::{Cluster, Node};
 
 use super::change::Showing;
@@ -99,12 +98,13 @@ fn network_config(cluster: &Cluster, node: &Node) -> Option<String> {
     if let Some(wifi) = &cluster.wifi {
         text.push_str("  wifis:\n    wlan0:\n");
         interface(&mut text, address(true));
-        let password = cluster.wifi_psk.as_ref().map(Secret::expose);
-        let password = password.map(|psk| format!("password: {}", quoted(psk))).unwrap_or_default();
+        let password = cluster.wifi_psk.as_ref().map(|psk| format!("password: {}", quoted(psk.expose())));
+        let hidden = wifi.hidden.then(|| "hidden: true".to_owned());
+        let settings = hidden.into_iter().chain(password).collect::<Vec<_>>().join(", ");
         let (country, ssid) = (quoted(&wifi.country), quoted(&wifi.ssid));
         let _infallible = write!(
             text,
-            "      regulatory-domain: {country}\n      access-points:\n        {ssid}: {{{password}}}\n"
+            "      regulatory-domain: {country}\n      access-points:\n        {ssid}: {{{settings}}}\n"
         );
     }
     Some(text)

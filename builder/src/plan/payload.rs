@@ -111,7 +111,7 @@ pub(crate) fn card(
         labels: node.labels.clone(),
     };
     Card {
-        version: card::VERSION,
+        version: version(cluster),
         cluster: cluster.name.clone(),
         cluster_id: identities.cluster_id.clone(),
         node: node.name.clone(),
@@ -134,14 +134,21 @@ pub(crate) fn card(
             Role::Manager => identities.revoked.clone(),
             Role::Worker => BTreeSet::new(),
         },
+        proxy: cluster.proxy.is_some(),
     }
+}
+
+fn version(cluster: &Cluster) -> u32 {
+    let has_hidden_wifi = cluster.wifi.as_ref().is_some_and(|wifi| wifi.hidden);
+    card::version_for(cluster.proxy.is_some(), has_hidden_wifi)
 }
 
 fn secrets(cluster: &Cluster) -> CardSecrets {
     CardSecrets {
-        version: card::VERSION,
+        version: version(cluster),
         password_hash: cluster.user.password_hash.clone(),
         wifi_psk: cluster.wifi_psk.clone(),
+        proxy: cluster.proxy.clone(),
     }
 }
 

@@ -20,14 +20,28 @@ words='@WORDS@'
 blank='@BLANK@'
 cmdline=$folder/../cmdline.txt
 
-# The image makes its user from userconf.txt; the keys go where it will find them.
-home=$(getent passwd 1000 | cut -d : -f 6)
+# The image makes its user from userconf.txt, and may keep the shell: "nologin" since April 2026. The keys go where it will find
+# them. Nothing works without the rest, so what fails is passed over.
+account=$(getent passwd 1000)
+user=${account%%:*}
+shell=${account##*:}
+home=${account%:*}
+home=${home##*:}
+case $shell in
+'' | */nologin | */false) shell= ;;
+*) [ ! -e /etc/shells ] || grep -q -x -F -e "$shell" /etc/shells || shell= ;;
+esac
+[ -z "$user" ] || [ -n "$shell" ] || usermod --shell /bin/bash "$user"
+rm -f /etc/ssh/sshd_config.d/rename_user.conf
 if [ -d "$home" ] && [ -s "$folder/authorized_keys" ]; then
     mkdir -p -m 700 "$home/.ssh"
     cp "$folder/authorized_keys" "$home/.ssh/authorized_keys"
     chmod 600 "$home/.ssh/authorized_keys"
     chown -R 1000:1000 "$home/.ssh"
 fi
+
+# Debian 13 makes sshd's keys in systemd's first boot only, which this is, and sshd starts in the next. Makes those that are missing.
+ssh-keygen -A >/dev/null
 
 # Of no use to anybody but a finder: this card cannot become a node any more.
 for secret in @SECRETS@; do

@@ -38,6 +38,7 @@ pub fn document(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> Val
             "made": image.date.map(|date| date.to_string()),
             "arch": image.arch.name(),
             "boot_mount": image.release.mount(),
+            "remarks": image.remarks,
         },
         "agent": { "path": agent.path, "bytes": agent.bytes.len(), "sha256": agent.sha256 },
         "cards": cards,
@@ -47,8 +48,9 @@ pub fn document(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> Val
 fn head(cluster: &Cluster, planner: &Planner) -> String {
     let (image, agent) = (planner.image(), planner.agent());
     let made = image.date.map(|date| format!(" of {date}")).unwrap_or_default();
+    let remarks: String = image.remarks.iter().map(|remark| format!("note    {remark}\n")).collect();
     format!(
-        "cluster {}\nimage   {}: {}{made}, {}\nagent   {}\n",
+        "cluster {}\nimage   {}: {}{made}, {}\n{remarks}agent   {}\n",
         cluster.name,
         cluster.image.location,
         image.name,

@@ -3,10 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use cluster::spec::{Outside, Refusal};
+use cluster::spec::{ImageSource, Outside, Refusal};
 use ssh_key::{Algorithm, PublicKey};
 
-use crate::home;
+use crate::error::one_line;
+use crate::{fetch, home};
 
 /// Largest key file, in bytes. An `authorized_keys` of a hundred RSA keys has 80 KB.
 const FILE_LIMIT: u64 = 256 * 1024;
@@ -16,6 +17,8 @@ const FILE_LIMIT: u64 = 256 * 1024;
 pub(super) struct KeyFiles<'p> {
     /// Where relative paths start.
     pub(super) folder: &'p Path,
+    /// Whether the image has to be there, too.
+    pub(super) with_image: bool,
 }
 
 impl Outside for KeyFiles<'_> {
@@ -50,6 +53,17 @@ impl Outside for KeyFiles<'_> {
             ));
         }
         Ok(keys)
+    }
+
+    fn image(&self, image: &ImageSource) -> Result<(), Refusal> {
+        if !self.with_image {
+            return Ok(());
+        }
+        fetch::examine(image, self.folder).map_err(|error| {
+            let advice = error.hint().map(|hint| hint.show(None).text);
+            let advice = advice.unwrap_or_else(|| "name an image that you may read".to_owned());
+            Refusal::new(one_line(&error), advice)
+        })
     }
 
     fn armored_key(&self, path: &str) -> Result<String, Refusal> {
@@ -159,7 +173,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
 
     fn keys(folder: &Path, entry: &str) -> Result<Vec<String>, Refusal> {
-        KeyFiles { folder }.authorized_keys(entry)
+        KeyFiles { folder, with_image: false }.authorized_keys(entry)
     }
 
     #[test]
@@ -216,7 +230,7 @@ mod tests {
         {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let read = |path: &str| KeyFiles { folder: folder.path() }.armored_key(path);
+        let read = |path: &str| KeyFiles { folder: folder.path(), with_image: false }.armored_key(path);
         assert_eq!(read("good.asc"), Ok(armor("PUBLIC")));
         assert_eq!(read("bad.asc").unwrap_err().message, "bad.asc is a private key");
         assert_eq!(read("x.gpg").unwrap_err().message, "x.gpg is not an armored OpenPGP public key");

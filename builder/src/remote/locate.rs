@@ -53,7 +53,8 @@ impl FromStr for Address {
         if name.is_empty() || !name.chars().all(part_of_name) {
             return Err(AddressError);
         }
-        Ok(Self { host: Host::Name(name.to_owned()), port })
+        // Capitals make no other name (RFC 4343), and `.local` is looked for below.
+        Ok(Self { host: Host::Name(name.to_ascii_lowercase()), port })
     }
 }
 
@@ -187,6 +188,7 @@ mod tests {
             ("[fd00::1]:9000", "[fd00::1]:9000"),
             ("red00.local", "red00.local:8377"),
             ("red00:9000", "red00:9000"),
+            ("RED00.LOCAL", "red00.local:8377"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }

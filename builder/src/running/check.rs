@@ -8,6 +8,7 @@ use cluster::identity::Role;
 use cluster::name::{ClusterId, Hostname};
 use thiserror::Error;
 
+use super::engine::{Clash, Wanted};
 use super::probe::{Found, Root};
 use crate::elf::Arch;
 use crate::error::{Hint, builder, hint};
@@ -82,9 +83,21 @@ pub enum Obstacle {
     /// It did not answer as asked.
     #[error("it answered something else than what was asked")]
     Garbled,
-    /// We cannot become root.
+    /// We cannot become root without a password.
     #[error("sudo wants a password there: {0}")]
     NoSudo(String),
+    /// The password that was typed is not the one there.
+    #[error("sudo does not accept the password there: {0}")]
+    WrongPassword(String),
+    /// Too many others have refused the password.
+    #[error("the password was not tried there: {0} and another host have refused it")]
+    Untried(Host),
+    /// The password is not what is wrong.
+    #[error("sudo does not work there: {0}")]
+    Refused(String),
+    /// The Docker that is there.
+    #[error("its {0}")]
+    Docker(Clash),
     /// Not a Debian with systemd.
     #[error("its system is {0}, and nodes need Debian or a system made of it, with apt and systemd")]
     System(String),
@@ -147,13 +160,14 @@ impl Obstacle {
         let rename = |name: &str| format!("{ssh} sudo hostnamectl set-hostname {name}");
         match self {
             Self::Garbled => format!("look what it prints at a login: {ssh} true").into(),
-            Self::NoSudo(_) => format!(
-                "{ssh} -t \"sudo sh -c 'echo \\$SUDO_USER ALL=\\(ALL\\) NOPASSWD: ALL > /etc/sudoers.d/010_nopasswd'\""
-            )
-            .into(),
-            Self::System(_) => {
-                "install Raspberry Pi OS or Debian on it, or take it out of the file".into()
+            Self::NoSudo(_) => {
+                hint![builder(["config", "--ask-sudo"]), " asks for the password, once for all hosts"]
             }
+            Self::WrongPassword(_) => format!("see which password is right there: {ssh} -t sudo true").into(),
+            Self::Untried(_) => hint!["type the password again: ", builder(["config", "--ask-sudo"])],
+            Self::Refused(_) => format!("see what sudo says: {ssh} -t sudo true").into(),
+            Self::Docker(clash) => clash.advice(ssh).into(),
+            Self::System(_) => "install Raspberry Pi OS or Debian on it, or take it out of the file".into(),
             Self::Arch(_) => "take it out of the file".into(),
             Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /").into(),
             Self::Name { free, .. } => format!("give it another: {}", rename(free)).into(),
@@ -187,14 +201,15 @@ pub enum Others {
 }
 
 /// Judges every machine of a file. `found` is what the machine at this place answered: the outer `None` where it could not
-/// be asked, the inner where it did not answer as asked. `ours` is the cluster's id, if it has one, `now` this computer's
-/// clock, seconds since 1970.
+/// be asked, the inner where it did not answer as asked. `ours` is the cluster's id, if it has one, `docker` what the swarm
+/// needs of it, `now` this computer's clock, seconds since 1970.
 pub fn check(
     entries: &[Entry],
     found: &[Option<Option<Found>>],
     earlier: Option<&Running>,
     ours: Option<&ClusterId>,
     others: Others,
+    docker: &Wanted,
     now: u64,
 ) -> Vec<Verdict> {
     let mut names: BTreeMap<Hostname, &Host> = BTreeMap::new();
@@ -206,7 +221,7 @@ pub fn check(
             Some(None) => Verdict::Unfit(Obstacle::Garbled, None),
             Some(Some(found)) => {
                 let unfit = |obstacle| Verdict::Unfit(obstacle, Some(Box::new(found.clone())));
-                match one(entry, found, earlier, ours, others) {
+                match one(entry, found, earlier, ours, (others, docker)) {
                     Err(obstacle) => unfit(obstacle),
                     Ok((name, arch)) => {
                         if let Some(other) = boots.get(found.boot.as_str()) {
@@ -231,18 +246,31 @@ pub fn check(
     let own = found.iter().flatten().flatten().map(|found| found.name.as_str());
     let mut taken: BTreeSet<String> = known.chain(named).chain(own).map(str::to_owned).collect();
     for (place, verdict) in verdicts.iter_mut().enumerate() {
+        let own_name = verdict.found().map(|found| found.name.clone()).unwrap_or_default();
+        let own_name = &own_name;
         if let Verdict::Unfit(Obstacle::Name { free, .. } | Obstacle::NameTaken { free, .. }, _) = verdict {
-            *free = free_name(place, &taken);
+            *free = free_name(place, own_name, &taken);
             taken.insert(free.clone());
         }
     }
     verdicts
 }
 
-/// A name for the machine at a place of the file, as the lesson numbers them.
-fn free_name(place: usize, taken: &BTreeSet<String>) -> String {
+/// A free name for a machine, as near to its own as a node's name can be: `kitchen-pi` for `Kitchen-Pi`. Names that say
+/// nothing are numbered by the place in the file, as the lesson does.
+fn free_name(place: usize, own: &str, taken: &BTreeSet<String>) -> String {
+    let near = near_name(own).filter(|near| near != "raspberrypi" && !taken.contains(near));
     let mut names = (place..).map(|number| format!("red{number:02}"));
-    names.find(|name| !taken.contains(name)).unwrap_or_default()
+    near.or_else(|| names.find(|name| !taken.contains(name))).unwrap_or_default()
+}
+
+/// The nearest name that a node can have; `None` where nothing of it is left, or it is a node's name as it is.
+fn near_name(own: &str) -> Option<String> {
+    let label = own.split('.').find(|label| !label.is_empty())?.to_ascii_lowercase();
+    let name: String =
+        label.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(63).collect();
+    let name = name.trim_matches('-').to_owned();
+    (name != own && Hostname::try_from(name.as_str()).is_ok()).then_some(name)
 }
 
 fn one(
@@ -250,7 +278,7 @@ fn one(
     found: &Found,
     earlier: Option<&Running>,
     ours: Option<&ClusterId>,
-    others: Others,
+    (others, docker): (Others, &Wanted),
 ) -> Result<(Hostname, Arch), Obstacle> {
     if let Some(planned) = &entry.name
         && planned.as_str() != found.name
@@ -265,8 +293,11 @@ fn one(
         return Err(Obstacle::System(found.system.clone()));
     }
     let arch = found.agent_arch().ok_or_else(|| Obstacle::Arch(found.machine.clone()))?;
-    if let Root::No(why) = &found.root {
-        return Err(Obstacle::NoSudo(why.clone()));
+    match &found.root {
+        Root::Yes | Root::Sudo | Root::Password => {}
+        Root::No(why) => return Err(Obstacle::NoSudo(why.clone())),
+        Root::Refused { said, wrong: true } => return Err(Obstacle::WrongPassword(said.clone())),
+        Root::Refused { said, wrong: false } => return Err(Obstacle::Refused(said.clone())),
     }
     let needed = if found.docker { ROOM_WITH_DOCKER } else { ROOM };
     if let Some(free) = found.free_kib
@@ -289,6 +320,12 @@ fn one(
         None if found.swarm => return Err(Obstacle::InSwarm),
         None => {}
     }
+    // A Docker that is in a swarm is one that can be.
+    if !found.swarm
+        && let Some(clash) = found.engine.clash(docker, found.docker, found.address)
+    {
+        return Err(Obstacle::Docker(clash));
+    }
     Ok((name, arch))
 }
 
@@ -299,7 +336,13 @@ fn notes(found: &Found, now: u64) -> Vec<String> {
         let side = if ahead { "ahead of" } else { "behind" };
         format!("its clock is {off} {side} this computer's: the agent waits for network time")
     });
-    clock.into_iter().collect()
+    let memory = (found.memory_cgroup == Some(false)).then(|| match found.pi_os {
+        true => "its memory cgroup is off: the agent turns it on; memory limits hold from its next reboot on".to_owned(),
+        false => "its memory cgroup is off, so memory limits do nothing there: add cgroup_enable=memory to its kernel's \
+                  command line, and reboot it"
+            .to_owned(),
+    });
+    clock.into_iter().chain(memory).collect()
 }
 
 #[cfg(test)]

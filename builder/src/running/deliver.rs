@@ -3,19 +3,23 @@
 
 use std::sync::Arc;
 
-use cluster::card::{Card, Start};
+use cluster::card::{self, Card, Start};
 use cluster::delivery::Delivery;
 use cluster::name::{ClusterId, Hostname};
 use cluster::secret::Secret;
 use cluster::spec::{Cluster, Node};
 
 use super::check::{Candidate, Others};
+use super::probe::{self, Root};
 use crate::agent::{Agent, sha256_hex};
 use crate::elf::Arch;
 use crate::error::Failure;
 use crate::pki::{Identities, RunningHost};
 use crate::plan;
 use crate::ssh::batch::Job;
+
+/// Bytes for a machine's standard input.
+type Input = Arc<Secret<Vec<u8>>>;
 
 /// Where the agent lies.
 const FOLDER: &str = "/usr/local/lib/firstboot";
@@ -33,7 +37,7 @@ pub struct Parcel {
     pub payload: bool,
     /// Which agent.
     pub arch: Arch,
-    prefix: &'static str,
+    root: Root,
     delivery: Delivery,
 }
 
@@ -54,7 +58,8 @@ impl Parcel {
         let found = &candidate.found;
         let is_there = found.active
             && found.card.as_ref() == Some(&card)
-            && found.certificate.as_deref() == Some(&sha256_hex(material.cert_pem.as_bytes()));
+            && found.certificate.as_deref() == Some(&sha256_hex(material.cert_pem.as_bytes()))
+            && found.proxy == cluster.proxy.as_ref().map(|proxy| sha256_hex(proxy.to_json().expose()));
         let agent = found.agent.as_deref() != Some(&agent.sha256);
         Ok(Self {
             index,
@@ -62,48 +67,83 @@ impl Parcel {
             // The agent that runs goes on being the old one until it is told.
             payload: agent || !is_there,
             arch: candidate.arch,
-            prefix: found.root.prefix(),
+            root: found.root.clone(),
             delivery: Delivery {
                 card,
                 ca_pem: material.ca_pem,
                 cert_pem: material.cert_pem,
                 key_pem: material.key_pem,
                 take_over: others == Others::TakeOver,
+                proxy: cluster.proxy.clone(),
             },
         })
     }
 
     /// Sends the agent, whole or not at all.
-    pub fn send_agent(&self, agent: &Agent, bytes: &Arc<Secret<Vec<u8>>>) -> Job {
-        let (prefix, sha256) = (self.prefix, &agent.sha256);
+    pub fn send_agent(&self, agent: &Agent, bytes: &Input, password: Option<&Secret<String>>) -> Job {
+        let sha256 = &agent.sha256;
         let partial = format!("{PROGRAM}.partial");
-        // In single quotes any login shell leaves it alone.
-        let line = format!(
-            "{prefix}sh -c 'umask 022; mkdir -p {FOLDER} && cat > {partial} && \
+        let script = format!(
+            "umask 022; mkdir -p {FOLDER} && cat > {partial} && \
              echo {sha256} {partial} | sha256sum --check --status && chmod 755 {partial} && sync {partial} && \
-             mv -f {partial} {PROGRAM} || {{ rm -f {partial}; exit 1; }}'"
+             mv -f {partial} {PROGRAM} || {{ rm -f {partial}; exit 1; }}"
         );
-        Job { index: self.index, words: Arc::new(vec![line]), input: Some(Arc::clone(bytes)) }
+        self.job(&script, bytes, password)
     }
 
     /// Sends the payload, and has the agent take over.
-    pub fn send_payload(&self) -> Job {
-        let line = format!("{}{PROGRAM} adopt", self.prefix);
+    pub fn send_payload(&self, password: Option<&Secret<String>>) -> Job {
         // Strings, numbers and lists of them always serialise.
         let json = serde_json::to_vec(&self.delivery).unwrap_or_default();
-        Job { index: self.index, words: Arc::new(vec![line]), input: Some(Arc::new(Secret::new(json))) }
+        self.job(&format!("exec {PROGRAM} adopt"), &Arc::new(Secret::new(json)), password)
     }
+
+    /// Runs a script as root, with `input` on its standard input.
+    fn job(&self, script: &str, input: &Input, password: Option<&Secret<String>>) -> Job {
+        let (line, first) = match (&self.root, password) {
+            (Root::Password, Some(password)) => {
+                let line = Secret::new(format!("{}\n", password.expose()).into_bytes());
+                (with_password(script), Some(Arc::new(line)))
+            }
+            (Root::Sudo, _) => (format!("sudo -n sh -c '{script}'"), None),
+            // In single quotes any login shell leaves it alone.
+            _ => (format!("sh -c '{script}'"), None),
+        };
+        let input = first.into_iter().chain([Arc::clone(input)]).collect();
+        Job { index: self.index, words: Arc::new(vec![line]), input }
+    }
+}
+
+/// Runs a script as root by a password, which is the first line of standard input; what follows is the script's. That goes past
+/// `sudo`, through a pipe with a name: after the password sudo-rs 0.2.5 drops what it has read ahead, and a password that is
+/// refused would have it take our input for further tries. `script` has no quotes and no `$`.
+fn with_password(script: &str) -> String {
+    format!(
+        "sh -c 'IFS= read -r password; exec 3<&0; folder=$(mktemp -d /tmp/builder.XXXXXX) || exit 1; \
+         trap \"rm -rf $folder\" EXIT; mkfifo $folder/in || exit 1; cat <&3 >$folder/in & \
+         printf \"%s\\n\" \"$password\" | sudo -S -p \"\" sh -c \"exec <$folder/in; {script}\"; \
+         ended=$?; kill $! 2>/dev/null; exit $ended'"
+    )
 }
 
 /// Takes our software off a machine if it is this node of this cluster: another may have its address by now. `docker`, if that
 /// came with it, too. Nothing is asked first, so who logs in may be root or not, and there may be nothing.
-pub fn removal(index: usize, (cluster, node): (&ClusterId, &Hostname), docker: bool) -> Job {
+pub fn removal(
+    index: usize,
+    (cluster, node): (&ClusterId, &Hostname),
+    docker: bool,
+    password: Option<&Secret<String>>,
+) -> Job {
     let option = if docker { " --docker" } else { "" };
+    let remove = format!("{PROGRAM} remove --cluster {cluster} --node {node}{option}");
+    if let Some(password) = password {
+        let script = probe::as_root(password, &format!("sh -c \"[ ! -x {PROGRAM} ] || exec {remove}\""));
+        return Job { index, words: Arc::new(vec!["sh -s".to_owned()]), input: vec![Arc::new(script)] };
+    }
     let line = format!(
-        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {PROGRAM} ] || exit 0; \
-         exec $s {PROGRAM} remove --cluster {cluster} --node {node}{option}'"
+        "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {PROGRAM} ] || exit 0; exec $s {remove}'"
     );
-    Job { index, words: Arc::new(vec![line]), input: None }
+    Job { index, words: Arc::new(vec![line]), input: Vec::new() }
 }
 
 /// A node's payload: nothing of what is the machine's own affair.
@@ -120,5 +160,6 @@ fn card(cluster: &Cluster, hosts: &[RunningHost], identities: &Identities, candi
         let address = hosts.iter().find(|host| host.name == planned.name).and_then(|host| host.address);
         cluster::card::Planned { address: planned.address.or(address), ..planned }
     });
-    Card { nodes: nodes.collect(), wifi: None, timezone: None, locale: None, keymap: None, ..card }
+    let version = card::version_for(card.proxy, false);
+    Card { version, nodes: nodes.collect(), wifi: None, timezone: None, locale: None, keymap: None, ..card }
 }

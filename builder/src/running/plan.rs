@@ -34,11 +34,14 @@ pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) 
             let literal = entry.host.name.parse().ok();
             // Workers have to find their managers; nobody has to find a worker.
             let own = candidate.found.address.filter(|_| entry.role == Role::Manager);
+            // Behind a port may be another machine than the one that has the address.
+            let (first, second) =
+                if entry.host.port.is_some() { (candidate.found.address, literal) } else { (literal, own) };
             hosts.push(RunningHost {
                 host: entry.host.to_string(),
                 name: candidate.name.clone(),
                 role: entry.role,
-                address: entry.address.or(literal).or(own),
+                address: entry.address.or(first).or(second),
             });
             continue;
         }
@@ -77,8 +80,15 @@ fn is_at(entry: &Entry, before: &RunningHost) -> bool {
     let same = |other: &str| entry.host.name.eq_ignore_ascii_case(other);
     let first_label = entry.host.name.split('.').next().unwrap_or_default();
     let is_address = entry.host.name.parse::<std::net::Ipv4Addr>().is_ok();
+    let earlier = Host::try_from(before.host.as_str()).ok();
+    // Behind one address may be several machines, one at each port.
+    if let Some((one, other)) = earlier.as_ref().and_then(|host| host.port).zip(entry.host.port)
+        && one != other
+    {
+        return false;
+    }
     // Who logs in makes no other machine of it.
-    Host::try_from(before.host.as_str()).is_ok_and(|host| same(&host.name))
+    earlier.is_some_and(|host| same(&host.name))
         || before.address.is_some_and(|address| same(&address.to_string()))
         || (!is_address && first_label.eq_ignore_ascii_case(before.name.as_str()))
 }

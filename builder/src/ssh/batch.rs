@@ -74,15 +74,17 @@ pub struct Job {
     pub index: usize,
     /// The command's words.
     pub words: Arc<Vec<String>>,
-    /// Its standard input; none without.
-    pub input: Option<Arc<Secret<Vec<u8>>>>,
+    /// Its standard input, piece after piece; none without.
+    pub input: Vec<Arc<Secret<Vec<u8>>>>,
 }
 
 impl Job {
     /// The same command on all machines.
     pub fn everywhere(ssh: &Ssh, words: &[String]) -> Vec<Self> {
         let words = Arc::new(words.to_vec());
-        (0..ssh.hosts().len()).map(|index| Self { index, words: Arc::clone(&words), input: None }).collect()
+        (0..ssh.hosts().len())
+            .map(|index| Self { index, words: Arc::clone(&words), input: Vec::new() })
+            .collect()
     }
 }
 
@@ -95,8 +97,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
 }
 
-/// Runs commands on machines and tells what happens, each machine's end among it. One that fails or hangs holds up no
-/// other, but for its place among the [`Limits::jobs`]. Returns when all have ended; then no `ssh` is left.
+/// Runs commands on machines and tells what happens, each machine's end among it. A connection that ends before we are let in
+/// is tried again, see [`super::run`]. One that fails or hangs holds up no other, but for its place among the [`Limits::jobs`]. Returns when all have ended; then no `ssh` is left.
 ///
 /// # Errors
 /// When the listener fails, which ends all machines; when there can be no runtime.

@@ -1,5 +1,7 @@
 //! One machine: its `ssh` is started, what it says is passed on as it comes, and it is ended when its time is over.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::io::{self, Read};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::batch::{End, Event, Job, Stream};
 use super::{LOG_LIMIT, Ssh, trouble};
@@ -18,6 +21,22 @@ const CHUNK: usize = 64 * 1024;
 const TAIL: usize = 4 * 1024;
 /// For `ssh` to end in order; and for silence on its streams after its end, since what it started may hold them open.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long standard error waits at most for us to be let in.
+const HELD: Duration = Duration::from_secs(3);
+/// How often we look whether the machine has let us in.
+const LOOK: Duration = Duration::from_millis(100);
+/// The longest pause after each try whose connection ended early; the last has none. All together about half a minute: after many
+/// that failed, OpenSSH 9.8 and newer turn an address away for 15 s and more (sshd_config(5), `PerSourcePenalties`).
+const PAUSES: [Option<Duration>; 8] = [
+    Some(Duration::from_secs(1)),
+    Some(Duration::from_secs(2)),
+    Some(Duration::from_secs(4)),
+    Some(Duration::from_secs(8)),
+    Some(Duration::from_secs(8)),
+    Some(Duration::from_secs(8)),
+    Some(Duration::from_secs(8)),
+    None,
+];
 
 /// What a machine needs to be run.
 pub(super) struct One<'a> {
@@ -27,12 +46,42 @@ pub(super) struct One<'a> {
 }
 
 impl One<'_> {
-    /// Runs to the end, whatever it is.
+    /// Runs to the end, whatever it is. A connection that ends before we are let in is tried again: an SSH server drops some of
+    /// many logins at once (sshd_config(5), `MaxStartups 10:30:100`), and one that leads to many machines has many.
     pub(super) async fn run(&self, events: &mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) -> End {
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        for pause in PAUSES {
+            let (end, held) = self.once(events, &mut stop, deadline).await;
+            let Some(pause) = pause.filter(|_| matches!(&end, End::Trouble(trouble) if trouble.is_early))
+            else {
+                if !held.is_empty() {
+                    let said = Event::Said { index: self.job.index, stream: Stream::Err, bytes: held };
+                    // Nobody listens any more only when the whole run is over.
+                    let _unheard = events.send(said).await;
+                }
+                return end;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(some_of(pause)) => {}
+                () = until(deadline) => return end,
+                _ = stop.wait_for(|stop| *stop) => return End::Interrupted,
+            }
+        }
+        End::Interrupted
+    }
+
+    /// Runs once. What came on standard error before we were let in is given back: it is worth showing only if that was the last
+    /// try.
+    async fn once(
+        &self,
+        events: &mpsc::Sender<Event>,
+        stop: &mut watch::Receiver<bool>,
+        deadline: Option<Instant>,
+    ) -> (End, Vec<u8>) {
         let index = self.job.index;
-        let Some(host) = self.ssh.hosts().get(index) else { return End::Interrupted };
+        let Some(host) = self.ssh.hosts().get(index) else { return (End::Interrupted, Vec::new()) };
         let mut command = self.ssh.command(index, host, &self.job.words);
-        if self.job.input.is_some() {
+        if !self.job.input.is_empty() {
             command.stdin(Stdio::piped());
         }
         // What an earlier command on this machine met is not this one's. The folder is ours: else there was none.
@@ -40,40 +89,56 @@ impl One<'_> {
         let started = command.spawn();
         let mut child = match started {
             Ok(child) => child,
-            Err(error) => return End::Trouble(trouble::Trouble::not_started(&error)),
+            Err(error) => return (End::Trouble(trouble::Trouble::not_started(&error)), Vec::new()),
         };
         let (over, ended) = watch::channel(false);
-        if let (Some(mut pipe), Some(input)) = (child.stdin.take(), self.job.input.clone()) {
+        let (let_in, is_in) = watch::channel(false);
+        if let Some(mut pipe) = child.stdin.take() {
+            let input = self.job.input.clone();
             // Ends with the command at the latest, which says by its exit code what it missed.
-            tokio::spawn(async move { pipe.write_all(input.expose()).await });
+            tokio::spawn(async move {
+                for piece in input {
+                    pipe.write_all(piece.expose()).await?;
+                }
+                Ok::<_, io::Error>(())
+            });
         }
-        let pump = |stream| Pump { stream, index, events: events.clone(), ended: ended.clone() };
+        let pump = |stream| Pump {
+            stream,
+            index,
+            events: events.clone(),
+            ended: ended.clone(),
+            is_in: is_in.clone(),
+        };
         let out = child.stdout.take().map(|pipe| tokio::spawn(pump(Stream::Out).run(pipe)));
         let err = child.stderr.take().map(|pipe| tokio::spawn(pump(Stream::Err).run(pipe)));
-        let limit = async {
-            match self.timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
+        let (begun, mut look) = (Instant::now(), tokio::time::interval(LOOK));
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break Some(status),
+                () = until(deadline) => break None,
+                _ = stop.wait_for(|stop| *stop) => break None,
+                _ = look.tick(), if !*is_in.borrow() => {
+                    // Through a connection that another `ssh` holds open, nothing is noted.
+                    if begun.elapsed() > HELD || trouble::got_in(&self.read_log()) {
+                        let_in.send_replace(true);
+                    }
+                }
             }
-        };
-        let status = tokio::select! {
-            status = child.wait() => Some(status),
-            () = limit => None,
-            _ = stop.wait_for(|stop| *stop) => None,
         };
         if status.is_none() {
             end(&mut child).await;
         }
         over.send_replace(true);
         if let Some(pump) = out {
-            let _tail = pump.await;
+            let _nothing = pump.await;
         }
-        let tail = match err {
+        let Rest { tail, held } = match err {
             Some(pump) => pump.await.unwrap_or_default(),
-            None => Vec::new(),
+            None => Rest::default(),
         };
         let log = self.read_log();
-        match status {
+        let end = match status {
             Some(Ok(status)) => match status.code() {
                 Some(255) => match trouble::find(&log, &String::from_utf8_lossy(&tail)) {
                     Some(trouble) => End::Trouble(trouble),
@@ -85,7 +150,8 @@ impl One<'_> {
             Some(Err(error)) => End::Trouble(trouble::Trouble::not_started(&error)),
             None if *stop.borrow() => End::Interrupted,
             None => End::TimedOut { after: self.timeout.unwrap_or_default(), got_in: trouble::got_in(&log) },
-        }
+        };
+        (end, held)
     }
 
     /// What `ssh` said of itself; nothing if it said nothing.
@@ -98,6 +164,23 @@ impl One<'_> {
         let _read = read(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     }
+}
+
+/// When that is; never without.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A random part of a duration, at least a quarter of it: those that were dropped together do not come back together.
+fn some_of(longest: Duration) -> Duration {
+    // The standard library's own seed for its hash maps is random enough for that.
+    let random = RandomState::new().hash_one(());
+    let part =
+        0.25 + 0.75 * f64::from(u16::try_from(random & 0xffff).unwrap_or_default()) / f64::from(u16::MAX);
+    longest.mul_f64(part)
 }
 
 /// Ends an `ssh` and what it started, politely first: one that leads others through its connection tidies up.
@@ -120,33 +203,51 @@ struct Pump {
     index: usize,
     events: mpsc::Sender<Event>,
     ended: watch::Receiver<bool>,
+    /// Whether the machine has let us in.
+    is_in: watch::Receiver<bool>,
+}
+
+/// What is left of a stream at its end.
+#[derive(Default)]
+struct Rest {
+    /// The end of what was said.
+    tail: Vec<u8>,
+    /// What was not passed on, since we were not let in.
+    held: Vec<u8>,
 }
 
 impl Pump {
     /// Passes whole lines on as long as they come, and gives the end of what was said. A line without an end goes out
-    /// in pieces, so that nothing grows without bound.
-    async fn run(mut self, mut pipe: impl AsyncRead + Unpin) -> Vec<u8> {
+    /// in pieces, so that nothing grows without bound. Standard error waits until we are let in: before, it is a jump host's
+    /// `ssh` that speaks there.
+    async fn run(mut self, mut pipe: impl AsyncRead + Unpin) -> Rest {
         let mut held: Vec<u8> = Vec::new();
         let mut tail: Vec<u8> = Vec::new();
         let mut buffer = vec![0; 16 * 1024];
         loop {
+            let waits = self.stream == Stream::Err && !*self.is_in.borrow();
             let silence = async {
                 // An error means that nobody waits for the end any more.
                 let _over = self.ended.wait_for(|ended| *ended).await.is_err();
                 tokio::time::sleep(GRACE).await;
             };
             let read = tokio::select! {
-                read = pipe.read(&mut buffer) => read.unwrap_or(0),
-                () = silence => 0,
+                read = pipe.read(&mut buffer) => Some(read.unwrap_or(0)),
+                () = silence => Some(0),
+                changed = self.is_in.changed(), if waits => changed.is_err().then_some(0),
             };
-            let new = buffer.get(..read).unwrap_or_default();
+            let new = buffer.get(..read.unwrap_or(0)).unwrap_or_default();
             if self.stream == Stream::Err {
                 tail.extend_from_slice(new);
                 tail.drain(..tail.len().saturating_sub(TAIL));
             }
             held.extend_from_slice(new);
+            let is_over = read == Some(0);
+            let waits = self.stream == Stream::Err && !*self.is_in.borrow();
             let whole = match held.iter().rposition(|byte| *byte == b'\n') {
-                _ if read == 0 || held.len() >= CHUNK => held.len(),
+                _ if held.len() >= CHUNK => held.len(),
+                _ if waits => 0,
+                _ if is_over => held.len(),
                 Some(at) => at + 1,
                 None => 0,
             };
@@ -155,12 +256,25 @@ impl Pump {
                 let bytes = std::mem::replace(&mut held, rest);
                 let said = Event::Said { index: self.index, stream: self.stream, bytes };
                 if self.events.send(said).await.is_err() {
-                    return tail;
+                    return Rest { tail, held };
                 }
             }
-            if read == 0 {
-                return tail;
+            if is_over {
+                return Rest { tail, held };
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_bounded_and_differ() {
+        let longest = Duration::from_secs(8);
+        let pauses: Vec<_> = (0..50).map(|_| some_of(longest)).collect();
+        assert!(pauses.iter().all(|pause| (longest / 4..=longest).contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
     }
 }

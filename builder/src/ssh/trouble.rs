@@ -17,6 +17,8 @@ pub struct Trouble {
     pub said: String,
     /// The file that has the other key, where the host key is another than the known one.
     pub known_in: Option<String>,
+    /// Whether the server dropped the connection before anything was agreed, as one with too many logins at once does.
+    pub is_early: bool,
 }
 
 /// The kinds that differ in what to do.
@@ -75,7 +77,7 @@ impl Kind {
 
 impl Trouble {
     fn new(kind: Kind, line: &str) -> Self {
-        Self { kind, said: printable(line.trim()), known_in: None }
+        Self { kind, said: printable(line.trim()), known_in: None, is_early: false }
     }
 
     /// `ssh` itself could not be started or waited for.
@@ -118,6 +120,9 @@ const TABLE: [(&str, Kind); 25] = [
     ("Received disconnect from ", Kind::Closed),
 ];
 
+/// What `ssh` says when the server ends a connection without a word: before its banner, or within the key exchange.
+const EARLY: [&str; 3] = ["kex_exchange_identification: ", "Connection closed by ", "Connection reset by "];
+
 /// What `ssh` says, mostly on standard error, when a connection ends that had let us in.
 const LOST: [(&str, &str); 5] = [
     ("Connection to ", " closed by remote host."),
@@ -148,7 +153,11 @@ pub(super) fn find(log: &str, tail: &str) -> Option<Trouble> {
     let found = TABLE.iter().find_map(|(text, kind)| {
         let line = lines().find(|line| line.contains(text))?;
         if *kind != Kind::ChangedKey {
-            return Some(Trouble::new(*kind, line));
+            // A jump host that was reached and cannot go on ("channel 0: open failed") would not do so later.
+            let is_early = *kind == Kind::Closed
+                && lines().any(|line| EARLY.iter().any(|start| line.starts_with(start)))
+                && !lines().any(|line| line.contains(" open failed: "));
+            return Some(Trouble { is_early, ..Trouble::new(*kind, line) });
         }
         // The banner around a changed key says nothing of whose it is.
         let named = lines().find(|line| line.starts_with("Host key for "));
@@ -241,6 +250,29 @@ mod tests {
         assert_eq!(lost.kind, Kind::Lost);
         let log = format!("{IN}Timeout, server 127.0.0.1 not responding.\n{SUM}");
         assert_eq!(kind(&log, ""), Some(Kind::Lost));
+    }
+
+    /// The words of OpenSSH 9.2 through a jump host whose sshd drops connections (`MaxStartups`), and through one that may not
+    /// go on to the machine.
+    #[test]
+    fn knows_which_connections_to_try_again() {
+        let closed = "kex_exchange_identification: Connection closed by remote host\n\
+                      Connection closed by UNKNOWN port 65535\n";
+        let dropped = "kex_exchange_identification: read: Connection reset by peer\n\
+                       Connection reset by 127.0.0.1 port 40022\n";
+        let forbidden =
+            "channel 0: open failed: administratively prohibited: open failed\nstdio forwarding failed\n";
+        let is_early = |log: &str, tail: &str| find(log, tail).unwrap().is_early;
+        assert!(is_early(closed, dropped) && is_early(closed, "") && is_early(dropped, ""));
+        assert!(!is_early(closed, forbidden));
+        assert!(!is_early("ssh_dispatch_run_fatal: Connection to 127.0.0.9 port 40022: Broken pipe\n", ""));
+        assert!(!is_early("ssh: connect to host 127.0.0.1 port 40023: Connection refused\n", ""));
+        assert!(!is_early(
+            "pi@127.0.0.1: Permission denied (publickey).\nConnection closed by 127.0.0.1 port 22\n",
+            ""
+        ));
+        let lost = find(&format!("{IN}{SUM}"), "Connection to 127.0.0.1 closed by remote host.\n").unwrap();
+        assert!(!lost.is_early, "the command may have run");
     }
 
     #[test]

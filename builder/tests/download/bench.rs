@@ -52,8 +52,13 @@ impl Bench {
 
     /// What is said when it cannot be fetched; nothing is in the cache then.
     pub(crate) fn refuses(&self, url: &str, sha256: Digest) -> String {
+        self.refuses_as(1, url, sha256)
+    }
+
+    /// The same with another exit code.
+    pub(crate) fn refuses_as(&self, code: u8, url: &str, sha256: Digest) -> String {
         let failure = self.fetch(url, sha256).unwrap_err();
-        assert_eq!(failure.kind().code(), 1);
+        assert_eq!(failure.kind().code(), code);
         assert_eq!(self.names("cache/images"), [""; 0]);
         let text = failure.render();
         assert!(text.contains("hint: "), "{text}");

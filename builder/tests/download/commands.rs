@@ -148,3 +148,29 @@ fn verify_finds_what_somebody_wrote_to() {
     assert_eq!(bench.names("cache/images"), [""; 0]);
     assert_eq!(bench.run(&["images", "verify"]).done(), "");
 }
+
+#[test]
+fn a_local_archive_is_neither_the_newest_nor_of_an_older_builder() {
+    let bench = Bench::new();
+    fs::write(bench.path("os.img.xz"), xz()).unwrap();
+    let sha256 = sum(&xz()).to_string();
+    cluster(&bench, "os.img.xz", &sha256);
+    let yaml = fs::read_to_string(bench.path("cluster.yaml")).unwrap();
+    fs::write(bench.path("cluster.yaml"), yaml.replace(&format!("image_sha256: {sha256}\n"), "")).unwrap();
+    let own = |out: &str| out.lines().find(|line| line.starts_with('*')).unwrap().to_owned();
+    let listed = own(&bench.run(&["images", "list"]).done());
+    assert!(listed.contains("os.img.xz") && !listed.contains("newest"), "{listed}");
+    // `plan` unpacks it, without a digest, before it sees that it is no system.
+    let source = cluster::spec::ImageSource { location: "os.img.xz".to_owned(), sha256: None };
+    builder::fetch::base(
+        &source,
+        &bench.path(""),
+        &bench.cache(),
+        &builder::report::Progress::new(true, false),
+    )
+    .unwrap();
+    let verified = bench.run(&["images", "verify"]).done();
+    assert!(verified.contains("no digest of it was kept") && !verified.contains("older"), "{verified}");
+    let verified = bench.run(&["images", "verify"]).done();
+    assert!(verified.trim_end().ends_with("whole"), "{verified}");
+}

@@ -136,7 +136,7 @@ fn the_very_bytes_of_the_lock_are_demanded() {
     let (from, to) = (publisher.server.url(""), other.server.url(""));
     std::fs::write(bench.path("cluster.lock"), text.replace(&from, &to)).unwrap();
     std::fs::remove_dir_all(bench.path("cache")).unwrap();
-    let said = pull(&bench, &other, &[]).failed(1);
+    let said = pull(&bench, &other, &[]).failed(4);
     assert!(said.contains("is not the one its sha256 promises"), "{said}");
     assert!(said.contains(&sum(&first).to_string()) && said.contains("--update"), "{said}");
     assert_eq!(bench.names("cache/downloads"), [""; 0]);
@@ -164,7 +164,7 @@ fn an_image_that_unpacks_to_something_else_is_refused() {
     assert!(said.contains("unpacks to more than the image it should be"), "{said}");
     publisher.lists("2026-06-18", &other_image(2));
     let bench = bench();
-    let said = pull(&bench, &publisher, &[]).failed(1);
+    let said = pull(&bench, &publisher, &[]).failed(4);
     assert!(said.contains("is not the one its sha256 promises"), "{said}");
     assert_eq!(bench.names("cache/images"), [""; 0]);
     assert_eq!(bench.names("cache/downloads"), [""; 0]);

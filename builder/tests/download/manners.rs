@@ -1,6 +1,7 @@
 //! Servers that behave, and those that give something else than the image.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use crate::bench::{Bench, image, packed, sum, xz};
 use crate::server::{Reply, Server};
@@ -41,7 +42,7 @@ fn refuses_what_is_not_there() {
 fn refuses_other_bytes_than_promised_and_keeps_none_of_them() {
     let (bench, body) = (Bench::new(), xz());
     let server = Server::new(move |_, _| Reply::whole(&body));
-    let text = bench.refuses(&server.url("os.img.xz"), sum(b"other"));
+    let text = bench.refuses_as(4, &server.url("os.img.xz"), sum(b"other"));
     assert!(text.contains("is not the one its sha256 promises"), "{text}");
     assert_eq!(bench.names("cache/downloads"), [""; 0], "the next run has to begin anew");
 }
@@ -58,6 +59,47 @@ fn a_page_is_told_from_an_image_before_it_is_downloaded() {
         assert!(text.contains("is no image: the server sent a web page"), "{text}");
         assert!(text.contains("open it in a browser"), "{text}");
         assert_eq!(bench.names("cache/downloads"), [""; 0]);
+    }
+}
+
+#[test]
+fn an_archive_that_is_not_unpacked_is_told_before_it_is_downloaded() {
+    let unpackable = [
+        ("os.tar.xz", "tar -cf - os.img | xz -0", "tar -xf os.tar.xz"),
+        ("os.img.bz2", "bzip2 -c os.img", "bzip2 -dc os.img.bz2 > os.img"),
+        ("os.zip", "zip -q -Z bzip2 - os.img", "unzip os.zip"),
+    ];
+    for (name, pack, command) in unpackable {
+        let (bench, body) = (Bench::new(), packed(&image(), pack));
+        // More is announced than comes: whoever waits for the rest has not looked at the beginning.
+        let server = Server::new(move |_, _| Reply::announced(1 << 30, &body[..100_000]));
+        let url = server.url(name);
+        let text = bench.refuses(&url, sum(b"image"));
+        assert!(text.contains("which builder does not unpack"), "{text}");
+        assert!(text.contains(&format!("`curl -fL -o {name} {url} && {command}`")), "{text}");
+        assert_eq!(bench.names("cache/downloads"), [""; 0]);
+    }
+}
+
+#[test]
+fn an_archive_that_turns_out_not_to_be_unpacked_is_downloaded_once() {
+    for pack in [
+        "echo read me > readme.txt; zip -q -Z bzip2 - readme.txt os.img",
+        "cp os.img two.img; zip -q -0 - os.img two.img",
+    ] {
+        let (bench, body) = (Bench::new(), packed(&image(), pack));
+        let sha256 = sum(&body);
+        let server = Server::new(move |_, _| Reply::whole(&body));
+        let first = bench.refuses(&server.url("os.zip"), sha256);
+        let again = bench.refuses(&server.url("os.zip"), sha256);
+        assert_eq!(first, again);
+        assert_eq!(server.asked().len(), 1, "what was downloaded is kept");
+        // The command unpacks what was downloaded.
+        let command = first.split('`').nth(1).unwrap();
+        assert!(command.starts_with("unzip /") && command.ends_with(".partial"), "{first}");
+        let done = Command::new("sh").args(["-ec", command]).current_dir(bench.path("")).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        assert!(std::fs::read(bench.path("os.img")).unwrap() == image());
     }
 }
 

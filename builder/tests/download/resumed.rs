@@ -146,7 +146,7 @@ fn refuses_a_body_that_is_longer_than_announced_or_says_nothing_of_its_length() 
         // Of what is longer than announced only the announced part is read; of the other, half comes.
         let part = if headers.is_empty() { body[..body.len() / 2].to_vec() } else { body };
         let server = Server::new(move |_, _| Reply::new("200 OK", headers, &part));
-        let text = bench.refuses(&server.url("os.img.xz"), sha256);
+        let text = bench.refuses_as(4, &server.url("os.img.xz"), sha256);
         assert!(text.contains("is not the one its sha256 promises"), "{text}");
         assert_eq!(bench.names("cache/downloads"), [""; 0]);
     }

@@ -99,18 +99,23 @@ impl Bench {
     pub(crate) fn serve(&mut self, key: &str, addresses: &[Ipv4Addr]) {
         // One takes 16 addresses.
         for addresses in addresses.chunks(16) {
-            self.serve_some(key, addresses);
+            self.serve_some(key, addresses, "MaxStartups 500\nLoginGraceTime 0\n");
         }
     }
 
-    fn serve_some(&mut self, key: &str, addresses: &[Ipv4Addr]) {
+    /// [`Self::serve`], with as many logins at once as OpenSSH allows by itself (sshd_config(5), `MaxStartups`).
+    pub(crate) fn serve_with_defaults(&mut self, key: &str, address: Ipv4Addr) {
+        self.serve_some(key, &[address], "");
+    }
+
+    fn serve_some(&mut self, key: &str, addresses: &[Ipv4Addr], limits: &str) {
         let folder = self.folder.path().display();
         let listen: String =
             addresses.iter().map(|at| format!("ListenAddress {at}:{}\n", self.port)).collect();
         let text = format!(
             "{listen}HostKey {folder}/{key}\nAuthorizedKeysFile {folder}/id.pub\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             MaxStartups 500\nLoginGraceTime 0\nLogLevel ERROR\n"
+             {limits}LogLevel ERROR\n"
         );
         let name = format!("sshd-{}", self.servers.len());
         let conf = self.path(&name);

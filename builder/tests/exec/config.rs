@@ -63,7 +63,10 @@ fn without_a_manager_nothing_is_made() {
         run.talk
     );
     let table = shown(&run.out);
-    assert!(table.contains("127.0.0.4 - worker - cannot be brought in: it cannot be reached"), "{table}");
+    assert!(table.contains("127.0.0.4 - worker - nothing: it cannot be brought in"), "{table}");
+    // Each is named where it is told why, and where it is told what to do.
+    let named = |text: &str| text.lines().filter(|line| line.contains("127.0.0.4")).count();
+    assert_eq!((named(&table), named(&run.talk)), (1, 2), "{}", run.talk);
     assert!(!bench.path("hostnames.secrets").exists());
     // The hosts' file is found by its name; nothing was made of it.
     let status = Run::new(&bench, &bench.builder(&["status"]).output().unwrap());

@@ -7,3 +7,4 @@ mod config;
 mod endings;
 mod faults;
 mod many;
+mod ways;

@@ -61,7 +61,11 @@ impl Bed {
             fs::write(bed.path("fat").join(file), read_boot_file(&built, file)).unwrap();
         }
         fs::create_dir(bed.path("home")).unwrap();
-        bed.program("bin/getent", &format!("echo pi:x:1000:1000::{}:/bin/bash", bed.path("home").display()));
+        bed.set_shell("/usr/sbin/nologin");
+        bed.program("bin/usermod", "echo \"usermod $*\"");
+        bed.program("bin/ssh-keygen", "echo \"ssh-keygen $*\" >&2");
+        // Of this machine nothing is removed.
+        bed.program("bin/rm", "case $* in */etc/*) echo \"rm $*\" >&2 ;; *) exec /bin/rm \"$@\" ;; esac");
         bed.program("bin/chown", "echo \"chown ${*%/*}\" >&2");
         bed.program("bin/uname", &format!("[ \"$*\" = -m ] && echo {machine}"));
         bed.program("bin/systemctl", "echo \"systemctl $*\"");
@@ -73,6 +77,12 @@ impl Bed {
         let script = text(&built, "swarm/run").replace(&sha256(&agent), &sha256(&ours));
         fs::write(bed.path("fat/swarm/run"), script).unwrap();
         bed
+    }
+
+    /// What the image gave its user to log in with.
+    fn set_shell(&self, shell: &str) {
+        let home = self.path("home");
+        self.program("bin/getent", &format!("echo 'pi:x:1000:1000::{}:{shell}'", home.display()));
     }
 
     fn path(&self, path: &str) -> PathBuf {
@@ -102,6 +112,10 @@ impl Bed {
     }
 }
 
+const GIVES_SHELL: &str = "usermod --shell /bin/bash pi\n";
+/// What the script starts where there is no agent.
+const NORMAL_BOOT: &str = "usermod --shell /bin/bash pi\nsystemctl --no-block reboot\n";
+
 #[test]
 fn a_processor_that_runs_the_agent_gets_it() {
     for machine in ["armv7l", "armv8l", "aarch64"] {
@@ -125,11 +139,17 @@ fn a_program_that_is_damaged_is_not_run_and_its_user_can_log_in() {
                 None => fs::remove_file(&agent).unwrap(),
             }
             let (output, said) = bed.run(&[]);
-            assert!(output.status.success() && said == "systemctl --no-block reboot\n", "{output:?}");
+            assert!(output.status.success() && said == NORMAL_BOOT, "{output:?}");
             assert!(!bed.cmdline().contains("systemd."), "the next boot is a normal one");
             let status = fs::read_to_string(bed.path("fat/swarm/status.txt")).unwrap();
             assert!(status.contains("swarm/agent, is damaged or missing"), "{status}");
-            assert!(String::from_utf8(output.stderr).unwrap().ends_with(&status), "the console has it, too");
+            let talk = String::from_utf8(output.stderr).unwrap();
+            assert!(talk.ends_with(&status), "the console has it, too");
+            assert!(
+                talk.contains("ssh-keygen -A\n"),
+                "sshd starts in a boot in which nobody makes keys: {talk}"
+            );
+            assert!(talk.contains("rm -f /etc/ssh/sshd_config.d/rename_user.conf\n"), "{talk}");
             let keys = fs::read(bed.path("home/.ssh/authorized_keys")).unwrap();
             assert!(!keys.is_empty() && keys == fs::read(bed.path("fat/swarm/authorized_keys")).unwrap());
             let mode = |path: &str| fs::metadata(bed.path(path)).unwrap().mode() & 0o777;
@@ -140,13 +160,33 @@ fn a_program_that_is_damaged_is_not_run_and_its_user_can_log_in() {
 }
 
 #[test]
+fn without_an_agent_the_user_gets_a_login_shell_or_keeps_one() {
+    for (shell, is_changed) in [
+        ("/usr/sbin/nologin", true),
+        ("/sbin/nologin", true),
+        ("/bin/false", true),
+        ("", true),
+        ("/no/such/shell", true),
+        // Every Debian lists these.
+        ("/bin/sh", false),
+        ("/bin/bash", false),
+    ] {
+        let bed = Bed::new("armv6l");
+        bed.set_shell(shell);
+        let (output, said) = bed.run(&[]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(said.contains(GIVES_SHELL), is_changed, "{shell}: {said}");
+    }
+}
+
+#[test]
 fn the_first_pis_start_normally_and_are_told_why_they_are_no_nodes() {
     let bed = Bed::new("armv6l");
     let before = bed.cmdline();
     let inode = fs::metadata(bed.path("fat/cmdline.txt")).unwrap().ino();
     let (output, said) = bed.run(&[]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(said, "systemctl --no-block reboot\n");
+    assert_eq!(said, NORMAL_BOOT);
     let after = bed.cmdline();
     let (kept, ours) = before.split_at(before.find(" systemd.run=").unwrap());
     assert_eq!(after, format!("{kept}{}\n", " ".repeat(ours.len() - 1)), "blanks, and nothing else");
@@ -158,6 +198,7 @@ fn the_first_pis_start_normally_and_are_told_why_they_are_no_nodes() {
         assert!(!bed.path("fat/swarm").join(secret).exists(), "{secret}");
     }
     // Somebody starts it by hand afterwards.
+    bed.set_shell("/bin/bash");
     let (output, said) = bed.run(&[]);
     assert!(!output.status.success() && said.is_empty() && bed.cmdline() == after, "{said}");
 }
@@ -185,7 +226,8 @@ fn a_card_that_cannot_be_written_is_no_reboot_loop() {
         command.uid(65534).gid(65534);
     }
     let output = command.output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "systemctl start --no-block multi-user.target\n");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, format!("{GIVES_SHELL}systemctl start --no-block multi-user.target\n"));
     assert_eq!(output.status.code(), None, "it went on sleeping: {}", output.status);
     assert_eq!(bed.cmdline(), before);
 }
@@ -240,6 +282,13 @@ fn cloud_init_makes_the_network_where_it_is_not_dhcp_on_the_wire() {
         ubuntu_with(&format!("{addresses}{wifi}swarm: {{interface: wlan0}}\n")),
         ubuntu_with("wifi: {country: DE, ssid: open}\n"),
     ];
+    let hidden = |psk: &str| {
+        let bench = ubuntu_with(&format!("wifi: {{country: DE, ssid: lab, hidden: true{psk}}}\n"));
+        seed_file(&bench, 2, "network-config")
+    };
+    assert!(hidden("").contains("        \"lab\": {hidden: true}\n"), "{}", hidden(""));
+    let wanted = format!("        \"lab\": {{hidden: true, password: \"{PSK}\"}}\n");
+    assert!(hidden(&format!(", psk: {PSK}")).contains(&wanted), "{wanted}");
     let texts = all.each_ref().map(|bench| seed_file(bench, 2, "network-config"));
     insta::assert_snapshot!(texts.join("\n"));
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use builder::plan::Planner;
 
 use crate::bench::{agent_of, bench, copy};
-use crate::fixture::{AARCH64, Recipe, X86_64, at, elf, run};
+use crate::fixture::{AARCH64, ARM, Recipe, X86_64, at, elf, run};
 
 #[test]
 fn refuses_images_that_are_not_as_published() {
@@ -18,8 +18,13 @@ fn refuses_images_that_are_not_as_published() {
         bench(&recipe).refusal()
     };
     type Change = fn(&mut Recipe);
-    let cases: [(Change, &str); 12] = [
-        (|r| r.put("cmdline.txt", "console=tty1 rootwait\n"), "it was booted before"),
+    let cases: [(Change, &str); 14] = [
+        (
+            |r| r.put("cmdline.txt", "console=tty1 rootwait\n"),
+            "it was booted before: its cmdline.txt has neither `resize` (Debian 13)",
+        ),
+        (|r| r.put("cmdline.txt", ""), "is not complete: its cmdline.txt is empty"),
+        (|r| r.remove("cmdline.txt"), "is not complete: it has no cmdline.txt"),
         (|r| r.machine_id = "0123456789abcdef0123456789abcdef\n", "its /etc/machine-id is drawn"),
         (
             |r| r.put("cmdline.txt", "rootwait resize systemd.run=/boot/firstrun.sh\n"),
@@ -72,6 +77,32 @@ fn refuses_an_ubuntu_that_is_not_as_published() {
     let mut desktop = Recipe::ubuntu();
     desktop.remove("user-data");
     assert!(bench(&desktop).refusal().contains("it is an Ubuntu without cloud-init, Desktop or Core"));
+}
+
+#[test]
+fn refuses_releases_and_systems_with_the_reason() {
+    let ubuntu = |codename| Recipe { codename, ..Recipe::ubuntu() };
+    // Desktop images have a seed as well; that of 26.04 is not Server's.
+    let mut desktop = ubuntu("resolute");
+    desktop.root.push("usr/share/wayland-sessions/ubuntu.desktop");
+    desktop.put("user-data", "#cloud-config\nhostname: ubuntu\n");
+    let mut made = Recipe::trixie();
+    made.label = "BOOT";
+    made.remove("issue.txt");
+    made.put("cmdline.txt", "console=serial0,115200 root=/dev/disk/by-slot/system rootwait\n");
+    for (recipe, name, reason) in [
+        // LinuxCNC/linuxcnc#4510: "Release file … is expired".
+        (Recipe::bullseye(), "it is Raspberry Pi OS Bullseye", "expired on 2026-09-07"),
+        (Recipe { machine: ARM, ..Recipe::bullseye() }, "it is Raspberry Pi OS Bullseye", "2026-08-31"),
+        (ubuntu("jammy"), "it is The ubuntu of jammy", "linux-modules-extra-raspi"),
+        (ubuntu("questing"), "it is The ubuntu of questing", "ended its support"),
+        (ubuntu("unheard"), "it is The ubuntu of unheard", "never tried"),
+        (desktop, "it is Ubuntu Desktop", "waits for a person"),
+        (made, "it is an image made by rpi-image-gen", "no first boot"),
+    ] {
+        let said = bench(&recipe).refusal();
+        assert!(said.contains(name) && said.contains(reason) && said.contains("\nhint: "), "{said}");
+    }
 }
 
 #[test]
@@ -132,9 +163,22 @@ fn refuses_what_is_no_image() {
         Planner::open(&whole.project, &image, &whole.options).expect_err(name).render()
     };
     type Change = fn(&File);
-    let cases: [(&str, Change, &str); 6] = [
+    let cases: [(&str, Change, &str); 7] = [
         ("no-table", |f| f.write_all_at(&[0; 512], 0).unwrap(), "it has no partition table"),
-        ("no-fat-entry", |f| f.write_all_at(&[0x83], 450).unwrap(), "it has no FAT partition"),
+        (
+            "no-fat-entry",
+            |f| f.write_all_at(&[0x83], 450).unwrap(),
+            "it has no FAT partition to boot from: its partitions have the types 0x83, 0x83",
+        ),
+        // FAT16's type is accepted; a FAT16 is not.
+        (
+            "fat16",
+            |f| {
+                f.write_all_at(&[0x0e], 450).unwrap();
+                f.write_all_at(&[64, 0], Recipe::boot_offset() + 22).unwrap();
+            },
+            "its boot partition is no FAT32: it is a FAT12, FAT16",
+        ),
         ("no-linux-entry", |f| f.write_all_at(&[0x0c], 466).unwrap(), "it has no Linux partition"),
         (
             "no-fat",
@@ -158,4 +202,18 @@ fn refuses_what_is_no_image() {
     let missing =
         Planner::open(&whole.project, Path::new("/nowhere.img"), &whole.options).unwrap_err().render();
     assert!(missing.contains("cannot open /nowhere.img"), "{missing}");
+}
+
+#[test]
+fn refuses_a_gpt_that_only_its_copy_is_left_of() {
+    let bench = bench(&Recipe { gpt: true, ..Recipe::trixie() });
+    let image = File::options().write(true).open(&bench.image).unwrap();
+    image.write_all_at(&[0; 512], 512).unwrap();
+    let said = bench.refusal();
+    assert!(said.contains("only the copy at the end of the image is left"), "{said}");
+    // The hint's command mends it.
+    let path = bench.image.display().to_string();
+    let command = said.split('`').nth(1).unwrap().replace("IMAGE", &path);
+    run(Command::new("sh").args(["-ec", &command]).current_dir(bench.folder.path()));
+    bench.card(0);
 }

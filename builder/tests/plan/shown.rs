@@ -10,6 +10,8 @@ use cluster::card;
 use crate::bench::{Bench, CLUSTER, HASH, PSK, bench, bench_with, shown};
 use crate::fixture::Recipe;
 
+const PROXY: &str = "http://ada:hunter2@proxy.example:3128";
+
 /// Everything the two forms of output and the debug form say.
 fn everything_shown(bench: &Bench) -> [String; 3] {
     let planner = bench.planner();
@@ -25,7 +27,9 @@ fn everything_shown(bench: &Bench) -> [String; 3] {
 #[test]
 fn no_secret_is_shown() {
     for recipe in [Recipe::trixie(), Recipe::ubuntu()] {
-        let more = format!("  password_hash: '{HASH}'\nwifi: {{country: DE, ssid: home, psk: {PSK}}}\n");
+        let more = format!(
+            "  password_hash: '{HASH}'\nwifi: {{country: DE, ssid: home, psk: {PSK}}}\nproxy: {PROXY}\n"
+        );
         shows_no_secret(&bench_with(&recipe, &format!("{CLUSTER}{more}")));
     }
 }
@@ -33,7 +37,7 @@ fn no_secret_is_shown() {
 fn shows_no_secret(bench: &Bench) {
     let shown_texts = everything_shown(bench);
     let identities = shown(pki::existing(&bench.project));
-    let mut secrets = vec![HASH.to_owned(), PSK.to_owned(), "PRIVATE KEY".to_owned()];
+    let mut secrets = [HASH, PSK, PROXY, "PRIVATE KEY"].map(str::to_owned).to_vec();
     for node in &bench.project.cluster.nodes {
         let material = shown(identities.node(&node.name));
         for key in [material.key_pem.expose(), material.host_key.expose()] {

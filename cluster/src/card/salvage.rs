@@ -98,6 +98,7 @@ impl Card {
             start: field("start").and_then(typed).unwrap_or(hints.start),
             // A damaged card gives nobody anything that could be refused to somebody.
             revoked: BTreeSet::new(),
+            proxy: false,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Taking a mapping's keys one by one: unknown, missing, twice, empty and of the wrong kind.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
 use super::problem::{Collector, Place};
-use super::tree::{Content, Entry, Node};
+use super::secrets;
+use super::tree::{Content, Entry, Node, Style};
 
 /// Which keys a mapping takes, in the order the guide explains them.
 #[derive(Debug)]
@@ -13,28 +16,52 @@ pub(super) struct Keys {
 }
 
 /// A mapping being read.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Fields<'n> {
     keys: &'static Keys,
     /// The whole mapping.
     pub(super) place: Place,
     entries: &'n [Entry],
+    /// The first entry of each known key.
+    known: BTreeMap<&'static str, &'n Entry>,
+    /// The known keys that unknown ones were probably meant to be.
+    misspelt: BTreeSet<&'static str>,
 }
+
+/// Unknown keys of a mapping that are compared with the known ones. Nobody misspells more, and a file can have millions.
+const STRANGERS: usize = 100;
+/// Longest text, in bytes. The longest that anybody needs is the line of an RSA key of 16384 bits, with options.
+const LONGEST_TEXT: usize = 16 * 1024;
+/// Longest word that is compared with others, in bytes: the comparison takes the product of two lengths.
+const LONGEST_WORD: usize = 64;
+/// Keys that take secrets, or whose own check says what is wrong with one.
+const MAY_BE_SECRET: [&str; 3] = ["authorized_keys", "image", "url"];
 
 impl<'n> Fields<'n> {
     /// Opens a mapping; reports what is not one, and keys that are unknown or there twice.
     pub(super) fn open(keys: &'static Keys, node: &'n Node, problems: &mut Collector<'_>) -> Option<Self> {
-        let entries = mapping(node, keys.names, problems)?;
+        let entries = mapping(node, keys.names, name_of_key, problems)?;
+        let (mut known, mut misspelt) = (BTreeMap::new(), Vec::new());
         for entry in entries {
-            if !keys.names.contains(&entry.key.as_str()) {
+            if let Some(name) = keys.names.iter().find(|name| **name == entry.key) {
+                problems.show(entry.key_place);
+                known.entry(*name).or_insert(entry);
+                continue;
+            }
+            problems.add_with(entry.key_place, || {
+                let name = name_of_key(entry).map_or_else(|| "this".to_owned(), |name| format!("`{name}`"));
                 let message = match keys.of {
-                    "" => format!("`{}` is not a key of a cluster file", shown(&entry.key)),
-                    of => format!("`{}` is not a key of {of}", shown(&entry.key)),
+                    "" => format!("{name} is not a key of a cluster file"),
+                    of => format!("{name} is not a key of {of}"),
                 };
-                problems.add(entry.key_place, message, did_you_mean(&entry.key, keys.names.iter().copied()));
+                (message, did_you_mean(&entry.key, keys.names.iter().copied()))
+            });
+            if misspelt.len() < STRANGERS {
+                misspelt.push(nearest(&entry.key, keys.names.iter().copied()));
             }
         }
-        Some(Self { keys, place: node.place, entries })
+        let misspelt = misspelt.into_iter().flatten().collect();
+        Some(Self { keys, place: node.place, entries, known, misspelt })
     }
 
     /// A key's value; `None` if the key is absent or has no value, the latter being reported.
@@ -44,7 +71,7 @@ impl<'n> Fields<'n> {
 
     fn value(&self, key: &'static str, advice: &str, problems: &mut Collector<'_>) -> Option<&'n Node> {
         debug_assert!(self.keys.names.contains(&key), "{key} is missing in the list of keys");
-        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        let entry = self.known.get(key)?;
         match entry.value.content {
             Content::Nothing => {
                 problems.add(entry.key_place, format!("`{key}` has no value"), advice);
@@ -78,21 +105,17 @@ impl<'n> Fields<'n> {
 
     /// Whether the key is there, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
+        self.known.contains_key(key)
     }
 
     /// Whether an unknown key was probably meant to be this one, so that nothing more needs to be said about it.
     pub(super) fn misspells(&self, key: &str) -> bool {
-        let strange = self.entries.iter().filter(|entry| !self.keys.names.contains(&entry.key.as_str()));
-        strange.into_iter().any(|entry| nearest(&entry.key, self.keys.names.iter().copied()) == Some(key))
+        self.misspelt.contains(key)
     }
 
     /// The place of a key that is there, otherwise that of the mapping's first.
     pub(super) fn key_place(&self, key: &str) -> Place {
-        self.entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map_or_else(|| self.head(), |entry| entry.key_place)
+        self.known.get(key).map_or_else(|| self.head(), |entry| entry.key_place)
     }
 
     fn head(&self) -> Place {
@@ -123,10 +146,12 @@ impl<'n> Fields<'n> {
     }
 }
 
-/// The entries of a mapping; reports anything else, and keys that are there twice.
+/// The entries of a mapping; reports anything else, and keys that are there twice. `name` is what a key may be called in
+/// messages.
 pub(super) fn mapping<'n>(
     node: &'n Node,
     keys: &[&str],
+    name: fn(&Entry) -> Option<&str>,
     problems: &mut Collector<'_>,
 ) -> Option<&'n [Entry]> {
     let Content::Mapping(entries) = &node.content else {
@@ -139,12 +164,21 @@ pub(super) fn mapping<'n>(
         }
         return None;
     };
-    for (index, entry) in entries.iter().enumerate() {
-        let earlier = entries.iter().take(index).find(|earlier| earlier.key == entry.key);
-        if let Some(earlier) = earlier {
-            let message =
-                format!("`{}` is here twice, first in line {}", shown(&entry.key), earlier.key_place.line);
-            problems.add(entry.key_place, message, "keep one of the two");
+    let mut seen: HashMap<&str, usize> = HashMap::with_capacity(entries.len());
+    let mut strangers = 0;
+    for entry in entries {
+        let is_stranger = !keys.is_empty() && !keys.contains(&entry.key.as_str());
+        strangers += usize::from(is_stranger);
+        if strangers <= STRANGERS && name(entry).is_some() {
+            problems.show(entry.key_place);
+        }
+        if let Some(line) = seen.get(entry.key.as_str()) {
+            problems.add_with(entry.key_place, || {
+                let name = name(entry).map_or_else(|| "this key".to_owned(), |name| format!("`{name}`"));
+                (format!("{name} is here twice, first in line {line}"), "keep one of the two".to_owned())
+            });
+        } else {
+            seen.insert(&entry.key, entry.key_place.line);
         }
     }
     Some(entries)
@@ -153,8 +187,11 @@ pub(super) fn mapping<'n>(
 /// A scalar's text; reports anything else and the empty text.
 pub(super) fn text<'n>(node: &'n Node, key: &str, problems: &mut Collector<'_>) -> Option<(&'n str, Place)> {
     match &node.content {
-        Content::Text(text) if !text.trim().is_empty() => return Some((text, node.place)),
+        Content::Text(text) if !text.trim().is_empty() => {
+            return may_be_read(text, node, key, problems).then_some((text, node.place));
+        }
         Content::Text(_) | Content::Nothing => {
+            problems.show(node.place);
             problems.add(node.place, format!("`{key}` has an empty text"), "write a text, or remove it");
         }
         Content::Unusable => {}
@@ -168,6 +205,46 @@ pub(super) fn text<'n>(node: &'n Node, key: &str, problems: &mut Collector<'_>) 
         }
     }
     None
+}
+
+/// Checks what holds for every text, and allows it to be shown unless it is a secret.
+fn may_be_read(text: &str, node: &Node, key: &str, problems: &mut Collector<'_>) -> bool {
+    let place = first_line(node.place);
+    if text.len() > LONGEST_TEXT {
+        let advice = format!("write at most {LONGEST_TEXT} bytes");
+        problems.add(place, format!("the text of `{key}` is too long"), advice);
+        return false;
+    }
+    if secrets::is_secret_key(key) {
+        problems.hide_text(text);
+        return true;
+    }
+    if secrets::is_secret_text(text) {
+        problems.hide_text(text);
+        if MAY_BE_SECRET.contains(&key) {
+            return true;
+        }
+        problems.add(
+            place,
+            format!("`{key}` holds what looks like a password, its hash or a private key"),
+            "write it where it belongs, or remove it",
+        );
+        return false;
+    }
+    // YAML appends further lines without a word, so what was meant to be a key becomes part of a text. A key line may be
+    // long enough to be broken, and has a check of its own.
+    if node.place.line != node.place.end_line && node.style != Style::Block && key != "authorized_keys" {
+        let message = format!("the text of `{key}` goes on in the next line");
+        problems.add(place, message, "write it in one line, and keys without blanks before them");
+        return false;
+    }
+    problems.show(node.place);
+    true
+}
+
+/// A place, as far as it lies in its first line.
+const fn first_line(place: Place) -> Place {
+    if place.line == place.end_line { place } else { Place::point(place.line, place.column) }
 }
 
 /// The texts of a list, or the only text; reports anything else.
@@ -197,21 +274,20 @@ const fn kind(node: &Node) -> &'static str {
     }
 }
 
-/// A key as messages quote it: keys come from the file, and may be a pasted novel.
-pub(super) fn shown(key: &str) -> String {
-    if super::secrets::is_secret_text(key) {
-        return "(hidden)".to_owned();
-    }
-    let mut text: String =
-        key.chars().take(40).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.len() < key.len() {
-        text.push('…');
-    }
-    text
+/// A key as messages may quote it; `None` if it may be part of a secret.
+fn name_of_key(entry: &Entry) -> Option<&str> {
+    let known = || super::all_keys().flat_map(|keys| keys.names).copied();
+    let is_harmless = secrets::is_harmless_key(entry)
+        || secrets::is_known_key(&entry.key)
+        || nearest(&entry.key, known()).is_some();
+    is_harmless.then_some(&entry.key)
 }
 
 /// The known word that was probably meant.
 fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
     let word = word.to_lowercase().replace('-', "_");
     let (distance, near) = known
         .map(|known| (strsim::damerau_levenshtein(&word, known), known))

@@ -1,15 +1,16 @@
 //! The lesson's own file, `hostnames.yaml`: `manager: <IP>` and `worker: [<IP>…]`, of machines that already run.
 //!
-//! It has no version and two keys. Everything that is wrong with it is told at once, as with a cluster file.
+//! It has no version and three keys, of which `proxy` is that of a cluster file. Everything that is wrong with it is told at once, as with a cluster file.
 
-use super::Problems;
 use super::fields::{Fields, Keys};
 use super::problem::{Collector, Place};
 use super::tree::{self, Content, Entry};
-use crate::host::Host;
+use super::{Problems, proxy};
+use crate::host::{self, Host};
+use crate::proxy::Proxy;
 use crate::range;
 
-static KEYS: Keys = Keys { of: "hostnames.yaml", names: &["manager", "worker"] };
+pub(super) static KEYS: Keys = Keys { of: "hostnames.yaml", names: &["manager", "worker", "proxy"] };
 
 /// What people write for the two keys.
 const MEANT: [&str; 5] = ["manager", "managers", "master", "worker", "workers"];
@@ -23,6 +24,8 @@ pub struct Hostnames {
     pub managers: Vec<Host>,
     /// Who works, in the file's order.
     pub workers: Vec<Host>,
+    /// The way to the internet, where it leads through a proxy.
+    pub proxy: Option<Proxy>,
 }
 
 impl Hostnames {
@@ -35,6 +38,7 @@ impl Hostnames {
 /// Whether a text is meant to be such a file, and no cluster file: it has one of its keys and none that only a cluster
 /// file has. A text that is not YAML is none.
 pub fn is_meant(text: &str) -> bool {
+    let text = super::without_mark(text);
     let mut problems = Collector::new(text);
     let Some(tree) = tree::parse(text, &mut problems) else { return false };
     let Content::Mapping(entries) = &tree.content else { return false };
@@ -47,6 +51,7 @@ pub fn is_meant(text: &str) -> bool {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(text: &str, file_name: &str) -> Result<Hostnames, Problems> {
+    let text = super::without_mark(text);
     let mut problems = Collector::new(text);
     let found = document(text, &mut problems);
     match found {
@@ -57,16 +62,16 @@ pub fn read(text: &str, file_name: &str) -> Result<Hostnames, Problems> {
 
 fn document(text: &str, problems: &mut Collector<'_>) -> Option<Hostnames> {
     let tree = tree::parse(text, problems);
-    if let Some(tree) = &tree {
-        super::secrets::hide(tree, problems);
-    }
-    let Some(tree) = tree else {
+    let Some(tree) = tree.filter(|_| problems.is_empty()) else {
         if problems.is_empty() {
             let advice = "write `manager: 10.1.1.1` and `worker: [\"10.1.1.[2-5]\"]`";
             problems.add(Place::point(1, 1), "the file is empty", advice);
+        } else {
+            problems.stop_reading();
         }
         return None;
     };
+    super::secrets::hide(&tree, problems);
     let root = Fields::open(&KEYS, &tree, problems)?;
     let mut seen = Vec::new();
     // Its absence is reported; then there is nothing to expand.
@@ -79,7 +84,8 @@ fn document(text: &str, problems: &mut Collector<'_>) -> Option<Hostnames> {
         problems.add(root.key_place("manager"), message, "name one, three or five");
     }
     let workers = hosts(&root, "worker", &mut seen, problems);
-    Some(Hostnames { managers, workers })
+    let proxy = proxy::read(&root, problems);
+    Some(Hostnames { managers, workers, proxy })
 }
 
 /// The machines of a key; `seen` has those of the whole file so far. Of a range, one thing of a kind is reported.
@@ -91,7 +97,7 @@ fn hosts(
 ) -> Vec<Host> {
     let mut hosts = Vec::new();
     for (text, place) in root.texts(key, problems) {
-        let names = match range::expand(text) {
+        let names = match host::expand(text) {
             Ok(names) => names,
             Err(error) => {
                 problems.add(place, format!("`{text}` {error}"), error.advice());
@@ -111,7 +117,7 @@ fn hosts(
                 }
                 Err(_) => {}
                 // Two users of one machine are one machine of a swarm.
-                Ok(host) if seen.iter().any(|other| other.name == host.name) => {
+                Ok(host) if seen.iter().any(|other| (&other.name, other.port) == (&host.name, host.port)) => {
                     if !twice {
                         let message = format!("the host {} is named twice", host.name);
                         problems.add(place, message, "name each host once");
@@ -153,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn takes_a_proxy() {
+        let text = "manager: red00\nproxy: http://me:hunter2@proxy.example:3128\n";
+        let proxy = read(text, "hostnames.yaml").unwrap().proxy.unwrap();
+        assert_eq!(proxy.http, proxy.https);
+        assert_eq!(proxy.http.unwrap().expose(), "http://me:hunter2@proxy.example:3128");
+        let told = read(&text.replace(":3128", ""), "hostnames.yaml").unwrap_err().to_string();
+        assert!(told.contains("names no port") && !told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
     fn is_told_from_a_cluster_file() {
         assert!(is_meant("workers: a\n") && is_meant("master: a\nworker: b\n"));
         for other in
@@ -175,7 +191,7 @@ mod tests {
           = write the address itself, like 10.1.1.3, without < and >
 
         hostnames.yaml:2:1: `workers` is not a key of hostnames.yaml
-          | workers: [10.1.1.2, 10.1.1.300]
+          | workers: [(hidden)]
           | ^^^^^^^
           = did you mean `worker`?
 
@@ -190,9 +206,9 @@ mod tests {
           = write [00-04]
 
         hostnames.yaml:7:1: `user_name` is not a key of hostnames.yaml
-          | user_name: pi
+          | user_name: (hidden)
           | ^^^^^^^^^
-          = write one of: manager, worker
+          = write one of: manager, worker, proxy
         "#);
     }
 

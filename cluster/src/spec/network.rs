@@ -1,6 +1,6 @@
 //! Fixed addresses, and the labels written beside them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use super::Refusal;
@@ -8,7 +8,8 @@ use super::address::{self, Subnet};
 use super::fields::{self, Fields, Keys};
 use super::nodes::{OnePerRange, expand, which_node};
 use super::problem::{Collector, Place};
-use super::tree::Node;
+use super::secrets;
+use super::tree::{Content, Entry, Node};
 use crate::card::StaticAddress;
 use crate::name::Hostname;
 
@@ -69,11 +70,11 @@ pub(super) fn read(
     problems: &mut Collector<'_>,
 ) -> Vec<Draft> {
     let all = root.get("network", problems).and_then(|node| Fields::open(&NETWORK, node, problems));
-    let shared = all.map(|fields| settings(&fields, problems)).unwrap_or_default();
+    let shared = all.as_ref().map(|fields| settings(fields, problems)).unwrap_or_default();
     let mut drafts: Vec<Draft> =
         names.into_iter().flatten().map(|name| Draft { name: name.clone(), own: shared.clone() }).collect();
-    if let Some(fields) = all {
-        addresses(&fields, names, &mut drafts, problems);
+    if let Some(fields) = &all {
+        addresses(fields, names, &mut drafts, problems);
     }
     per_node(root, names, &mut drafts, problems);
     if names.is_some() && !drafts.iter().any(|draft| draft.own.addressed) {
@@ -165,14 +166,14 @@ fn per_node(
     drafts: &mut [Draft],
     problems: &mut Collector<'_>,
 ) {
-    let Some(entries) = root.get("per_node", problems).and_then(|node| fields::mapping(node, &[], problems))
-    else {
-        return;
-    };
-    for entry in entries {
+    let node = root.get("per_node", problems);
+    let entries = node.and_then(|node| fields::mapping(node, &[], node_name, problems));
+    let mut by_name: HashMap<String, &mut Draft> =
+        drafts.iter_mut().map(|draft| (draft.name.to_string(), draft)).collect();
+    for entry in entries.unwrap_or_default() {
         // What belongs to no node is read all the same: its problems are problems, too.
         let own = one_node(&entry.value, problems);
-        if let Some(draft) = drafts.iter_mut().find(|draft| draft.name.as_str() == entry.key) {
+        if let Some(draft) = by_name.get_mut(&entry.key) {
             let shared = std::mem::take(&mut draft.own);
             let addressed = own.addressed || shared.addressed;
             if !addressed {
@@ -186,10 +187,24 @@ fn per_node(
                 labels: own.labels,
             };
         } else if let Some(names) = names {
-            let message = format!("`{}` is not a node", fields::shown(&entry.key));
-            problems.add(entry.key_place, message, which_node(&entry.key, names));
+            problems.add_with(entry.key_place, || {
+                let name = node_name(entry).map_or_else(|| "this".to_owned(), |name| format!("`{name}`"));
+                (format!("{name} is not a node"), which_node(&entry.key, names))
+            });
         }
     }
+}
+
+/// The name of an entry of `per_node` as messages may quote it: a mapping belongs to a node, anything else may be what
+/// was meant for another key.
+fn node_name(entry: &Entry) -> Option<&str> {
+    let is_mapping = matches!(entry.value.content, Content::Mapping(_));
+    (is_mapping && secrets::is_harmless_name(entry)).then_some(&entry.key)
+}
+
+/// The name of a label as messages may quote it.
+fn label_name(entry: &Entry) -> Option<&str> {
+    secrets::is_harmless_name(entry).then_some(&entry.key)
 }
 
 fn one_node(node: &Node, problems: &mut Collector<'_>) -> Own {
@@ -205,19 +220,24 @@ fn one_node(node: &Node, problems: &mut Collector<'_>) -> Own {
 
 /// Docker takes any text as a label; what a shell or a constraint could not carry is refused.
 fn labels(fields: &Fields<'_>, problems: &mut Collector<'_>) -> BTreeMap<String, String> {
-    let entries = fields.get("labels", problems).and_then(|node| fields::mapping(node, &[], problems));
+    let node = fields.get("labels", problems);
+    let entries = node.and_then(|node| fields::mapping(node, &[], label_name, problems));
     let mut labels = BTreeMap::new();
     for entry in entries.unwrap_or_default() {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
         if entry.key.is_empty() || !entry.key.chars().all(allowed) {
-            let message = format!("`{}` is not the name of a label", fields::shown(&entry.key));
-            problems.add(entry.key_place, message, "use letters, digits and . _ - /");
+            problems.add(
+                entry.key_place,
+                "this is not the name of a label",
+                "use letters, digits and . _ - /",
+            );
         }
-        let Some((value, place)) = fields::text(&entry.value, &entry.key, problems) else {
+        let name = label_name(entry).unwrap_or("label");
+        let Some((value, place)) = fields::text(&entry.value, name, problems) else {
             continue;
         };
         if value.contains(|c: char| c.is_control() || c == '=') {
-            let message = format!("the label `{}` holds a line break, a tab or =", fields::shown(&entry.key));
+            let message = format!("the label `{name}` holds a line break, a tab or =");
             problems.add(place, message, "write one line without =");
         }
         labels.insert(entry.key.clone(), value.to_owned());

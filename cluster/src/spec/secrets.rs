@@ -1,33 +1,48 @@
-//! Which stretches of a cluster file must not be shown in messages.
+//! Which parts of a cluster file are secrets, and which of its keys may be shown.
 
-use super::problem::{Collector, Place};
-use super::tree::{Content, Node};
+use super::problem::Collector;
+use super::tree::{Content, Entry, Node};
 
-/// Words in a key whose value is shown to nobody. Wider than the keys there are, for the misspelt ones.
-const WORDS: [&str; 7] = ["pass", "psk", "pwd", "hash", "secret", "token", "private"];
+/// Words in a key whose value is never shown. There are more than the cluster file's own secret keys have, for the
+/// misspelt ones. A proxy's URL often has a password.
+const WORDS: [&str; 8] = ["pass", "psk", "pwd", "hash", "secret", "token", "private", "proxy"];
+/// Words that say, before `=` or `:`, that a secret follows.
+const NAMES: [&str; 6] = ["psk", "password", "passphrase", "passwd", "secret", "token"];
+/// Longest key that is shown, in characters.
+const LONGEST_KEY: usize = 40;
 
-fn is_secret_key(key: &str) -> bool {
+/// Whether a key's value is never shown.
+pub(super) fn is_secret_key(key: &str) -> bool {
+    if key.len() > 2 * LONGEST_KEY {
+        return true;
+    }
     let key = key.to_lowercase();
     WORDS.iter().any(|word| key.contains(word)) || strsim::damerau_levenshtein(&key, "psk") <= 1
 }
 
-/// A crypt(5) hash, a private key or a URL with a password is one under whatever key it was put.
+/// Whether a text is a secret under any key: a crypt(5) hash, a private key, a URL with a password, or something like
+/// `psk=...`.
 pub(super) fn is_secret_text(text: &str) -> bool {
     let crypt = text.strip_prefix('$').is_some_and(|rest| rest.contains('$'));
     let login = text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
-    crypt || login || text.contains("PRIVATE KEY")
+    let named = |text: &str| {
+        let ends = |part: &str| NAMES.iter().any(|name| part.trim_end().to_lowercase().ends_with(name));
+        let mut parts = text.split(['=', ':']);
+        parts.next_back();
+        parts.any(ends)
+    };
+    crypt || login || text.contains("PRIVATE KEY") || text.contains("PuTTY-User-Key-File") || named(text)
 }
 
-/// Hides every secret of a tree.
+/// Hides every secret of a tree, and notes where its texts stand.
 pub(super) fn hide(node: &Node, problems: &mut Collector<'_>) {
     match &node.content {
         Content::Text(text) if is_secret_text(text) => problems.hide(node.place),
+        Content::Text(_) => problems.note_text(node.place),
         Content::List(items) => items.iter().for_each(|item| hide(item, problems)),
         Content::Mapping(entries) => {
             for entry in entries {
-                if is_secret_text(&entry.key) {
-                    problems.hide(entry.key_place);
-                }
+                problems.note_text(entry.key_place);
                 let empty = matches!(entry.value.content, Content::Nothing);
                 if is_secret_key(&entry.key) && !empty {
                     problems.hide(entry.value.place);
@@ -40,47 +55,49 @@ pub(super) fn hide(node: &Node, problems: &mut Collector<'_>) {
     }
 }
 
-/// Hides secrets in a text that could not be parsed, up to a line: the rest of a line after a secret key, and the
-/// lines that may continue it. Rather too much than too little.
-pub(super) fn hide_in_text(text: &str, last: usize, problems: &mut Collector<'_>) {
-    let mut key_indent = None;
-    for (number, line) in (1..).zip(text.lines()).take(last) {
-        let indent = line.len() - line.trim_start().len();
-        if key_indent.is_some_and(|key| indent <= key && begins_with_key(line)) {
-            key_indent = None;
-        }
-        let from = if key_indent.is_some() { Some(0) } else { secret_column(line) };
-        let Some(from) = from else {
-            continue;
-        };
-        key_indent.get_or_insert(indent);
-        let end = line.chars().count().max(from);
-        problems.hide(Place { line: number, column: from + 1, end_line: number, end_column: end + 1 });
-    }
+/// Whether a word is a key of a cluster file or of a list of hosts.
+pub(super) fn is_known_key(word: &str) -> bool {
+    super::all_keys().any(|keys| keys.names.contains(&word))
 }
 
-fn begins_with_key(line: &str) -> bool {
-    let word = line.trim_start_matches([' ', '\t', '-', '{', '"', '\'']);
-    let rest = word.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    rest.len() < word.len() && rest.trim_start_matches(['"', '\'', ' ']).starts_with(':')
+/// Whether an unknown key cannot be a part of a secret: it looks like a key, and no secret stands before it in its
+/// mapping. In `{psk: abc,def: ghi}` YAML ends the pass phrase at the comma, and its rest becomes a key.
+pub(super) fn is_harmless_key(entry: &Entry) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b == b'_' || b == b'-';
+    !entry.after_secret && entry.key.len() <= LONGEST_KEY && entry.key.bytes().all(allowed)
 }
 
-/// The column, from 0, at which a line begins to be secret: after a secret key's colon, or at a secret text.
-fn secret_column(line: &str) -> Option<usize> {
-    if line.contains("PRIVATE KEY") {
-        return Some(0);
-    }
-    let mut column = 0;
-    for word in line.split_inclusive([' ', ',', '{', '[']) {
-        if is_secret_text(word.trim_start_matches(['"', '\''])) {
-            return Some(column);
-        }
-        if let Some((key, _)) = word.split_once(':')
-            && is_secret_key(key.trim_matches(['"', '\'']))
+/// Whether a key that people choose themselves, such as a node's name, cannot be a part of a secret.
+pub(super) fn is_harmless_name(entry: &Entry) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+    !entry.after_secret && entry.key.len() <= 2 * LONGEST_KEY && entry.key.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_secret_keys_and_their_misspellings() {
+        for key in
+            ["psk", "pks", "PSK", "password_hash", "pasword_hash", "passphrase", "proxy", "https_proxy"]
         {
-            return Some(column + key.chars().count() + 1);
+            assert!(is_secret_key(key), "{key}");
         }
-        column += word.chars().count();
+        for key in ["name", "nodes", "ssid", "user", "image_sha256", "disk"] {
+            assert!(!is_secret_key(key), "{key}");
+        }
     }
-    None
+
+    #[test]
+    fn knows_secrets_under_any_key() {
+        for text in
+            ["$6$salt$hash", "http://me:pw@proxy:3128", "Lab psk=hunter2", "password : x", "a PRIVATE KEY b"]
+        {
+            assert!(is_secret_text(text), "{text}");
+        }
+        for text in ["Lab: 2", "os.img", "https://example.org/a?b=c", "5:29.*", "red[00-04]"] {
+            assert!(!is_secret_text(text), "{text}");
+        }
+    }
 }

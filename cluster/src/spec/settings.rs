@@ -7,7 +7,7 @@ use crate::card::{CardDocker, CardSwarm, CardWifi, DockerSource};
 use crate::secret::Secret;
 
 pub(super) static USER: Keys = Keys { of: "user", names: &["name", "authorized_keys", "password_hash"] };
-pub(super) static WIFI: Keys = Keys { of: "wifi", names: &["country", "ssid", "psk"] };
+pub(super) static WIFI: Keys = Keys { of: "wifi", names: &["country", "ssid", "psk", "hidden"] };
 pub(super) static DOCKER: Keys = Keys { of: "docker", names: &["source", "version", "url", "key"] };
 pub(super) static SWARM: Keys =
     Keys { of: "swarm", names: &["interface", "address_pool", "cert_expiry", "join_window"] };
@@ -36,7 +36,7 @@ pub(super) fn needed<T>(
     report(check(text), place, problems)
 }
 
-fn report<T>(result: Result<T, Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
+pub(super) fn report<T>(result: Result<T, Refusal>, place: Place, problems: &mut Collector<'_>) -> Option<T> {
     result.map_err(|refusal| problems.add(place, refusal.message, refusal.advice)).ok()
 }
 
@@ -69,7 +69,8 @@ pub(super) fn wifi(
     let country = needed(&fields, "country", "DE", checks::country, problems);
     let ssid = needed(&fields, "ssid", "\"the network's name\"", checks::ssid, problems);
     let psk = checked(&fields, "psk", checks::psk, problems).map(Secret::new);
-    Some((CardWifi { country: country?, ssid: ssid? }, psk))
+    let hidden = fields.flag("hidden", problems).unwrap_or(false);
+    Some((CardWifi { country: country?, ssid: ssid?, hidden }, psk))
 }
 
 /// Docker's newest from a source.

@@ -19,6 +19,7 @@ pub(super) fn read(host: &dyn Host) -> Facts {
         boot: text(host, "/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()),
         clock_synced: None,
         uptime_ms: text(host, "/proc/uptime").as_deref().and_then(uptime),
+        memory_cgroup: crate::memory_cgroup::is_on(host),
     }
 }
 

@@ -42,6 +42,7 @@ impl Status {
             marks,
             seed_problems,
             left: None,
+            warnings: Vec::new(),
         };
         Self {
             report: Mutex::new(report),
@@ -108,6 +109,16 @@ impl Status {
             self.news.notify_one();
             self.turn.notify_one();
         }
+    }
+
+    /// Replaces the warnings, and records those that are new.
+    pub fn warn(&self, warnings: Vec<String>) {
+        let mut report = self.lock();
+        for warning in warnings.iter().filter(|warning| !report.warnings.contains(warning)) {
+            tracing::warn!("{warning}");
+            self.note(report.stage, Kind::Said, &format!("warning: {warning}"), None);
+        }
+        report.warnings = warnings;
     }
 
     fn note(&self, stage: Stage, kind: Kind, text: &str, cause: Option<&Cause>) {

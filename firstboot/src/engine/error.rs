@@ -96,7 +96,6 @@ impl Refusal {
             503 if has("Timeout was reached before node joined") => Self::StillJoining,
             503 if has("needs to be unlocked") => Self::Locked,
             503 if has("certificates have expired") => Self::Certificates,
-            503 if has("does not have a leader") => Self::NoQuorum,
             503 if has("code = Unavailable") => Self::ManagerUnreachable,
             500 if has("invalid join token") => Self::Token,
             400 if has("A valid join token is necessary") => Self::Token,
@@ -107,7 +106,8 @@ impl Refusal {
             400 if has("is not down and can't be removed") => Self::NotDown,
             404 if has("not found") => Self::NoSuchNode,
             _ if has("certificate has expired or is not yet valid") => Self::Certificates,
-            _ if has("DeadlineExceeded") => Self::NoQuorum,
+            // 500 with Docker 20.10.24, 26.1.5 and 28.5.2.
+            _ if has("does not have a leader") || has("DeadlineExceeded") => Self::NoQuorum,
             _ => Self::Other,
         }
     }
@@ -223,6 +223,11 @@ mod tests {
                 Refusal::Certificates,
             ),
             (503, "Swarm is encrypted and needs to be unlocked before it can be used.", Refusal::Locked),
+            (
+                500,
+                "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.",
+                Refusal::NoQuorum,
+            ),
             (
                 400,
                 "could not choose an IP address to advertise since this system has multiple addresses",

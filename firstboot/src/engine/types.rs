@@ -8,6 +8,7 @@ use cluster::wire::SwarmEntry;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::Refusal;
 use crate::agent::status::without_tokens;
 
 /// `GET /version`.
@@ -47,6 +48,14 @@ pub struct SwarmInfo {
     pub remote_managers: Vec<Peer>,
     /// How many managers the swarm has; zero on a worker.
     pub managers: Option<u64>,
+}
+
+impl SwarmInfo {
+    /// Whether this manager knows that nobody leads the managers. For 13 s and more it serves the last node list all the
+    /// same, with everybody ready (20.10.24, 26.1.5, 28.5.2).
+    pub fn is_leaderless(&self) -> bool {
+        Refusal::classify(500, &self.error) == Refusal::NoQuorum
+    }
 }
 
 /// The engine's words, without tokens that it may quote.

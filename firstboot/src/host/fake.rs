@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use super::{Host, HostError, Owner, Program};
+use super::{Host, HostError, Output, Owner, Program};
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,9 @@ impl Supply {
 /// Plays a program: may change the files; what it returns is its standard output, or its standard error when it failed.
 pub type Player = dyn Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync;
 
+/// What a program that succeeds writes to standard error.
+pub type Complaints = dyn Fn(&Program) -> String + Send + Sync;
+
 /// The machine.
 pub struct FakeHost {
     power: Arc<Power>,
@@ -129,6 +132,7 @@ pub struct FakeHost {
     clock: Mutex<SystemTime>,
     player: Box<Player>,
     torn: Box<Player>,
+    complaints: Box<Complaints>,
     limit: Limit,
 }
 
@@ -155,7 +159,15 @@ impl FakeHost {
         let player = |program: &Program, _: &mut Files| Err(format!("{} is not installed", program.name));
         let torn = |_: &Program, _: &mut Files| Ok(Vec::new());
         let (files, clock) = (Mutex::new(files), Mutex::new(clock));
-        Self { power, files, clock, player: Box::new(player), torn: Box::new(torn), limit: Limit::Healthy }
+        Self {
+            power,
+            files,
+            clock,
+            player: Box::new(player),
+            torn: Box::new(torn),
+            complaints: Box::new(|_| String::new()),
+            limit: Limit::Healthy,
+        }
     }
 
     /// Gives it a disk that is not what it was.
@@ -182,6 +194,16 @@ impl FakeHost {
         torn: impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync + 'static,
     ) -> Self {
         self.torn = Box::new(torn);
+        self
+    }
+
+    /// Sets what programs write to standard error although they succeed.
+    #[must_use]
+    pub fn with_complaints(
+        mut self,
+        complaints: impl Fn(&Program) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.complaints = Box::new(complaints);
         self
     }
 
@@ -297,18 +319,22 @@ impl Host for FakeHost {
         Ok(())
     }
 
-    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError> {
-        let exit = |stderr: String| HostError::Exit {
-            line: program.line(),
-            status: "exit status: 1".into(),
-            stderr,
-        };
+    fn output(&self, program: &Program) -> Result<Output, HostError> {
         let supply = self.power.supply(&format!("run {}", program.line()));
-        if supply == Supply::Going {
-            (self.torn)(program, &mut lock(&self.files)).map_err(exit)?;
-        }
-        supply.into_result().map_err(|error| exit(error.to_string()))?;
-        (self.player)(program, &mut lock(&self.files)).map_err(exit)
+        let torn = match supply {
+            Supply::Going => (self.torn)(program, &mut lock(&self.files)).map(drop),
+            _ => Ok(()),
+        };
+        let played = torn
+            .and_then(|()| supply.into_result().map_err(|error| error.to_string()))
+            .and_then(|()| (self.player)(program, &mut lock(&self.files)));
+        let success = played.is_ok();
+        let (stdout, stderr) = match played {
+            Ok(stdout) => (stdout, (self.complaints)(program).into_bytes()),
+            Err(stderr) => (Vec::new(), stderr.into_bytes()),
+        };
+        let status = if success { "exit status: 0" } else { "exit status: 1" }.to_owned();
+        Ok(Output { success, status, stdout, stderr })
     }
 
     fn now(&self) -> SystemTime {

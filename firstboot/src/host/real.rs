@@ -13,12 +13,10 @@ use std::{io, thread};
 
 use rustix::time::{ClockId, Timespec};
 
-use super::{Host, HostError, Owner, Program};
+use super::{Host, HostError, Output, Owner, Program};
 
 /// Where programs are looked for. The boot that runs the seed stage sets PATH but not HOME; a person's shell may set anything.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How much of a failed program's standard error is kept, in bytes.
-const STDERR_KEPT: usize = 1024;
 
 /// The real host.
 #[derive(Debug, Clone)]
@@ -137,7 +135,7 @@ impl Host for RealHost {
         remove_if_there(&self.place(path)).map_err(file_error("remove", path))
     }
 
-    fn run(&self, program: &Program) -> Result<Vec<u8>, HostError> {
+    fn output(&self, program: &Program) -> Result<Output, HostError> {
         let start = |source| HostError::Start { program: program.name.clone(), source };
         let mut child = self.command(program).spawn().map_err(start)?;
         let stdin = child.stdin.take();
@@ -152,15 +150,11 @@ impl Host for RealHost {
             child.wait_with_output()
         })
         .map_err(start)?;
-        if output.status.success() {
-            return Ok(output.stdout);
-        }
-        let kept = output.stderr.len().saturating_sub(STDERR_KEPT);
-        let stderr = String::from_utf8_lossy(output.stderr.get(kept..).unwrap_or_default());
-        Err(HostError::Exit {
-            line: program.line(),
+        Ok(Output {
+            success: output.status.success(),
             status: output.status.to_string(),
-            stderr: stderr.trim().to_owned(),
+            stdout: output.stdout,
+            stderr: output.stderr,
         })
     }
 

@@ -33,6 +33,10 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
     for name in PAYLOAD {
         place(seed, &state.join(name), &seed.payload(name)?, 0o600)?;
     }
+    // Damaged secrets are reported by the first part; what is left of the card is installed all the same.
+    if let Some(proxy) = seed.secrets().ok().flatten().and_then(|secrets| secrets.proxy) {
+        place(seed, &state.join(cluster::proxy::FILE), proxy.to_json().expose(), 0o600)?;
+    }
     let unit = Path::new(units::FOLDER).join(UNIT);
     place(seed, &unit, UNIT_TEXT.as_bytes(), 0o644)?;
     units::enable(seed, "multi-user.target", UNIT, &unit)?;
@@ -59,11 +63,21 @@ fn place(seed: &Seed<'_>, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Se
     Ok(())
 }
 
-/// Pi OS's question for a user name holds up multi-user.target until somebody answers on the screen.
-/// Power lost here: done again.
+/// In the drop-ins of sshd while Pi OS waits for a user: a banner, on standard error of every login, that says SSH may not work
+/// yet (userconf-pi's `rename-user`). Only its `cancel-rename` removes it, which is never called for a user named `pi`.
+const RENAME_BANNER: &str = "/etc/ssh/sshd_config.d/rename_user.conf";
+
+/// Removes what Pi OS has in place until somebody names a user: its question holds up multi-user.target until it is answered on
+/// the screen. Power lost here: done again.
 pub(super) fn clear_the_way(seed: &Seed<'_>) -> Result<(), SeedError> {
     // If the account could not be made, Pi OS may still make it from userconf.txt.
-    if units::find(seed, "userconfig.service")?.is_some() && user::find(seed).is_ok() {
+    if user::find(seed).is_err() {
+        return Ok(());
+    }
+    if seed.has(RENAME_BANNER)? {
+        seed.root.remove(Path::new(RENAME_BANNER))?;
+    }
+    if units::find(seed, "userconfig.service")?.is_some() {
         units::mask(seed, "userconfig.service")?;
         if let Some(getty) = units::find(seed, "getty@.service")? {
             // The question took the first console's place.

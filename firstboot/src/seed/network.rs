@@ -1,4 +1,5 @@
-//! A fixed address, where the cluster file gives one. Without it the image's own DHCP stands.
+//! A fixed address, where the cluster file gives one. Without it the image's own DHCP stands. And no wait for a network that
+//! nobody manages.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -56,6 +57,44 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
             seed.write_text(DHCPCD, &text, 0o644)
         }
     }
+}
+
+/// Waits for a link that networkd manages, up to two minutes at every boot (systemd-networkd-wait-online.service(8)).
+const NETWORKD_WAIT: &str = "systemd-networkd-wait-online.service";
+/// Where an administrator, netplan or the kernel command line tell networkd what to manage (systemd.network(5)). What packages
+/// bring applies to containers and tunnels.
+const NETWORKD: [&str; 2] = ["/etc/systemd/network", "/run/systemd/network"];
+const NETPLAN: &str = "/etc/netplan";
+
+/// Masks networkd's wait where NetworkManager runs the network and networkd manages nothing: it would end by its timeout and hold
+/// up everything that comes after network-online.target. systemd enables networkd and this wait at the first boot, unless the
+/// image has a preset of its own (Debian's `90-systemd.preset`).
+///
+/// Power lost here: done again.
+pub(super) fn skip_networkd_wait(seed: &Seed<'_>) -> Result<(), SeedError> {
+    if seed.leaves_network_to_cloud_init()
+        || units::find(seed, "NetworkManager.service")?.is_none()
+        || units::find(seed, NETWORKD_WAIT)?.is_none()
+        || manages_with_networkd(seed)?
+    {
+        return Ok(());
+    }
+    units::mask(seed, NETWORKD_WAIT)
+}
+
+fn manages_with_networkd(seed: &Seed<'_>) -> Result<bool, SeedError> {
+    for folder in NETWORKD {
+        if seed.root.list(Path::new(folder))?.iter().any(|name| name.ends_with(".network")) {
+            return Ok(true);
+        }
+    }
+    // netplan's default renderer is networkd; its files on an image with NetworkManager name that one.
+    for name in seed.root.list(Path::new(NETPLAN))?.iter().filter(|name| name.ends_with(".yaml")) {
+        if !seed.read_text(&format!("{NETPLAN}/{name}"))?.contains("NetworkManager") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Matches any wired device; the priority lets it win over the profile NetworkManager makes up (-999).

@@ -22,6 +22,10 @@ const UNBLOCK: &str = r#"for radio in /sys/class/rfkill/*; do
 done"#;
 /// Loaded the image's layout onto the console before the seed stage.
 const KEYBOARD: &str = "keyboard-setup.service";
+/// Pulls in all of cloud-init.
+const CLOUD_INIT: &str = "cloud-init.target";
+/// Units that are gone with the next boot (systemd.unit(5)).
+const RUNTIME_UNITS: &str = "/run/systemd/system";
 
 /// Goes on to the target that this system boots into by itself. Everything is tried, whatever failed before.
 ///
@@ -41,9 +45,12 @@ pub fn go_on(root: &dyn Host, card: &Card) -> Result<(), SeedError> {
     if card.wifi.is_some() {
         results.push(run("sh", &["-c", UNBLOCK]));
     }
+    if card.start == Start::Hook {
+        results.push(skip_cloud_init(root));
+    }
     // systemd has not seen the agent's unit, nor what is masked and enabled now.
     results.push(run("systemctl", &["daemon-reload"]));
-    if card.keymap.is_some() && has_keyboard(root) {
+    if card.keymap.is_some() && is_packaged(root, KEYBOARD) {
         results.push(run("systemctl", &["--no-block", "restart", KEYBOARD]));
     }
     // Where cloud-init started us, all of the normal boot is there but what systemd has just learned of.
@@ -62,9 +69,20 @@ fn normal_target(root: &dyn Host) -> String {
     if said.ends_with(".target") && said != HOOK_TARGET { said } else { DEFAULT_TARGET.to_owned() }
 }
 
-fn has_keyboard(root: &dyn Host) -> bool {
+/// Masks cloud-init until the next boot. Its generator has enabled it before the seed stage switched it off, and enables it
+/// again at the reload, since `ds-identify` answers from its cache in `/run`. Its services would then be skipped one by one,
+/// but only in their order: sshd and the login would wait for the network.
+fn skip_cloud_init(root: &dyn Host) -> Result<(), SeedError> {
+    if is_packaged(root, CLOUD_INIT) {
+        root.link(Path::new("/dev/null"), &Path::new(RUNTIME_UNITS).join(CLOUD_INIT))?;
+    }
+    Ok(())
+}
+
+/// Whether the image has this unit.
+fn is_packaged(root: &dyn Host, unit: &str) -> bool {
     let packaged =
-        ["/usr/lib/systemd/system", "/lib/systemd/system"].map(|folder| Path::new(folder).join(KEYBOARD));
+        ["/usr/lib/systemd/system", "/lib/systemd/system"].map(|folder| Path::new(folder).join(unit));
     packaged.iter().any(|path| matches!(root.read(path), Ok(Some(_))))
 }
 

@@ -42,11 +42,15 @@ pub(super) fn install_host_key(seed: &Seed<'_>) -> Result<(), SeedError> {
 pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     let unit = "ssh.service";
     let file = units::find(seed, unit)?.ok_or_else(|| SeedError::NotInImage("SSH server".to_owned()))?;
-    // Ubuntu starts it when somebody calls.
-    let sockets = Path::new(units::FOLDER).join("sockets.target.wants");
-    if !seed.root.list(&sockets)?.iter().any(|name| name == "ssh.socket") {
+    let has_socket = units::is_enabled(seed, "sockets.target", "ssh.socket")?;
+    // Ubuntu's socket starts the server at the first connection.
+    if seed.card.start == Start::Hook || !has_socket {
         units::enable(seed, "multi-user.target", unit, &file)?;
         seed.root.link(&file, &Path::new(units::FOLDER).join("sshd.service"))?;
+    }
+    // On Raspberry Pi OS only Debian's presets enable it, beside the service, where systemd applies them at the first boot.
+    if seed.card.start == Start::Hook && has_socket {
+        units::disable(seed, "sockets.target", "ssh.socket")?;
     }
 
     let config = seed.read_text(CONFIG)?;
@@ -65,6 +69,19 @@ pub(super) fn enable(seed: &Seed<'_>) -> Result<(), SeedError> {
     // Nothing is left to do for Pi OS's own service, which would have systemd read all its units three times over.
     if seed.fat.read(Path::new(REQUEST))?.is_some() {
         seed.fat.remove(Path::new(REQUEST))?;
+    }
+    Ok(())
+}
+
+/// Makes the keys that sshd looks for by itself, where there are none and ours is not there either: without any it does not start.
+/// Debian 13's own sshd-keygen.service makes them in systemd's first boot only, so after a reboot or a power cut in that boot
+/// nobody would.
+///
+/// Power lost here: done again. ssh-keygen renames each key when it is whole.
+pub(super) fn ensure_keys(seed: &Seed<'_>) -> Result<(), SeedError> {
+    let is_key = |name: &String| name.starts_with("ssh_host_") && name.ends_with("_key");
+    if !seed.has(KEY)? && !seed.root.list(Path::new("/etc/ssh"))?.iter().any(is_key) {
+        seed.root.run(&Program::new("ssh-keygen", ["-A"]))?;
     }
     Ok(())
 }

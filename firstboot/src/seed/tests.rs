@@ -15,6 +15,7 @@ use crate::host::fake::{FakeHost, Fault, Node, Power};
 
 mod damage;
 mod ground;
+mod image;
 pub(super) mod pi;
 mod ubuntu;
 
@@ -26,7 +27,7 @@ fn a_card_becomes_a_node() {
 
     assert_eq!(pi.text("/etc/hostname"), "red03\n");
     assert!(pi.text("/etc/hosts").contains("127.0.1.1\tred03\n"));
-    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:"));
+    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:/bin/bash\n"));
     assert!(pi.text("/etc/group").contains("\nann:x:1000:"));
     assert_eq!(pi.text("/etc/shadow"), format!("ann:{HASH}:1:::::\n"));
     assert_eq!(pi.text("/home/ann/.ssh/authorized_keys"), "ssh-ed25519 AAAA ann@laptop\n");
@@ -232,7 +233,7 @@ fn a_rename_cut_short_is_finished() {
     let pi = Pi::power_on(Arc::default(), root, fat_files());
     let outcome = pi.seed();
     assert!(outcome.problems.is_empty(), "{outcome:?}");
-    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:"));
+    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:/bin/bash\n"));
     assert!(pi.text("/etc/group").contains("\nann:x:1000:"));
     assert!(pi.text("/etc/group").contains("sudo:x:27:ann,"));
     assert!(pi.root.files().contains_key(Path::new("/home/ann/.bashrc")));

@@ -27,6 +27,17 @@ pub(super) fn enable(seed: &Seed<'_>, target: &str, unit: &str, file: &Path) -> 
     Ok(seed.root.link(file, &wants.join(unit))?)
 }
 
+/// Whether `target` pulls in `unit`.
+pub(super) fn is_enabled(seed: &Seed<'_>, target: &str, unit: &str) -> Result<bool, SeedError> {
+    let wants = Path::new(FOLDER).join(format!("{target}.wants"));
+    Ok(seed.root.list(&wants)?.iter().any(|name| name == unit))
+}
+
+/// Has `target` no longer pull in `unit`.
+pub(super) fn disable(seed: &Seed<'_>, target: &str, unit: &str) -> Result<(), SeedError> {
+    Ok(seed.root.remove(&Path::new(FOLDER).join(format!("{target}.wants")).join(unit))?)
+}
+
 /// Keeps a unit from being started by anything.
 pub(super) fn mask(seed: &Seed<'_>, unit: &str) -> Result<(), SeedError> {
     Ok(seed.root.link(Path::new("/dev/null"), &Path::new(FOLDER).join(unit))?)

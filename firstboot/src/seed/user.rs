@@ -1,4 +1,4 @@
-//! The user with id 1000: name, password, keys, sudo.
+//! The user with id 1000: name, login shell, password, keys, sudo.
 //!
 //! Pi OS ships a locked `pi` and its own program to rename it, which knows where else the name is written. Whatever
 //! that did or left undone (it may have been cut short), the account is looked at again and the rest is done here.
@@ -14,6 +14,10 @@ pub(super) const FIRST: u32 = 1000;
 const USERCONF: &str = "/usr/lib/userconf-pi/userconf";
 /// A crypt(5) field that no password matches. Unlike `!` it does not make sshd think the account locked.
 const NO_PASSWORD: &str = "*";
+/// The login shell of an account that has none. Debian's `bash` is essential: every image has it.
+const SHELL: &str = "/bin/bash";
+/// The login shells of a machine, one a line (shells(5)).
+const SHELLS: &str = "/etc/shells";
 
 /// A line of `/etc/passwd`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(super) struct Account {
     pub(super) owner: Owner,
     /// Home folder.
     home: String,
+    /// Login shell. An empty field stands for `/bin/sh` (passwd(5)).
+    shell: String,
 }
 
 /// The first account of `/etc/passwd` that fits.
@@ -34,7 +40,8 @@ pub(super) fn account(passwd: &str, fits: impl Fn(&Account) -> bool) -> Option<A
         let user = fields.nth(1)?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let home = fields.nth(1)?.to_owned();
-        Some(Account { name, owner: Owner { user, group }, home })
+        let shell = fields.next().unwrap_or_default().to_owned();
+        Some(Account { name, owner: Owner { user, group }, home, shell })
     };
     passwd.lines().filter_map(parse).find(fits)
 }
@@ -57,6 +64,13 @@ fn is_member(groups: &str, group: &str, user: &str) -> Option<bool> {
     })
 }
 
+/// Whether an account with this shell can be used over SSH and on the console. `shells` is the text of [`SHELLS`]; without it
+/// only the programs that refuse every login are known.
+fn is_login_shell(shell: &str, shells: &str) -> bool {
+    let refuses = shell.is_empty() || shell.ends_with("/nologin") || shell.ends_with("/false");
+    !refuses && (shells.is_empty() || shells.lines().any(|line| line.trim() == shell))
+}
+
 /// `authorized_keys` with our keys at the end, each once, and what was there before kept.
 fn merge_keys(present: &str, ours: &[String]) -> String {
     let mut lines: Vec<&str> = present.lines().collect();
@@ -66,6 +80,13 @@ fn merge_keys(present: &str, ours: &[String]) -> String {
         }
     }
     lines.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Runs a program of the root file system.
+fn run(seed: &Seed<'_>, name: &str, args: &[&str]) -> Result<(), SeedError> {
+    let args = args.iter().map(|&arg| arg.to_owned()).collect();
+    seed.root.run(&Program { args, ..Program::new(name, []) })?;
+    Ok(())
 }
 
 fn first_user(seed: &Seed<'_>) -> Result<Option<Account>, SeedError> {
@@ -82,20 +103,15 @@ pub(super) fn find(seed: &Seed<'_>) -> Result<Account, SeedError> {
 /// Power lost here: whatever is already renamed stays so, and a second run does what is left.
 pub(super) fn settle_account(seed: &Seed<'_>) -> Result<(), SeedError> {
     let wanted = seed.card.user.name.as_str();
-    let run = |name, args: &[&str]| {
-        let args = args.iter().map(|&arg| arg.to_owned()).collect();
-        seed.root.run(&Program { args, ..Program::new(name, []) })
-    };
     match first_user(seed)? {
         None => {
             let id = FIRST.to_string();
-            run("useradd", &["--create-home", "--user-group", "--uid", &id, "--shell", "/bin/bash", wanted])?;
+            run(seed, "useradd", &["--create-home", "--user-group", "--uid", &id, "--shell", SHELL, wanted])?;
         }
         Some(account) if account.name != wanted => {
-            // Never with the hash, which Pi OS's own tools hand over as an argument: chpasswd reads it from its input.
-            let renamed = if seed.has(USERCONF)? { run(USERCONF, &[wanted]).map(drop) } else { Ok(()) };
+            let renamed = if seed.has(USERCONF)? { run_userconf(seed, wanted) } else { Ok(()) };
             if find(seed).is_err() {
-                let again = run("usermod", &["--login", wanted, &account.name]);
+                let again = run(seed, "usermod", &["--login", wanted, &account.name]);
                 // When both fail, the first says more.
                 again.map_err(|error| renamed.err().unwrap_or(error))?;
             }
@@ -105,13 +121,38 @@ pub(super) fn settle_account(seed: &Seed<'_>) -> Result<(), SeedError> {
     let account = find(seed)?;
     let home = format!("/home/{wanted}");
     if account.home != home {
-        run("usermod", &["--move-home", "--home", &home, wanted])?;
+        run(seed, "usermod", &["--move-home", "--home", &home, wanted])?;
     }
     let groups = seed.read_text("/etc/group")?;
     if let Some(group) = group_name(&groups, FIRST).filter(|&group| group != wanted) {
-        run("groupmod", &["--new-name", wanted, group])?;
+        run(seed, "groupmod", &["--new-name", wanted, group])?;
     }
     Ok(())
+}
+
+/// Has Pi OS rename its user. Never with the hash, which its tools pass on as an argument: `chpasswd` reads it from its input.
+///
+/// userconf also enables, disables, reloads and starts units, and each of its four `systemctl` calls would make PID 1 read every
+/// unit again: seconds on a Pi. With `SYSTEMD_OFFLINE` systemctl only edits the links (systemd's `docs/ENVIRONMENT.md`); the one
+/// reload after the seed stage covers them all.
+fn run_userconf(seed: &Seed<'_>, wanted: &str) -> Result<(), SeedError> {
+    let mut userconf = Program::new(USERCONF, [wanted]);
+    userconf.env.push(("SYSTEMD_OFFLINE".to_owned(), "1".to_owned()));
+    seed.root.run(&userconf)?;
+    Ok(())
+}
+
+/// Gives the first user a login shell, whatever its name, unless it has one already. Images since April 2026 ship `pi` with
+/// `nologin` (pi-gen 4b9cd15c), and only Pi OS's own user set-up, which is masked later, would change that.
+///
+/// Power lost here: done again.
+pub(super) fn give_shell(seed: &Seed<'_>) -> Result<(), SeedError> {
+    // Without an account the part that makes it has failed and said so.
+    let Some(account) = first_user(seed)? else { return Ok(()) };
+    if is_login_shell(&account.shell, &seed.read_text(SHELLS)?) {
+        return Ok(());
+    }
+    run(seed, "usermod", &["--shell", SHELL, &account.name])
 }
 
 /// Power lost here: set again by a second run, as long as the secrets are still on the card.
@@ -171,8 +212,23 @@ mod tests {
     #[test]
     fn finds_an_account_past_lines_it_does_not_understand() {
         let pi = account(PASSWD, |account| account.owner.user == 1000).unwrap();
-        assert_eq!((pi.name.as_str(), pi.home.as_str()), ("pi", "/home/pi"));
+        assert_eq!((pi.name.as_str(), pi.home.as_str(), pi.shell.as_str()), ("pi", "/home/pi", "/bin/bash"));
         assert_eq!(account(PASSWD, |account| account.name == "red"), None);
+    }
+
+    #[test]
+    fn replaces_shells_that_refuse_logins_and_keeps_the_owners() {
+        let shells = "# /etc/shells: valid login shells\n/bin/sh\n/bin/bash\n/usr/bin/fish\n";
+        for usable in ["/bin/bash", "/bin/sh", "/usr/bin/fish"] {
+            assert!(is_login_shell(usable, shells), "{usable}");
+        }
+        for refusing in ["", "/usr/sbin/nologin", "/sbin/nologin", "/bin/false", "/usr/bin/gone", "/bin/bas"]
+        {
+            assert!(!is_login_shell(refusing, shells), "{refusing}");
+        }
+        // Even if somebody lists it.
+        assert!(!is_login_shell("/usr/sbin/nologin", "/usr/sbin/nologin\n"));
+        assert!(is_login_shell("/opt/shell", "") && !is_login_shell("/bin/false", ""));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cluster::card::CardWifi;
 use cluster::secret::Secret;
 
 use super::network::{self, Stack};
@@ -42,13 +43,14 @@ pub(super) fn apply(seed: &Seed<'_>) -> Result<(), SeedError> {
         Stack::NetworkManager => {
             seed.root.make_folder(Path::new(network::PROFILES), 0o700, None)?;
             let sections = network::ip_sections(address);
-            seed.write_text(PROFILE, &(profile(&wifi.ssid, psk) + &sections), 0o600)
+            seed.write_text(PROFILE, &(profile(wifi, psk) + &sections), 0o600)
         }
-        Stack::Dhcpcd => seed.write_text(WPA, &supplicant(&wifi.country, &wifi.ssid, psk), 0o600),
+        Stack::Dhcpcd => seed.write_text(WPA, &supplicant(wifi, psk), 0o600),
     }
 }
 
-/// The state that systemd-rfkill restores: the image ships one file per known radio, all saying "blocked".
+/// The state that systemd-rfkill restores. Images ship such files for Bluetooth only (pi-gen `stage2/02-net-tweaks`); one for a radio is
+/// there once it has run. Without one the kernel's default holds, until NetworkManager unblocks a radio that is to be on.
 fn unblock(seed: &Seed<'_>) -> Result<(), SeedError> {
     for name in seed.root.list(Path::new(RFKILL))? {
         if name.ends_with(":wlan") {
@@ -71,10 +73,12 @@ fn switch_on(state: &str) -> String {
 
 /// The sections of a keyfile above the addresses. The name goes as numbers (nm-settings-keyfile(5)): it may be any bytes,
 /// and a name such as `1;2;` would be taken for numbers anyway.
-fn profile(ssid: &str, psk: Option<&str>) -> String {
-    let bytes: String = ssid.bytes().map(|byte| format!("{byte};")).collect();
+fn profile(wifi: &CardWifi, psk: Option<&str>) -> String {
+    let bytes: String = wifi.ssid.bytes().map(|byte| format!("{byte};")).collect();
+    // NetworkManager looks for a hidden network by name (`hidden`, nm-settings(5)).
+    let hidden = if wifi.hidden { "hidden=true\n" } else { "" };
     let mut text = format!(
-        "[connection]\nid=firstboot-wifi\ntype=wifi\n\n[wifi]\nmode=infrastructure\nssid={bytes}\n\n"
+        "[connection]\nid=firstboot-wifi\ntype=wifi\n\n[wifi]\nmode=infrastructure\nssid={bytes}\n{hidden}\n"
     );
     if let Some(psk) = psk {
         text += &format!("[wifi-security]\nkey-mgmt=wpa-psk\npsk={}\n\n", escape(psk));
@@ -88,16 +92,18 @@ fn escape(value: &str) -> String {
 }
 
 /// wpa_supplicant.conf(5). A name in hexadecimal digits may be any bytes; 64 of them without quotes are a raw key.
-fn supplicant(country: &str, ssid: &str, psk: Option<&str>) -> String {
-    let name: String = ssid.bytes().map(|byte| format!("{byte:02x}")).collect();
+fn supplicant(wifi: &CardWifi, psk: Option<&str>) -> String {
+    let country = &wifi.country;
+    let name: String = wifi.ssid.bytes().map(|byte| format!("{byte:02x}")).collect();
     let key = match psk {
         None => "key_mgmt=NONE".to_owned(),
         Some(key) if key.len() == 64 => format!("psk={key}"),
         Some(phrase) => format!("psk=\"{phrase}\""),
     };
+    let hidden = if wifi.hidden { "\tscan_ssid=1\n" } else { "" };
     format!(
         "country={country}\nctrl_interface=DIR=/var/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n\n\
-         network={{\n\tssid={name}\n\t{key}\n}}\n"
+         network={{\n\tssid={name}\n{hidden}\t{key}\n}}\n"
     )
 }
 
@@ -105,12 +111,25 @@ fn supplicant(country: &str, ssid: &str, psk: Option<&str>) -> String {
 mod tests {
     use super::*;
 
+    fn network(ssid: &str) -> CardWifi {
+        CardWifi { country: "DE".to_owned(), ssid: ssid.to_owned(), hidden: false }
+    }
+
+    #[test]
+    fn asks_for_a_hidden_network_by_name() {
+        let hidden = CardWifi { hidden: true, ..network("red") };
+        assert!(profile(&hidden, None).contains("\nssid=114;101;100;\nhidden=true\n\n"));
+        assert!(supplicant(&hidden, None).contains("\tssid=726564\n\tscan_ssid=1\n\tkey_mgmt=NONE\n"));
+        assert!(!profile(&network("red"), None).contains("hidden"));
+        assert!(!supplicant(&network("red"), None).contains("scan_ssid"));
+    }
+
     #[test]
     fn a_profile_carries_any_name_and_any_pass_phrase() {
-        let text = profile("Köln 1;2", Some(r" a\b "));
+        let text = profile(&network("Köln 1;2"), Some(r" a\b "));
         assert!(text.contains("ssid=75;195;182;108;110;32;49;59;50;\n"));
         assert!(text.contains("\npsk=\\sa\\\\b\\s\n"));
-        assert!(!profile("open", None).contains("security"));
+        assert!(!profile(&network("open"), None).contains("security"));
     }
 
     #[test]
@@ -125,9 +144,9 @@ mod tests {
     #[test]
     fn the_supplicant_tells_a_raw_key_from_a_phrase() {
         let raw = "0".repeat(64);
-        assert!(supplicant("DE", "red", Some(&raw)).contains(&format!("\tpsk={raw}\n")));
-        assert!(supplicant("DE", "red", Some("secret words")).contains("\tpsk=\"secret words\"\n"));
-        assert!(supplicant("DE", "red", None).contains("country=DE\n"));
-        assert!(supplicant("DE", "red", None).contains("\tssid=726564\n\tkey_mgmt=NONE\n"));
+        assert!(supplicant(&network("red"), Some(&raw)).contains(&format!("\tpsk={raw}\n")));
+        assert!(supplicant(&network("red"), Some("secret words")).contains("\tpsk=\"secret words\"\n"));
+        assert!(supplicant(&network("red"), None).contains("country=DE\n"));
+        assert!(supplicant(&network("red"), None).contains("\tssid=726564\n\tkey_mgmt=NONE\n"));
     }
 }

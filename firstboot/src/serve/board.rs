@@ -33,10 +33,15 @@ const SPARED: Duration = Duration::from_secs(5);
 /// How old a report may be to tell where a node is. Nodes that are well report four times as often.
 const RECENT: Duration = Duration::from_secs(60);
 
+/// How long the engine's word counts that somebody leads the managers.
+const LED: Duration = Duration::from_secs(1);
+
 /// The node list, read at most a few times a second.
 #[derive(Debug, Default)]
 pub(super) struct NodeList {
     last: Mutex<Option<Look>>,
+    /// When the engine said last that somebody leads the managers.
+    led: Mutex<Option<Instant>>,
 }
 
 /// A look at the list, and how long it counts.
@@ -58,11 +63,27 @@ impl NodeList {
         {
             return look.nodes.clone();
         }
-        let answer = timeout(PATIENCE, engine.nodes()).await;
+        let answer = timeout(PATIENCE, self.look(engine)).await;
         let counts = if answer.is_ok() { FRESH } else { SPARED };
-        let nodes = answer.ok().and_then(Result::ok).map(Arc::new);
+        let nodes = answer.ok().flatten().map(Arc::new);
         *last = Some(Look { at: Instant::now(), counts, nodes: nodes.clone() });
         nodes
+    }
+
+    /// The list, if somebody leads the managers: without a leader the engine still serves its last one for a while, with
+    /// nodes that are gone as ready.
+    async fn look(&self, engine: &Engine) -> Option<Vec<Node>> {
+        let nodes = engine.nodes().await.ok()?;
+        // A single manager leads itself.
+        if nodes.iter().filter(|node| node.manager_status.is_some()).nth(1).is_none() {
+            return Some(nodes);
+        }
+        let mut led = self.led.lock().await;
+        if led.is_none_or(|at| at.elapsed() >= LED) {
+            let leaderless = engine.info().await.ok()?.swarm.is_leaderless();
+            *led = (!leaderless).then(Instant::now);
+        }
+        led.is_some().then_some(nodes)
     }
 }
 
@@ -106,10 +127,10 @@ pub(super) async fn board(api: &Api) -> Board {
 
 /// Whether this manager works but cannot manage, because too few of the others are there.
 pub(super) async fn is_without_quorum(api: &Api) -> bool {
-    api.pi.has_peers()
-        && timeout(PATIENCE, api.pi.engine.info())
-            .await
-            .is_ok_and(|info| info.is_ok_and(|info| manages(api, &info.swarm)))
+    let Ok(Ok(info)) = timeout(PATIENCE, api.pi.engine.info()).await else { return false };
+    // A worker that was promoted makes a second manager where none is planned.
+    (api.pi.has_peers() || info.swarm.remote_managers.len() > 1 || info.swarm.is_leaderless())
+        && manages(api, &info.swarm)
 }
 
 /// One that was started again is not called active before a majority has heard of it.
@@ -241,6 +262,7 @@ mod tests {
             marks: Vec::new(),
             seed_problems: Vec::new(),
             left: None,
+            warnings: Vec::new(),
         }
     }
 

@@ -133,9 +133,11 @@ fn bounded(mut report: Report) -> Report {
         *text = plain(text, 100);
     }
     report.marks.truncate(MARKS);
-    report.seed_problems.truncate(PROBLEMS);
-    for problem in &mut report.seed_problems {
-        *problem = plain(problem, SENTENCE);
+    for sentences in [&mut report.seed_problems, &mut report.warnings] {
+        sentences.truncate(PROBLEMS);
+        for sentence in sentences {
+            *sentence = plain(sentence, SENTENCE);
+        }
     }
     report
 }
@@ -158,7 +160,9 @@ mod tests {
             marks: Vec::new(),
             left: None,
             seed_problems: vec!["\u{7}".to_owned(); 500],
+            warnings: vec!["\u{1b}[2J".to_owned(); 500],
         });
+        assert_eq!(report.warnings, vec![" [2J".to_owned(); PROBLEMS]);
         assert_eq!(report.seed_problems, vec![" ".to_owned(); PROBLEMS]);
         assert_eq!(report.word, " [2Jall is well ");
         assert_eq!(report.error.unwrap().message.len(), SENTENCE);

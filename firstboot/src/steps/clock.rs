@@ -30,6 +30,8 @@ const TIMESYNC: &str = "/run/systemd/timesync/synchronized";
 /// The clock with a battery, where there is one: a Pi 5's, or one on the header. `hctosys` is 1 if the kernel took its time
 /// from there at boot, `since_epoch` is what it says now, in seconds (Linux, Documentation/ABI/testing/sysfs-class-rtc).
 const RTC: &str = "/sys/class/rtc/rtc0";
+/// Units of the time services that Debian and Ubuntu have packages of.
+const TIME_SERVICES: [&str; 6] = ["systemd-timesyncd", "chrony", "ntpsec", "ntp", "openntpd", "ntpd-rs"];
 /// Clocks further apart than this are not taken for equal. Swarm tolerates five minutes.
 const TOLERANCE_MS: u64 = 5_000;
 
@@ -56,9 +58,10 @@ pub(crate) fn is_synced(host: &dyn Host) -> bool {
 
 /// Whether anything on this machine is trying to set the clock.
 fn has_time_service(host: &dyn Host) -> bool {
-    let services = ["is-active", "--quiet", "systemd-timesyncd", "chrony", "ntpsec", "ntp", "openntpd"];
+    let mut program = Program::new("systemctl", ["is-active", "--quiet"]);
+    program.args.extend(TIME_SERVICES.map(str::to_owned));
     // Succeeds if at least one is active.
-    host.run(&Program::new("systemctl", services)).is_ok()
+    host.run(&program).is_ok()
 }
 
 /// Whether the time came from a clock that has gone on since the card was made. Without its battery it begins at 1970.
@@ -148,7 +151,23 @@ fn better_clock(ours: u64, theirs: u64, synced: bool) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::better_clock;
+    use super::*;
+    use crate::host::fake::{FakeHost, Files};
+
+    #[test]
+    fn waits_for_any_time_service_that_debian_has() {
+        // `systemctl is-active` ends with 0 if one of the units is active.
+        let with = |active: &'static str| {
+            FakeHost::new(Arc::default(), Files::new(), UNIX_EPOCH).with_programs(move |program, _| {
+                let asked = program.name == "systemctl" && program.args.iter().any(|arg| arg == active);
+                if asked { Ok(Vec::new()) } else { Err("inactive".to_owned()) }
+            })
+        };
+        for service in ["systemd-timesyncd", "chrony", "ntpsec", "openntpd", "ntpd-rs"] {
+            assert!(has_time_service(&with(service)), "{service}");
+        }
+        assert!(!has_time_service(&with("ssh")));
+    }
 
     #[test]
     fn takes_the_managers_time_when_it_is_surer_or_later() {

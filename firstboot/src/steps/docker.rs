@@ -22,10 +22,17 @@ use crate::agent::status::chain;
 use crate::journal::Progress;
 use crate::retry::{Backoff, PACKAGES, Policy};
 
+pub mod apt;
 pub(crate) mod apt_words;
 pub mod install;
+mod key;
+mod pins;
 pub mod plan;
+pub mod proxy;
+mod reload;
+pub(crate) mod repository;
 pub mod settings;
+mod sources;
 
 /// How often the engine is asked whether it is up.
 const LOOK: Duration = Duration::from_millis(250);
@@ -116,6 +123,10 @@ impl Step for Docker {
         // An interrupted installation is begun again before the engine counts, unless it is this run's own.
         if interrupted && self.running.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Ok(Probe::Needed("finishing an interrupted installation".to_owned()));
+        }
+        let is_ours = self.pi.journal.get().install == Progress::Completed;
+        if is_ours && !proxy::is_settled(&self.pi, self.local)? {
+            return Ok(Probe::Needed("setting the proxy".to_owned()));
         }
         match self.pi.engine.version().await {
             Ok(version) => Ok(Probe::Done(version.version)),

@@ -196,7 +196,8 @@ impl Member {
     async fn finish(&self) -> Result<(), StepError> {
         match self.unfinished().await? {
             Some(swarm) if !swarm.root_rotation_in_progress && swarm.root_rotations() == 0 => {
-                engine("making Swarm's certificates anew", self.pi.engine.rotate_root(swarm).await)
+                let expiry = Duration::from_secs(self.pi.card.swarm.cert_expiry_seconds);
+                engine("making Swarm's certificates anew", self.pi.engine.rotate_root(swarm, expiry).await)
             }
             _ => {
                 sleep(LOOK).await;

@@ -61,6 +61,7 @@ fn delivery(world: &World, node: &str) -> Delivery {
         cert_pem: pair.certificate,
         key_pem: Secret::new(pair.key),
         take_over: false,
+        proxy: None,
     }
 }
 

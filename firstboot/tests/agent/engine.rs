@@ -24,6 +24,7 @@ mod phase;
 #[path = "engine/work.rs"]
 mod work;
 
+pub(crate) use phase::Leader;
 use phase::Phase;
 
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
@@ -40,8 +41,10 @@ pub(crate) struct Swarm {
     /// What runs on it, as the engine tells it.
     pub(crate) services: Vec<Value>,
     pub(crate) tasks: Vec<Value>,
-    /// Too few managers can be reached, as far as services go.
-    pub(crate) leaderless: bool,
+    /// How far the managers have noticed that too few of them can be reached.
+    pub(crate) leader: Leader,
+    /// The managers run, and do not reach each other.
+    is_torn: bool,
     /// Managers in the act of joining, and the most there were at once.
     entering: u32,
     pub(crate) most_entering: u32,
@@ -106,6 +109,9 @@ fn refuse(status: u16, message: &str) -> Response {
 const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
 const STILL_MANAGES: &str = "rpc error: code = FailedPrecondition desc = node is a cluster manager and is a member of the raft cluster. It must be demoted to worker before removal";
 const LEADERLESS: &str = "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.";
+const DEADLINE: &str = "rpc error: code = DeadlineExceeded desc = context deadline exceeded";
+/// The start of what `init` says when the swarm was started, but not with the settings that were asked for.
+const UNSET: &str = "error updating cluster settings";
 const ALREADY: &str = "This node is already part of a swarm. Use \"docker swarm leave\" to leave this swarm and join another one.";
 
 impl Engine {
@@ -260,8 +266,10 @@ async fn info(State(engine): State<Arc<Engine>>) -> Response {
             let managers: Vec<_> =
                 swarm.nodes.iter().filter(|node| !node["ManagerStatus"].is_null()).collect();
             let remote: Vec<_> = managers.iter().map(|node| &node["ManagerStatus"]).collect();
+            // It knows at once, while it serves the last list.
+            let error = if manager && !swarm.has_leader() { LEADERLESS } else { "" };
             json!({"NodeID": id, "NodeAddr": address, "LocalNodeState": state, "ControlAvailable": manager,
-                "RemoteManagers": remote, "Managers": if manager { managers.len() } else { 0 }})
+                "Error": error, "RemoteManagers": remote, "Managers": if manager { managers.len() } else { 0 }})
         }
     };
     Json(json!({ "Swarm": swarm })).into_response()
@@ -271,10 +279,10 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    let mut swarm = engine.swarm.lock().unwrap();
-    if !swarm.has_leader() {
-        return refuse(503, LEADERLESS);
+    if let Some(refusal) = engine.ask_leader().await {
+        return refusal;
     }
+    let mut swarm = engine.swarm.lock().unwrap();
     let (worker, manager) = swarm.tokens();
     let tokens = json!({"Worker": worker, "Manager": manager});
     let rotating = swarm.rotating > 0;
@@ -308,7 +316,8 @@ async fn update_swarm(
 }
 
 async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Response {
-    if let Some((status, message)) = engine.refusals.lock().unwrap().pop_front() {
+    let refusal = engine.refusals.lock().unwrap().pop_front();
+    if let Some((status, message)) = refusal.filter(|(_, message)| !message.starts_with(UNSET)) {
         return refuse(status, message);
     }
     let known = engine.node.lock().unwrap().clone();
@@ -334,8 +343,16 @@ async fn init(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Res
         swarm.nodes.retain(|_| !started);
         swarm.spec = body["Spec"].clone();
         swarm.inits.push(body.clone());
+        if refusal.is_some() {
+            // Docker's defaults: ninety days, in nanoseconds.
+            swarm.spec = json!({"CAConfig": {"NodeCertExpiry": 7_776_000_000_000_000_u64}});
+        }
     }
-    Json(engine.enter(true, &body)).into_response()
+    let id = engine.enter(true, &body);
+    match refusal {
+        Some((status, message)) => refuse(status, message),
+        None => Json(id).into_response(),
+    }
 }
 
 async fn join(State(engine): State<Arc<Engine>>, Json(body): Json<Value>) -> Response {

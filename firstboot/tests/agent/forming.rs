@@ -92,6 +92,23 @@ async fn a_worker_gets_over_every_measured_refusal_to_join() {
     assert!(worker.engine.refusals.lock().unwrap().is_empty());
 }
 
+/// So 26.1.5 answers when it rejects a setting: the swarm is there, with Docker's own settings.
+#[tokio::test]
+async fn a_swarm_that_started_without_its_settings_gets_them() {
+    let world = World::new(&["red01"]);
+    let manager = world.switch_on("red00", None);
+    let half = "error updating cluster settings: rpc error: code = Unknown desc = update out of sequence";
+    manager.engine.refusals.lock().unwrap().push_back((500, half));
+    manager.engine.start();
+    let worker = world.switch_on("red01", None);
+    worker.engine.start();
+    world.wait_until_formed().await;
+    let swarm = world.swarm.lock().unwrap();
+    assert_eq!((swarm.inits.len(), swarm.second_inits), (1, 0));
+    // Two years, as the card says.
+    assert_eq!(swarm.spec["CAConfig"]["NodeCertExpiry"], json!(63_072_000_000_000_000_u64));
+}
+
 #[tokio::test]
 async fn a_worker_whose_entry_was_removed_joins_anew_and_its_remains_are_cleared() {
     let world = World::new(&["red01"]);

@@ -185,3 +185,175 @@ async fn a_damaged_journal_is_no_reason_to_replace_a_docker_that_was_there_befor
         assert_eq!(installs, replaced, "{:#?}", pi.power.log());
     }
 }
+
+const OLD_LIST: &str = "/etc/apt/sources.list.d/docker.list";
+const SOURCES: &str = "/etc/apt/sources.list.d/docker.sources";
+/// The words of apt 3.0.4.
+const GONE: &str =
+    "E: The repository 'http://me:pw@gone.example/debian x Release' does not have a Release file.";
+
+fn with_list(world: &World, line: &str) -> Files {
+    let mut files = files(world);
+    files.insert("/etc/apt/sources.list.d".into(), Node::Folder { mode: 0o755, owner: None });
+    files.insert(OLD_LIST.into(), file(line));
+    files
+}
+
+fn host_with(
+    files: Files,
+    player: impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> + Send + Sync + 'static,
+) -> (FakeHost, Arc<Power>) {
+    let power = Arc::<Power>::default();
+    let clock = UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+    (FakeHost::new(Arc::clone(&power), files, clock).with_programs(player), power)
+}
+
+fn run(world: &World, (host, power): (FakeHost, Arc<Power>)) -> Pi {
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    world.run(Arc::new(host), power, engine, Ipv4Addr::LOCALHOST)
+}
+
+#[tokio::test]
+async fn a_broken_source_becomes_a_warning() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let host = host_with(files(&world), |program, files| {
+        if program.line().starts_with("apt-get update") {
+            return Err(format!("{GONE}\n"));
+        }
+        with_apt(program, files)
+    });
+    let pi = run(&world, host);
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    let warnings = async || {
+        let board = world.board().await;
+        board
+            .nodes
+            .into_iter()
+            .find_map(|node| Some(node.report?.warnings).filter(|warnings| !warnings.is_empty()))
+    };
+    eventually(async || warnings().await.is_some()).await;
+    assert_eq!(
+        warnings().await.unwrap(),
+        [
+            "package lists are incomplete: The repository 'http://***@gone.example/debian x Release' does not have a Release file."
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_missing_package_is_explained_by_what_update_said() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let (host, power) = host_with(files(&world), |program, files| {
+        if program.line().starts_with("apt-get install") {
+            return Err("E: Unable to locate package docker-ce\n".to_owned());
+        }
+        with_apt(program, files)
+    });
+    // apt-get update succeeds without a network.
+    let host = host.with_complaints(|program| {
+        let update = program.line().starts_with("apt-get update");
+        if update { "W: Failed to fetch http://a/InRelease  Temporary failure resolving 'a'\n" } else { "" }
+            .to_owned()
+    });
+    let _pi = run(&world, (host, power));
+    let message =
+        async || world.board().await.nodes.into_iter().find_map(|node| Some(node.report?.error?.message));
+    eventually(async || message().await.is_some()).await;
+    let message = message().await.unwrap();
+    let (first, last) =
+        (message.find("Temporary failure resolving"), message.find("Unable to locate package"));
+    assert!(first.is_some() && first < last, "{message}");
+}
+
+#[tokio::test]
+async fn a_conflicting_source_is_named_before_anything_is_written() {
+    let world = World::new(&["red01"]);
+    let old = "deb [signed-by=/usr/share/keyrings/old.gpg] https://download.docker.com/linux/debian trixie stable\n";
+    let pi = run(&world, host_with(with_list(&world, old), with_apt));
+    let is_told =
+        || pi.power.log().iter().filter(|effect| effect.contains("dpkg --print-architecture")).count() > 1;
+    eventually(async || is_told()).await;
+    let files = pi.host.files();
+    assert!(
+        !files.contains_key(Path::new(SOURCES))
+            && !files.contains_key(Path::new("/etc/apt/keyrings/docker.asc"))
+    );
+    assert!(!pi.power.log().iter().any(|effect| effect.contains("apt-get")), "{:#?}", pi.power.log());
+    // Its owner switches the file off.
+    pi.host.place(OLD_LIST, file(""));
+    eventually(async || pi.journal().install == Progress::Completed).await;
+}
+
+#[tokio::test]
+async fn our_source_is_taken_out_where_apt_cannot_read_it() {
+    let world = World::new(&["red01"]);
+    let conflict = "E: Conflicting values set for option Allow-Insecure regarding source https://download.docker.com/linux/debian/ trixie";
+    let pi = run(
+        &world,
+        host_with(files(&world), move |program, files| {
+            let line = program.line();
+            let breaks = files.contains_key(Path::new(SOURCES));
+            if breaks
+                && ["apt-get update", "apt-get indextargets"].iter().any(|start| line.starts_with(start))
+            {
+                return Err(conflict.to_owned());
+            }
+            with_apt(program, files)
+        }),
+    );
+    let is_out = || pi.power.log().iter().any(|effect| effect == &format!("remove {SOURCES}"));
+    eventually(async || is_out()).await;
+    assert!(!pi.power.log().iter().any(|effect| effect.contains("apt-get install")));
+}
+
+#[tokio::test]
+async fn somebody_elses_files_are_kept_beside_ours() {
+    let world = World::new(&["red01"]);
+    let theirs =
+        "Types: deb\nURIs: https://download.docker.com/linux/debian\nSuites: bookworm\nComponents: stable\n";
+    let mut files = with_list(&world, "");
+    files.insert(SOURCES.into(), file(theirs));
+    let pi = run(&world, host_with(files, with_apt));
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    assert_eq!(text(&pi, &format!("{SOURCES}.save")), theirs);
+    assert!(text(&pi, SOURCES).contains("Suites: trixie\n"));
+}
+
+#[tokio::test]
+async fn a_foreign_package_that_dpkg_cannot_configure_is_a_warning() {
+    let world = World::new(&["red01"]);
+    for ours_too in [false, true] {
+        let pi = run(
+            &world,
+            host_with(files(&world), move |program, files| {
+                let line = program.line();
+                let broken = if ours_too { "docker-ce" } else { "printer-driver" };
+                let errors = format!(
+                    "Errors were encountered while processing:\n {broken}\nE: Sub-process /usr/bin/dpkg returned an error code (1)\n"
+                );
+                if line.starts_with("dpkg --configure") || line.starts_with("apt-get install") {
+                    return Err(errors);
+                }
+                if line.starts_with("dpkg-query --show --showformat=${Status}") {
+                    let state = if ours_too { "install ok half-configured" } else { "install ok installed" };
+                    return Ok(format!("{state}\ninstall ok installed\n").into_bytes());
+                }
+                with_apt(program, files)
+            }),
+        );
+        let tried =
+            || pi.power.log().iter().filter(|effect| effect.starts_with("run apt-get install")).count();
+        if ours_too {
+            eventually(async || tried() > 1).await;
+            assert_eq!(pi.journal().install, Progress::Started);
+        } else {
+            eventually(async || pi.journal().install == Progress::Completed).await;
+            assert_eq!(tried(), 1);
+        }
+        pi.task.abort();
+    }
+}

@@ -8,6 +8,7 @@ use firstboot::journal::Progress;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::engine::Leader;
 use crate::world::{Pi, World, eventually};
 
 const MANAGERS: [&str; 3] = ["red00", "red01", "red02"];
@@ -199,6 +200,30 @@ async fn managers_that_are_powered_on_minutes_apart_wait_for_each_other_and_nobo
     assert_eq!(back.iter().map(id).collect::<Vec<_>>(), before);
     let swarm = world.swarm.lock().unwrap();
     assert_eq!((swarm.inits.len(), swarm.joins.len(), swarm.leaves), (1, 2, 0));
+}
+
+#[tokio::test]
+async fn without_a_leader_the_board_shows_nobody_as_ready() {
+    let world = world(&["red03"]);
+    let mut nodes = ["red00", "red01", "red02", "red03"].map(|name| world.switch_on(name, None));
+    nodes.iter().for_each(|node| node.engine.start());
+    eventually(async || board_at(&world, "red00").await.is_some_and(|board| board.formed)).await;
+    for node in &mut nodes[1..3] {
+        pull(node).await;
+    }
+    let is_known = async || {
+        let board = board_at(&world, "red00").await.unwrap();
+        board.quorum_lost && !board.formed && board.nodes.iter().all(|node| node.swarm.is_none())
+    };
+    eventually(is_known).await;
+    let served = world.swarm.lock().unwrap().leader;
+    assert!(
+        matches!(served, Leader::Lost(_)),
+        "the engine does not serve its last list any more: {served:?}"
+    );
+    minutes_pass().await;
+    eventually(async || world.swarm.lock().unwrap().leader == Leader::Missed).await;
+    eventually(is_known).await;
 }
 
 #[tokio::test]

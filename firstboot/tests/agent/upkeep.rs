@@ -240,7 +240,7 @@ async fn without_a_swarm_there_is_no_token_and_nothing_to_see_but_the_reason() {
     let (status, answer) = ask(&world, Method::GET, "/v1/swarm", None).await;
     assert_eq!((status.as_u16(), message(answer).as_str()), (503, "red00 is in no swarm yet"));
     world.swarm.lock().unwrap().nodes.extend(node);
-    world.swarm.lock().unwrap().leaderless = true;
+    world.swarm.lock().unwrap().lose_leader();
     let (status, answer) = ask(&world, Method::GET, "/v1/swarm", None).await;
     assert_eq!(status, 503);
     assert!(message(answer).starts_with("too few managers can be reached: "));

@@ -1,5 +1,6 @@
 //! `bench boot`: one arm64 node from power-on to a swarm of one, by a card of builder's and by a plain shell script that
-//! does apt, Docker and `swarm init`; one after the other in the same run, each alone on this machine.
+//! does apt, Docker and `swarm init`; one after the other in the same run, each alone on this machine. With
+//! `--baseline`, a card of an earlier commit's builder takes the place of the script.
 //!
 //! Both boot the same image in QEMU, as `builder rehearse` does. Both are over when the node list says Ready, asked
 //! once a second.
@@ -23,6 +24,7 @@ use crate::{agents, setup};
 
 mod picture;
 mod timeline;
+mod versus;
 
 /// What to measure with.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,9 +32,12 @@ pub(crate) struct BootOptions {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Pairs of boots; medians are printed
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    runs: u32,
+    /// Pairs of boots, whose medians are printed [default: 1, with --baseline 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// Compare with the card of this commit instead of the script
+    #[arg(long, value_name = "COMMIT", conflicts_with_all = ["with_reboot", "picture"])]
+    baseline: Option<String>,
     /// Boot a third card, whose seed stage ends in a reboot
     #[arg(long)]
     with_reboot: bool,
@@ -85,10 +90,14 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
     let cache = setup::cache()?;
     let image = images::bootable(Release::Trixie, &cache)?;
     let product = Product { builder, image, cache: cache.join("decompressed") };
+    if let Some(revision) = &options.baseline {
+        let report = versus::run(&product, revision, options.runs.unwrap_or(5))?;
+        return print(&if options.json { serde_json::to_string_pretty(&report)? } else { report.table() });
+    }
     let desk = Desk::build(&product, &Desk::small_cluster("{source: debian}", NODE))?;
     let plain = script_card(&desk)?;
     let (mut ours, mut theirs, mut rebooting) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..options.runs {
+    for _ in 0..options.runs.unwrap_or(1) {
         setup::say("booting builder's card");
         ours.push(boot_ours(&desk, &desk.card(NODE))?);
         setup::say("booting the script's card");
@@ -121,7 +130,10 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
         script_stages: theirs.last().map(|boot| script_stages(&boot.console)).unwrap_or_default(),
         vs_script_ratio: builder_s / script_s,
     };
-    let text = if options.json { serde_json::to_string_pretty(&report)? } else { table(&report) };
+    print(&if options.json { serde_json::to_string_pretty(&report)? } else { table(&report) })
+}
+
+fn print(text: &str) -> Result<()> {
     use std::io::Write;
     writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(())
@@ -235,7 +247,12 @@ fn since(start: SystemTime) -> f64 {
 }
 
 fn median(boots: &[Boot]) -> f64 {
-    let mut times: Vec<f64> = boots.iter().map(|boot| boot.formed).collect();
+    median_of(boots.iter().map(|boot| boot.formed))
+}
+
+/// The middle one, the upper of two; 0 of none.
+fn median_of(times: impl Iterator<Item = f64>) -> f64 {
+    let mut times: Vec<f64> = times.collect();
     times.sort_by(f64::total_cmp);
     times.get(times.len() / 2).copied().unwrap_or_default()
 }

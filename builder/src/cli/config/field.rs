@@ -7,6 +7,7 @@ use cluster::card::DockerSource;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::ClusterId;
+use cluster::proxy::Proxy;
 use cluster::spec::Node;
 use cluster::spec::hostnames::Hostnames;
 
@@ -14,6 +15,7 @@ use crate::error::Failure;
 use crate::pki::{self, Running, RunningHost};
 use crate::project::{self, Project};
 use crate::running::check::{Candidate, Entry, Verdict};
+use crate::running::engine::Wanted;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Field {
     pub(super) user: Option<String>,
     /// Where Docker comes from.
     docker: DockerSource,
+    /// The proxy of a `hostnames.yaml`; that of a cluster file is in the project.
+    proxy: Option<Proxy>,
     /// The cluster file; `None` for a `hostnames.yaml`.
     cluster: Option<Project>,
 }
@@ -47,6 +51,7 @@ impl Field {
                 entries: of_hostnames(&found),
                 user: user.cloned().or_else(|| earlier.as_ref()?.user.clone()),
                 docker: docker.or_else(|| Some(earlier.as_ref()?.docker)).unwrap_or(DockerSource::Docker),
+                proxy: found.proxy,
                 earlier,
                 cluster: None,
             });
@@ -63,6 +68,7 @@ impl Field {
             earlier,
             user: Some(user.cloned().unwrap_or(name)),
             docker: project.cluster.docker.source,
+            proxy: None,
             cluster: Some(project),
         })
     }
@@ -100,7 +106,7 @@ impl Field {
             let is_new = self.before(entry).is_none();
             let last = entry.name.as_ref().filter(|_| is_new).and_then(|name| known.get(name)).copied();
             let name = entry.address.or(last)?.to_string();
-            Some((entry.host.name.clone(), Host { user: None, name }))
+            Some((entry.host.name.clone(), Host::named(name)))
         };
         Ok(self.entries.iter().filter_map(place).collect())
     }
@@ -126,6 +132,12 @@ impl Field {
         self.cluster.is_some() && !before && fit.any(carries)
     }
 
+    /// What the swarm needs of a machine's Docker.
+    pub(super) fn docker(&self) -> Wanted {
+        let pool = self.cluster.as_ref().and_then(|project| project.cluster.swarm.address_pool.clone());
+        Wanted { source: self.docker, pool }
+    }
+
     /// The record of these nodes.
     pub(super) fn record(&self, hosts: Vec<RunningHost>) -> Running {
         Running::new(self.user.clone(), self.docker, hosts)
@@ -133,7 +145,11 @@ impl Field {
 
     /// The project with these nodes; with those of the cluster file, where there is one.
     pub(super) fn project(&self, running: &Running) -> Project {
-        let Some(project) = &self.cluster else { return project::of_running(&self.file, running) };
+        let Some(project) = &self.cluster else {
+            let mut project = project::of_running(&self.file, running);
+            project.cluster.proxy.clone_from(&self.proxy);
+            return project;
+        };
         let mut project = project.clone();
         // Whose role cannot be the file's yet keeps the one it has.
         for node in &mut project.cluster.nodes {
@@ -167,7 +183,7 @@ fn of_hostnames(found: &Hostnames) -> Vec<Entry> {
 fn of_cluster(project: &Project) -> Vec<Entry> {
     let nodes = project.cluster.nodes.iter();
     let entry = nodes.map(|node| Entry {
-        host: Host { user: None, name: node.name.to_string() },
+        host: Host::named(node.name.to_string()),
         role: node.role,
         name: Some(node.name.clone()),
         address: node.address.as_ref().map(|address| address.ip),

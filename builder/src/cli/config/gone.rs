@@ -18,7 +18,6 @@ use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
-use crate::report::Progress;
 use crate::running::check::Verdict;
 use crate::running::deliver::PROGRAM;
 use crate::running::plan::is_over;
@@ -136,12 +135,13 @@ pub(super) fn clean(
     field: &Field,
     verdicts: &[Verdict],
     (gone, cluster): (&[RunningHost], &ClusterId),
+    way: &Way<'_>,
     own: Option<&std::path::Path>,
-    progress: Progress,
 ) -> Result<Vec<Hostname>, Failure> {
+    let progress = way.progress;
     let taken: Vec<_> = verdicts.iter().filter_map(|verdict| verdict.found()?.address).collect();
     let is_free = |host: &Host| {
-        field.entries.iter().all(|entry| entry.host.name != host.name)
+        field.entries.iter().all(|entry| (&entry.host.name, entry.host.port) != (&host.name, host.port))
             && taken.iter().all(|address| address.to_string() != host.name)
     };
     let gone =
@@ -152,7 +152,8 @@ pub(super) fn clean(
     }
     let named: Vec<_> = nodes.iter().zip(&hosts).map(|(node, host)| (node.clone(), host.clone())).collect();
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
-    let reach = Reach { ssh, own, user: field.user.clone(), ours: None, cluster: cluster.clone(), nodes };
+    let (user, password) = (field.user.clone(), way.password());
+    let reach = Reach { ssh, own, user, ours: None, cluster: cluster.clone(), nodes, password };
     let free = removal::remove(reach, false, progress)?.nodes;
     for (node, host) in named.iter().filter(|(node, _)| !free.contains(node)) {
         progress.say(&format!(

@@ -84,7 +84,8 @@ impl Line {
             Ok(Work::Install { docker: false }) => "install the agent; Docker is there".to_owned(),
             Ok(Work::Install { docker: true }) => "install the agent, and Docker".to_owned(),
             Ok(Work::Update) => "update the agent".to_owned(),
-            Err(trouble) => format!("cannot be brought in: {}", trouble.reason()),
+            // The error below says why.
+            Err(_) => "nothing: it cannot be brought in".to_owned(),
         }
     }
 
@@ -256,7 +257,7 @@ mod tests {
 
     fn ssh(kind: trouble::Kind) -> Trouble {
         let said = "ssh: some words".to_owned();
-        Trouble::Ssh(End::Trouble(trouble::Trouble { kind, said, known_in: None }))
+        Trouble::Ssh(End::Trouble(trouble::Trouble { kind, said, known_in: None, is_early: false }))
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::keep::Kept;
 use super::summary;
 use crate::remote::printable;
 use crate::ssh::batch::{End, Event, Stream};
+use crate::ssh::trouble::Kind;
 
 /// How to show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,9 @@ impl<O: Write, T: Write> Show<O, T> {
                 Ok(())
             }
             Event::Ended { index, end, took } => {
-                if tell && self.manner == Manner::Live && end != End::Exit(0) {
+                // Of a machine that was not reached there is nothing more to say than what the summary does.
+                let is_heard = !matches!(&end, End::Trouble(trouble) if trouble.kind != Kind::Lost);
+                if tell && self.manner == Manner::Live && end != End::Exit(0) && is_heard {
                     let line = summary::reason(&end);
                     self.lines(index, Stream::Err, line.as_bytes())?;
                 }
@@ -197,7 +200,7 @@ fn harmless(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ssh::trouble::{Kind, Trouble};
+    use crate::ssh::trouble::Trouble;
 
     type Said = (usize, Stream, &'static str);
 
@@ -218,7 +221,8 @@ mod tests {
     }
 
     fn down() -> End {
-        End::Trouble(Trouble { kind: Kind::Refused, said: "ssh: connect to host".to_owned(), known_in: None })
+        let said = "ssh: connect to host".to_owned();
+        End::Trouble(Trouble { kind: Kind::Refused, said, known_in: None, is_early: false })
     }
 
     #[test]
@@ -226,7 +230,7 @@ mod tests {
         let said = [(0, Stream::Out, "a\r\nb\n"), (1, Stream::Err, "oh\n"), (0, Stream::Out, "no end")];
         let (out, talk) = shown(Manner::Live, false, &said, &[End::Exit(0), End::Exit(3), down()]);
         assert_eq!(out, "red00: a\nred00: b\nred00: no end\n");
-        assert_eq!(talk, "red01: oh\nred01: exit code 3\nred02: it cannot be reached: connection refused\n");
+        assert_eq!(talk, "red01: oh\nred01: exit code 3\n", "red02 is in the summary");
     }
 
     #[test]

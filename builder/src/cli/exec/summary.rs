@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn trouble(kind: trouble::Kind) -> End {
-        End::Trouble(Trouble { kind, said: "ssh: some words".to_owned(), known_in: None })
+        End::Trouble(Trouble { kind, said: "ssh: some words".to_owned(), known_in: None, is_early: false })
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::Globals;
@@ -51,7 +51,7 @@ impl Show {
         };
         let bars = (style == Style::Bars).then(MultiProgress::new);
         let cards = names.map(|(node, device)| {
-            let bar = bars.as_ref().map(|bars| bars.add(bar(&node, total)));
+            let bar = bars.as_ref().map(|bars| bar(bars, &node, total));
             let now = Instant::now();
             Mutex::new(Card { node, device, phase: None, done: 0, began: now, told: now, bar })
         });
@@ -128,12 +128,15 @@ impl Drop for Show {
     }
 }
 
-fn bar(node: &str, total: u64) -> ProgressBar {
-    let bar = ProgressBar::new(total);
+/// A bar below the others. Until it is one of them it has nowhere to draw: what a bar draws on its own is a line that
+/// nobody clears.
+fn bar(bars: &MultiProgress, node: &str, total: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::hidden());
     // The template is a constant; a test draws it.
     if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
         bar.set_style(style);
     }
+    let bar = bars.add(bar);
     bar.set_prefix(node.to_owned());
     bar
 }
@@ -154,11 +157,22 @@ pub(super) fn print(document: &serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
+    use indicatif::InMemoryTerm;
+
     use super::*;
 
     #[test]
-    fn the_bar_s_template_is_accepted() {
+    fn bars_are_drawn_once_and_leave_nothing_behind() {
         assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
-        bar("red00", 10).finish_and_clear();
+        let term = InMemoryTerm::new(10, 80);
+        let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
+        let bars = MultiProgress::with_draw_target(target);
+        let both = ["red00", "red01"].map(|node| bar(&bars, node, 10));
+        both.iter().for_each(|bar| bar.inc(5));
+        let shown = term.contents();
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+        assert!(shown.contains("red00") && shown.contains("red01"), "{shown}");
+        both.iter().for_each(ProgressBar::finish_and_clear);
+        assert_eq!(term.contents(), "");
     }
 }

@@ -60,6 +60,11 @@ impl Known {
         }
     }
 
+    /// Whether the name means another release every few months.
+    pub(super) const fn is_series(&self) -> bool {
+        self.series.is_some()
+    }
+
     /// What an unpacked image is to be, by the catalog or the lock.
     pub(super) fn content(&self) -> Option<Digest> {
         self.release.as_ref().and_then(|release| release.extract_sha256)

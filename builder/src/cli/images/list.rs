@@ -70,7 +70,7 @@ fn rows(known: &[Known], kept: &[Kept], cache: &Cache) -> Vec<Row> {
         rows.push([
             format!("{} {}", if known.wanted { "*" } else { " " }, printable(&known.name)),
             release.map_or_else(
-                || if known.given.is_some() { dash() } else { "newest".to_owned() },
+                || if known.is_series() && known.given.is_none() { "newest".to_owned() } else { dash() },
                 |release| release.release_date.clone(),
             ),
             release

@@ -64,7 +64,9 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
         task.finish();
         let word = match finding {
             Finding::Whole => "whole",
-            Finding::FirstLook => "read; an older builder kept no digest, the next time it is compared",
+            Finding::FirstLook => {
+                "read; no digest of it was kept when it was unpacked, but this one is: it is compared the next time"
+            }
             Finding::Damaged { .. } => {
                 cache.discard(&kept.image.key)?;
                 damaged.push(name.clone());

@@ -45,6 +45,9 @@ others on.
     .text(&view.file)
 }
 
+/// Of a node whose kernel has the memory cgroup off.
+pub(in crate::cli) const NO_MEMORY_LIMITS: &str = "its memory cgroup is off, so memory limits do nothing: if its kernel command line has cgroup_enable=memory, reboot it";
+
 /// The board in one sentence.
 pub(super) fn summary(view: &View) -> String {
     let (ready, all) = view.count();
@@ -115,7 +118,7 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         let how = hint!["removed by `", builder(["rm"]), "`; `", builder(["up"]), "` has it back"];
         notes.push(how.text(&view.file));
     }
-    let Some(Report { word, error, facts, seed_problems, .. }) = &node.report else { return notes };
+    let Some(Report { word, error, facts, seed_problems, warnings, .. }) = &node.report else { return notes };
     if !is_ready(node) && !word.is_empty() {
         notes.push(printable(word));
     }
@@ -124,8 +127,12 @@ fn notes(node: &BoardNode, view: &View) -> Vec<String> {
         notes.push(format!("{label}: {}", printable(&error.message)));
     }
     notes.extend(seed_problems.iter().map(|problem| format!("at its first start: {}", printable(problem))));
+    notes.extend(warnings.iter().map(|warning| format!("warning: {}", printable(warning))));
     if facts.clock_synced == Some(false) {
         notes.push("no network time: its clock may be wrong".to_owned());
+    }
+    if facts.memory_cgroup == Some(false) {
+        notes.push(NO_MEMORY_LIMITS.to_owned());
     }
     notes
 }
@@ -159,7 +166,9 @@ mod tests {
                 "swarm": {"id": "a", "state": "ready", "availability": "drain", "leader": true,
                     "reachability": "reachable", "engine": null, "address": null},
                 "report": {"stage": "ready", "word": "member a", "error": null, "address": null, "swarm_node": "a",
-                    "facts": {"clock_synced": false}, "seed_problems": ["keyboard: cannot write /etc/default/keyboard"]}}]
+                    "facts": {"clock_synced": false, "memory_cgroup": false},
+                    "seed_problems": ["keyboard: cannot write /etc/default/keyboard"],
+                    "warnings": ["a package source could not be read"]}}]
         });
         let view = View {
             board: serde_json::from_value(board).unwrap(),
@@ -171,7 +180,9 @@ mod tests {
             text.contains("\n       at its first start: keyboard: cannot write /etc/default/keyboard\n"),
             "{text}"
         );
+        assert!(text.contains("\n       warning: a package source could not be read\n"), "{text}");
         assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
+        assert!(text.contains("\n       its memory cgroup is off, so memory limits do nothing"), "{text}");
     }
 
     #[test]

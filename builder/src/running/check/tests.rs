@@ -2,6 +2,7 @@ use cluster::card::{Card, DockerSource};
 
 use super::*;
 use crate::pki::RunningHost;
+use crate::running::engine::Engine;
 
 pub(in crate::running) const NOW: u64 = 1_780_000_000;
 
@@ -24,8 +25,13 @@ pub(in crate::running) fn pi(name: &str) -> Found {
     }
 }
 
+/// What a swarm of a `hostnames.yaml` needs.
+pub(in crate::running) fn wanted() -> Wanted {
+    Wanted { source: DockerSource::Docker, pool: None }
+}
+
 fn judge(entry: Entry, found: Found) -> Verdict {
-    check(&[entry], &[Some(Some(found))], None, None, Others::Keep, NOW).remove(0)
+    check(&[entry], &[Some(Some(found))], None, None, Others::Keep, &wanted(), NOW).remove(0)
 }
 
 fn worker(found: Found) -> Obstacle {
@@ -75,11 +81,11 @@ fn whatever_keeps_a_machine_out_says_what_to_type() {
         told(Found { swarm: true, ..pi("red01") }),
     ];
     insta::assert_snapshot!(wrong.join("\n"), @r#"
-    sudo wants a password there: sudo: a password is required / ssh pi@10.1.1.2 -t "sudo sh -c 'echo \$SUDO_USER ALL=\(ALL\) NOPASSWD: ALL > /etc/sudoers.d/010_nopasswd'"
+    sudo wants a password there: sudo: a password is required / builder config --ask-sudo asks for the password, once for all hosts
     its system is Alpine Linux v3.22, and nodes need Debian or a system made of it, with apt and systemd / install Raspberry Pi OS or Debian on it, or take it out of the file
     Docker has no packages for its processor (armv6l) / take it out of the file
     its disk is full: 390 MiB are free, and 1024 MiB are needed / see what takes the room: ssh pi@10.1.1.2 sudo du -xhd1 /
-    it calls itself `Red_01`, which has the character 'R'; use lower-case letters, digits and hyphens / give it another: ssh pi@10.1.1.2 sudo hostnamectl set-hostname red00
+    it calls itself `Red_01`, which has the character 'R'; use lower-case letters, digits and hyphens / give it another: ssh pi@10.1.1.2 sudo hostnamectl set-hostname red-01
     it is in another swarm / --take-over has it leave for this one; what only runs there is lost
     "#);
 }
@@ -95,7 +101,7 @@ fn two_machines_of_one_name_and_one_machine_twice_are_told_apart() {
     let entries = ["a", "b", "c"].map(|host| entry(host, Role::Worker));
     let other = Found { boot: "another".to_owned(), ..pi("red01") };
     let found = [pi("red01"), other, pi("red01")].map(|found| Some(Some(found)));
-    let verdicts = check(&entries, &found, None, None, Others::Keep, NOW);
+    let verdicts = check(&entries, &found, None, None, Others::Keep, &wanted(), NOW);
     assert!(matches!(&verdicts[0], Verdict::Fit(_)));
     assert!(
         matches!(&verdicts[1], Verdict::Unfit(Obstacle::NameTaken { other, .. }, _) if other.name == "a")
@@ -117,7 +123,7 @@ fn machines_of_one_name_are_told_different_ones() {
     ];
     let earlier = running(&[("z", "red01", Role::Worker)]);
     let free = |earlier| -> Vec<String> {
-        let verdicts = check(&entries, &found, earlier, None, Others::Keep, NOW);
+        let verdicts = check(&entries, &found, earlier, None, Others::Keep, &wanted(), NOW);
         let unfit = verdicts.iter().filter_map(|verdict| match verdict {
             Verdict::Unfit(obstacle, _) => {
                 obstacle.advice("ssh pi@x").show(None).text.rsplit_once(' ').map(|(_, name)| name.to_owned())
@@ -126,15 +132,87 @@ fn machines_of_one_name_are_told_different_ones() {
         });
         unfit.collect()
     };
-    assert_eq!(free(None), ["red01", "red04", "red05"], "red03 is one already");
-    assert_eq!(free(Some(&earlier)), ["red02", "red04", "red05"]);
+    assert_eq!(free(None), ["red01", "my-pi", "red04"], "red03 is one already");
+    assert_eq!(free(Some(&earlier)), ["red02", "my-pi", "red04"]);
+}
+
+/// ansible-dockerswarm#61.
+#[test]
+fn offers_a_name_near_the_machines_own() {
+    for (own, near) in [
+        ("Kitchen-Pi", Some("kitchen-pi")),
+        ("kitchen.example.org", Some("kitchen")),
+        ("My_Pi", Some("my-pi")),
+        ("-pi-", Some("pi")),
+        ("kitchen", None),
+        ("___", None),
+        ("", None),
+        (".", None),
+    ] {
+        assert_eq!(near_name(own).as_deref(), near, "{own}");
+    }
+    let taken = BTreeSet::from(["kitchen-pi".to_owned(), "red03".to_owned()]);
+    assert_eq!(free_name(3, "Kitchen-Pi", &taken), "red04");
+    assert_eq!(free_name(0, "RaspberryPi", &taken), "red00", "nobody wants that one");
+}
+
+#[test]
+fn a_docker_that_a_swarm_cannot_use_keeps_a_machine_out() {
+    let json = r#"{"Swarm":{"LocalNodeState":"inactive"},"LiveRestoreEnabled":true}"#;
+    let engine = Engine::read(&|key| (key == "info").then_some(json));
+    let found = Found { docker: true, engine: engine.clone(), ..pi("red01") };
+    let obstacle = worker(found.clone());
+    assert_eq!(
+        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2")),
+        "its Docker keeps containers running over its own restarts (live-restore), which Swarm refuses / take \"live-restore\" \
+         out of /etc/docker/daemon.json there (or --live-restore out of its service), then: ssh pi@10.1.1.2 sudo systemctl \
+         restart docker"
+    );
+    let ours = card("0123456789abcdef", "red01", Role::Worker);
+    let id = ours.cluster_id.clone();
+    let member = Found { card: Some(ours), swarm: true, ..found };
+    let entries = [entry("a", Role::Worker)];
+    let told = check(&entries, &[Some(Some(member))], None, Some(&id), Others::Keep, &wanted(), NOW);
+    assert!(matches!(&told[0], Verdict::Fit(_)), "it is in the swarm already");
+}
+
+#[test]
+fn a_password_that_is_refused_says_what_to_type() {
+    let told = |root: Root| {
+        let obstacle = worker(Found { root, ..pi("red01") });
+        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2"))
+    };
+    let refused = |said: &str, wrong| told(Root::Refused { said: said.to_owned(), wrong });
+    insta::assert_snapshot!(
+        [refused("Sorry, try again.", true), refused("pi is not in the sudoers file.", false)].join("\n"),
+        @r"
+    sudo does not accept the password there: Sorry, try again. / see which password is right there: ssh pi@10.1.1.2 -t sudo true
+    sudo does not work there: pi is not in the sudoers file. / see what sudo says: ssh pi@10.1.1.2 -t sudo true
+    "
+    );
+    assert!(matches!(
+        judge(entry("a", Role::Worker), Found { root: Root::Password, ..pi("red01") }),
+        Verdict::Fit(_)
+    ));
+}
+
+#[test]
+fn a_kernel_without_memory_cgroup_is_worth_a_word() {
+    let note = |memory_cgroup, pi_os| {
+        let found = Found { memory_cgroup, pi_os, ..pi("red01") };
+        let Verdict::Fit(candidate) = judge(entry("a", Role::Worker), found) else { panic!() };
+        candidate.notes.join("")
+    };
+    assert_eq!((note(Some(true), true), note(None, true)), (String::new(), String::new()));
+    assert!(note(Some(false), true).contains("the agent turns it on"));
+    assert!(note(Some(false), false).contains("add cgroup_enable=memory"));
 }
 
 #[test]
 fn a_machine_in_another_swarm_is_taken_over_only_when_told() {
     let found = [Some(Some(Found { swarm: true, ..pi("red01") }))];
     let entries = [entry("a", Role::Worker)];
-    let told = check(&entries, &found, None, None, Others::TakeOver, NOW);
+    let told = check(&entries, &found, None, None, Others::TakeOver, &wanted(), NOW);
     assert!(matches!(&told[0], Verdict::Fit(_)));
 }
 
@@ -160,7 +238,8 @@ fn a_node_does_not_change_its_role_while_it_is_in_the_swarm() {
     let id = ours.cluster_id.clone();
     let judged = |found: Found| {
         let found = [Some(Some(found))];
-        check(&[entry("b", Role::Manager)], &found, Some(&earlier), Some(&id), Others::Keep, NOW).remove(0)
+        check(&[entry("b", Role::Manager)], &found, Some(&earlier), Some(&id), Others::Keep, &wanted(), NOW)
+            .remove(0)
     };
     let member = Found { card: Some(ours), swarm: true, ..pi("red01") };
     let Verdict::Unfit(obstacle, Some(_)) = judged(member.clone()) else { panic!() };

@@ -1,13 +1,13 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::running::check::tests::{NOW, card, entry, pi, running};
+use crate::running::check::tests::{NOW, card, entry, pi, running, wanted};
 use crate::running::check::{Others, check};
 
 /// What becomes of a file's machines; `None` is one that cannot be asked.
 fn made(entries: &[Entry], found: &[Option<Found>], earlier: &Running) -> Plan {
     let found: Vec<_> = found.iter().cloned().map(|found| found.map(Some)).collect();
-    let verdicts = check(entries, &found, Some(earlier), None, Others::Keep, NOW);
+    let verdicts = check(entries, &found, Some(earlier), None, Others::Keep, &wanted(), NOW);
     plan(entries, &verdicts, Some(earlier))
 }
 
@@ -109,7 +109,8 @@ fn a_swarm_is_over_when_no_manager_has_a_card_of_ours() {
     let ours = card("0123456789abcdef", "red00", Role::Manager);
     let manager = ours.node.clone();
     let over = |found: Found| {
-        let verdicts = check(&file(&["a"]), &[Some(Some(found))], None, None, Others::TakeOver, NOW);
+        let verdicts =
+            check(&file(&["a"]), &[Some(Some(found))], None, None, Others::TakeOver, &wanted(), NOW);
         is_over([&manager].into_iter(), &verdicts, &ours.cluster_id)
     };
     assert!(over(pi("red00")), "purged, or nothing was ever brought");

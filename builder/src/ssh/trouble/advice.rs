@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cluster::host::Host;
 
 use super::{Kind, Trouble};
 use crate::error::{Hint, builder, hint, quote as quoted};
+use crate::ssh::Ssh;
 
 /// What decides which words help.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +21,8 @@ pub struct Around {
     pub user: Option<String>,
     /// Where machines are, and who logs in, as a cluster file has it: by the names that are shown.
     pub at: BTreeMap<String, Host>,
+    /// The `ssh` that tried, which knows who logs in where nobody else says so.
+    pub ssh: Option<Arc<Ssh>>,
 }
 
 impl Around {
@@ -31,13 +35,17 @@ impl Around {
         format!("ssh{file}{option} {}", self.login(host))
     }
 
-    /// Machine and user as `ssh` takes them.
+    /// Port, machine and user as `ssh` takes them.
     fn login(&self, host: &Host) -> String {
-        let at = self.at.get(&host.name).and_then(|at| at.user.clone());
-        let said = host.user.clone().or_else(|| self.user.clone()).or(at);
-        match said.or_else(|| self.ours.is_none().then(|| "pi".to_owned())) {
-            Some(user) => format!("{user}@{}", self.name(host)),
-            None => self.name(host).to_owned(),
+        let at = self.at.get(&host.name);
+        let said = host.user.clone().or_else(|| self.user.clone()).or_else(|| at?.user.clone());
+        let asked = || self.ssh.as_ref()?.user_of(host);
+        let said = said
+            .or_else(|| if self.ours.is_some() { None } else { asked().or_else(|| Some("pi".to_owned())) });
+        let port = host.port.or_else(|| at?.port).map(|port| format!("-p {port} ")).unwrap_or_default();
+        match said {
+            Some(user) => format!("{port}{user}@{}", self.name(host)),
+            None => format!("{port}{}", self.name(host)),
         }
     }
 
@@ -133,7 +141,7 @@ mod tests {
 
     fn advice(kind: Kind, said: &str, hosts: &[&str], around: &Around) -> String {
         let hosts: Vec<Host> = hosts.iter().map(|host| Host::try_from(*host).unwrap()).collect();
-        let trouble = Trouble { kind, said: said.to_owned(), known_in: None };
+        let trouble = Trouble { kind, said: said.to_owned(), known_in: None, is_early: false };
         advise(&trouble, &hosts.iter().collect::<Vec<_>>(), around).show(None).text
     }
 
@@ -177,6 +185,15 @@ mod tests {
         let ours = Around { ours: Some("red.secrets/ssh_config".into()), ..Around::default() };
         let ours = advice(Kind::ChangedKey, said, &["red03"], &ours);
         assert!(ours.contains("builder flash red03") && !ours.contains("ssh-keygen"), "{ours}");
+    }
+
+    #[test]
+    fn a_port_is_part_of_what_is_typed() {
+        let around = Around::default();
+        assert_eq!(around.ssh("-v", &Host::try_from("red0:2222").unwrap()), "ssh -v -p 2222 pi@red0");
+        assert!(
+            advice(Kind::Denied, "", &["ada@red0:2222"], &around).contains("ssh-copy-id -p 2222 ada@red0;")
+        );
     }
 
     #[test]

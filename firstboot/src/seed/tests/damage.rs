@@ -27,7 +27,7 @@ fn fat_with(name: &str, bytes: Option<&[u8]>) -> Files {
 /// The next boot is a normal one, over which ann can log in with her key and with her password.
 fn assert_ann_can_log_in(pi: &Pi, outcome: &Outcome, what: &str) {
     assert!(outcome.hook_is_out && !hook::is_set(&pi.fat).unwrap(), "{what}");
-    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:"), "{what}");
+    assert!(pi.text("/etc/passwd").contains("\nann:x:1000:1000::/home/ann:/bin/bash\n"), "{what}");
     assert_eq!(pi.text("/home/ann/.ssh/authorized_keys"), format!("{KEY}\n"), "{what}");
     assert_eq!(pi.text("/etc/shadow"), format!("ann:{HASH}:1:::::\n"), "{what}");
     assert!(pi.link("/etc/systemd/system/multi-user.target.wants/ssh.service").is_some(), "{what}");

@@ -24,6 +24,10 @@ pub(super) const FOLDER: &str = "/swarm";
 pub(super) const HASH: &str = "$y$j9T$salt$hashofapassword";
 pub(super) const PSK: &str = "correct horse battery";
 pub(super) const KEY: &str = "ssh-ed25519 AAAA ann@laptop";
+/// In place on the image until Pi OS has a user.
+pub(super) const BANNER: &str = "/etc/ssh/sshd_config.d/rename_user.conf";
+/// Comes with systemd itself.
+pub(super) const NETWORKD_WAIT: &str = "/usr/lib/systemd/system/systemd-networkd-wait-online.service";
 /// When the card was made; the Pi's clock stands a year before.
 pub(super) const MADE: u64 = 1_790_000_000;
 
@@ -75,7 +79,7 @@ pub(in crate::seed) fn card() -> Card {
         nodes: vec![node("red00", Role::Manager, None), node("red03", Role::Worker, Some(ip(3)))],
         user: CardUser { name: "ann".try_into().unwrap(), authorized_keys: vec![KEY.to_owned()] },
         address: Some(StaticAddress { ip: ip(3), prefix: 24, gateway: Some(ip(1)), dns: vec![ip(1)] }),
-        wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned() }),
+        wifi: Some(CardWifi { country: "DE".to_owned(), ssid: "lab".to_owned(), hidden: false }),
         timezone: Some("Europe/Berlin".to_owned()),
         locale: Some("de_DE.UTF-8".to_owned()),
         keymap: Some("de".to_owned()),
@@ -89,6 +93,7 @@ pub(in crate::seed) fn card() -> Card {
         },
         start: Start::Hook,
         revoked: std::collections::BTreeSet::new(),
+        proxy: false,
     }
 }
 
@@ -97,6 +102,7 @@ pub(super) fn secrets() -> CardSecrets {
         version: VERSION,
         password_hash: Some(Secret::new(HASH.to_owned())),
         wifi_psk: Some(Secret::new(PSK.to_owned())),
+        proxy: None,
     }
 }
 
@@ -138,17 +144,20 @@ pub(super) fn fat_files() -> Files {
     ])
 }
 
-/// The root as Pi OS ships it, as far as the seed stage looks.
+/// The root as Raspberry Pi OS has shipped it since April 2026, as far as the seed stage looks: `pi` cannot log in, and Pi OS waits
+/// for somebody to name a user. `images/README.md` names the sources.
 pub(super) fn root_files() -> Files {
     disk(&[
         ("/proc/uptime", b"12.50 9.00\n"),
         ("/etc/hosts", b"127.0.0.1\tlocalhost\n127.0.1.1\t\traspberrypi\n"),
-        ("/etc/passwd", b"root:x:0:0::/root:/bin/bash\nsystemd-timesync:x:991:990::/:/bin/false\npi:x:1000:1000::/home/pi:/bin/bash\n"),
+        ("/etc/passwd", b"root:x:0:0::/root:/bin/bash\nsystemd-timesync:x:991:990::/:/bin/false\npi:x:1000:1000::/home/pi:/usr/sbin/nologin\n"),
         ("/etc/group", b"sudo:x:27:pi\npi:x:1000:\n"),
-        ("/etc/shadow", b"pi:*:1:::::\n"),
+        ("/etc/shadow", b"pi:!:1:::::\n"),
+        ("/etc/shells", b"# /etc/shells: valid login shells\n/bin/sh\n/bin/bash\n/usr/bin/fish\n"),
         ("/etc/sudoers", b"root ALL=(ALL) ALL\n"),
         ("/etc/sudoers.d/README", b""),
         ("/etc/ssh/sshd_config", b"Include /etc/ssh/sshd_config.d/*.conf\n"),
+        (BANNER, b"Banner /usr/share/userconf-pi/sshd_banner\n"),
         ("/etc/default/keyboard", b"XKBLAYOUT=\"gb\"\n"),
         ("/etc/default/locale", b"LANG=en_GB.UTF-8\n"),
         ("/etc/locale.gen", b"# de_DE.UTF-8 UTF-8\nen_GB.UTF-8 UTF-8\n"),
@@ -159,6 +168,7 @@ pub(super) fn root_files() -> Files {
         ("/usr/lib/systemd/system/getty@.service", b""),
         ("/usr/lib/systemd/system/userconfig.service", b""),
         ("/usr/lib/systemd/system/NetworkManager.service", b""),
+        (NETWORKD_WAIT, b""),
         ("/usr/share/zoneinfo/Europe/Berlin", b"TZif"),
         ("/var/lib/systemd/timesync/clock", b""),
         ("/var/lib/systemd/rfkill/platform-fe300000.mmcnr:wlan", b"1\n"),
@@ -192,6 +202,8 @@ pub(super) fn play(program: &Program, files: &mut Files) -> Result<Vec<u8>, Stri
             }
             edit(files, "/etc/group", |text| text.replace(":pi", &format!(":{new}")));
             move_home(files, "/home/pi", &format!("/home/{new}"));
+            // It ends with cancel-rename. The account's shell it has changed only since userconf-pi e58fd5ca.
+            files.remove(Path::new(BANNER));
         }
         ("usermod", ["--login", new, old]) => {
             for path in ["/etc/passwd", "/etc/shadow"] {
@@ -201,6 +213,21 @@ pub(super) fn play(program: &Program, files: &mut Files) -> Result<Vec<u8>, Stri
         ("usermod", ["--move-home", "--home", home, _]) => {
             edit(files, "/etc/passwd", |text| text.replace("/home/pi:", &format!("{home}:")));
             move_home(files, "/home/pi", home);
+        }
+        ("usermod", ["--shell", shell, user]) => {
+            edit(files, "/etc/passwd", |text| {
+                let with_shell = |line: &str| match line.rsplit_once(':') {
+                    Some((rest, _)) if line.starts_with(&format!("{user}:")) => format!("{rest}:{shell}\n"),
+                    _ => format!("{line}\n"),
+                };
+                text.lines().map(with_shell).collect()
+            });
+        }
+        ("ssh-keygen", ["-A"]) => {
+            for kind in ["rsa", "ecdsa", "ed25519"] {
+                let key = Node::File { bytes: b"key".to_vec(), mode: 0o600, owner: None };
+                files.insert(format!("/etc/ssh/ssh_host_{kind}_key").into(), key);
+            }
         }
         ("usermod", ["--append", "--groups", group, user]) => {
             edit(files, "/etc/group", |text| {

@@ -6,14 +6,19 @@
 
 use std::path::Path;
 
-use cluster::card::Start;
+use cluster::card::{CardDocker, Start};
 use cluster::wire::ProblemCode;
 
-use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, plan};
+use super::apt::{self, Complaints};
+use super::pins;
+use super::plan::{System, plan};
+use super::proxy;
+use super::reload;
+use super::repository::{self, place};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
 use crate::agent::status::chain;
-use crate::host::{Host, HostError, Program};
+use crate::host::{Host, HostError, Output, Program};
 use crate::journal::Progress;
 use crate::steps::StepError;
 use crate::steps::network::Local;
@@ -22,6 +27,9 @@ use crate::steps::network::Local;
 const MAN_DB: &str = "/var/lib/man-db/auto-update";
 /// There if avahi is installed.
 const AVAHI: &str = "/usr/lib/systemd/system/avahi-daemon.service";
+/// What is tried, in messages.
+const CONFIGURE: &str = "finish what dpkg had begun";
+const INSTALL: &str = "install Docker";
 /// There if man-db is installed.
 const MAN_DB_INSTALLED: &str = "/var/lib/dpkg/info/man-db.list";
 
@@ -35,7 +43,10 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let host = pi.host.as_ref();
     let again = match pi.journal.get().install {
         // Completed, and yet no engine: perhaps it is only stopped.
-        Progress::Completed => return start(pi),
+        Progress::Completed => {
+            proxy::settle(pi, local)?;
+            return start(pi);
+        }
         // Somebody else's, which stays as it is.
         Progress::Never if is_there(host)? => return start(pi),
         // What was begun here began with the drop-in.
@@ -43,31 +54,116 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
         Progress::Started | Progress::Unknown => true,
         Progress::Never => false,
     };
-    let system = read_system(host)?;
-    let plan = plan(&pi.card.docker, &system);
     settings(host, local)?;
-    if again {
-        pi.status.say("finishing an interrupted installation");
-        apt(
-            host,
-            "finish what dpkg had begun",
-            Program::new("dpkg", ["--configure", "-a", "--force-confold"]),
-        )?;
-    }
-    repository(host, &plan)?;
-    pi.status.say("reading package lists");
-    let update = ["update", "-q", "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=2"];
-    apt(host, "read package lists", Program::new("apt-get", update))?;
-    let packages = packages(pi, &plan)?;
-    pi.status.say(&format!("installing {}", packages.join(" ")));
+    proxy::settle(pi, local)?;
+    pi.status.say(if again { "finishing an interrupted installation" } else { "reading package lists" });
+    let prepared = prepare(host, &pi.card.docker, pi.card.start, again)?;
+    pi.status.say(&format!("installing {}", prepared.names().join(" ")));
     pi.journal.settle(|journal| journal.install = Progress::Started).map_err(StepError::Journal)?;
     let quiet = without_man_index(host, again)?;
-    let installed = apt(host, "install Docker", install(&packages, again));
+    let installed = install(host, &prepared, again);
     with_man_index(host, quiet)?;
-    installed?;
+    pi.status.warn(installed?);
     host.sync();
     pi.journal.update(|journal| journal.install = Progress::Completed).map_err(StepError::Journal)?;
     start(pi)
+}
+
+/// What is to be installed, and what kept package lists from being read.
+#[derive(Debug)]
+pub struct Prepared {
+    packages: Vec<String>,
+    complaints: Complaints,
+}
+
+impl Prepared {
+    /// The packages that have to be there afterwards, without versions.
+    pub fn names(&self) -> Vec<&str> {
+        let named = self.packages.iter().filter(|package| !package.starts_with('?'));
+        named.map(|package| package.split('=').next().unwrap_or(package)).collect()
+    }
+}
+
+/// Adds Docker's repository if it is wanted, and refreshes the package lists. A source that cannot be read does not matter
+/// before a package is missing: see [`install`].
+///
+/// # Errors
+/// When the system is not supported, the repository conflicts with another entry of the same, apt cannot read its sources,
+/// or somebody else refreshes the lists right now.
+pub fn prepare(
+    host: &dyn Host,
+    docker: &CardDocker,
+    start: Start,
+    again: bool,
+) -> Result<Prepared, StepError> {
+    let system = read_system(host)?;
+    let plan = plan(docker, &system);
+    if again {
+        // Packages that have nothing to do with Docker may fail here each time; if ours do, installing them fails, too.
+        let configured = host.output(&apt::configure()).map_err(|source| failed(CONFIGURE, source))?;
+        if !configured.success {
+            tracing::warn!("dpkg could not finish what it had begun: {}", configured.last_words());
+        }
+    }
+    let repository = repository::add(host, &plan, &system)?;
+    let update =
+        host.output(&apt::update(&system.arch)).map_err(|source| failed("read package lists", source))?;
+    let complaints = Complaints::of(&update);
+    if !update.success {
+        if complaints.mention("Could not get lock") {
+            return Err(StepError::Later(format!("package lists are in use: {}", complaints.short())));
+        }
+        repository.check(host, &complaints)?;
+    }
+    let mut packages = plan.packages;
+    packages.extend(plan.optional.map(apt::if_available));
+    // Nodes and operator find the manager by its .local name. Raspberry Pi OS comes with avahi, Ubuntu without.
+    let unit = host.read(Path::new(AVAHI)).map_err(|source| failed("look for avahi", source))?;
+    if start == Start::CloudInit && unit.is_none() {
+        packages.push("avahi-daemon".to_owned());
+    }
+    Ok(Prepared { packages, complaints })
+}
+
+/// Installs the packages, and returns what is wrong with the machine's packages apart from that, a sentence each.
+///
+/// # Errors
+/// When a package is missing afterwards. What kept package lists from being read is then the likely cause, and comes first.
+pub fn install(host: &dyn Host, prepared: &Prepared, again: bool) -> Result<Vec<String>, StepError> {
+    reload::begin(host).map_err(|source| failed(INSTALL, source))?;
+    let output =
+        host.output(&apt::install(&prepared.packages, again)).map_err(|source| failed(INSTALL, source))?;
+    if let Err(error) = reload::end(host) {
+        tracing::warn!("systemd does not know all units: {}", chain(&error));
+    }
+    let mut warnings = prepared.complaints.warnings();
+    if output.success {
+        return Ok(warnings);
+    }
+    let others = apt::unconfigured(&output);
+    if !others.is_empty() && is_done(host, prepared, &output, again)? {
+        warnings.push(format!(
+            "dpkg cannot configure {}, which Docker does not need; why is shown by: sudo dpkg --configure -a",
+            others.join(", ")
+        ));
+        return Ok(warnings);
+    }
+    let mut reasons = Vec::new();
+    if !prepared.complaints.is_empty() {
+        reasons.push(format!("package lists are incomplete: {}", prepared.complaints.short()));
+    }
+    reasons.push(apt::reason(&output));
+    reasons.extend(pins::against(host, &prepared.names()).map_err(|source| failed(INSTALL, source))?);
+    let line = format!("apt-get install {}", prepared.names().join(" "));
+    Err(failed(INSTALL, HostError::Exit { line, status: output.status, stderr: reasons.join("; ") }))
+}
+
+/// Whether our packages are in place although dpkg failed. After a power cut dpkg's word is not enough, since it may not have
+/// flushed what it had unpacked: then they must have been set up anew in this very run.
+fn is_done(host: &dyn Host, prepared: &Prepared, output: &Output, again: bool) -> Result<bool, StepError> {
+    let names = prepared.names();
+    let installed = apt::are_installed(host, &names).map_err(|source| failed(INSTALL, source))?;
+    Ok(installed && (!again || names.iter().all(|name| apt::was_set_up(output, name))))
 }
 
 /// Whether there is a Docker, running or not: its program, or a unit that has it elsewhere.
@@ -100,99 +196,15 @@ fn read_system(host: &dyn Host) -> Result<System, StepError> {
 /// What the engine has to find at its first start. Settings that somebody made before are left alone.
 fn settings(host: &dyn Host, local: Local) -> Result<(), StepError> {
     if host.read(Path::new(DAEMON)).map_err(|source| failed("read Docker's settings", source))?.is_none() {
-        place(host, DAEMON, &daemon_json(local))?;
+        place(host, DAEMON, &daemon_json(local))
+            .map_err(|source| failed("write Docker's settings", source))?;
     }
-    place(host, DROP_IN, DROP_IN_TEXT)
-}
-
-fn repository(host: &dyn Host, plan: &Plan) -> Result<(), StepError> {
-    if let Some(repository) = &plan.repository {
-        place(host, KEYRING, &repository.key)?;
-        place(host, SOURCES, &repository.source)?;
-    }
-    match &plan.pin {
-        Some(pin) => place(host, PREFERENCES, pin),
-        None => Ok(()),
-    }
+    place(host, DROP_IN, DROP_IN_TEXT).map_err(|source| failed("write Docker's settings", source))
 }
 
 fn has(host: &dyn Host, path: &str) -> Result<bool, StepError> {
     let read = host.read(Path::new(path)).map_err(|source| failed("look at what is there", source))?;
     Ok(read.is_some())
-}
-
-/// Writes a file, readable by all, if it is not there as wanted.
-fn place(host: &dyn Host, path: &str, text: &str) -> Result<(), StepError> {
-    let path = Path::new(path);
-    let write = || {
-        if host.read(path)?.as_deref() == Some(text.as_bytes()) {
-            return Ok(());
-        }
-        if let Some(folder) = path.parent() {
-            host.make_folder(folder, 0o755, None)?;
-        }
-        host.write(path, text.as_bytes(), 0o644, None)
-    };
-    write().map_err(|source| failed("write Docker's settings", source))
-}
-
-fn packages(pi: &Pi, plan: &Plan) -> Result<Vec<String>, StepError> {
-    let host = pi.host.as_ref();
-    let mut packages = plan.packages.clone();
-    if let Some(optional) = plan.optional {
-        let policy = host.run(&Program::new("apt-cache", ["policy", optional])).unwrap_or_default();
-        let policy = String::from_utf8_lossy(&policy).into_owned();
-        if policy.lines().any(|line| line.trim().starts_with("Candidate:") && !line.contains("(none)")) {
-            packages.push(optional.to_owned());
-        }
-    }
-    // Nodes and operator find the manager by its .local name. Raspberry Pi OS comes with avahi, Ubuntu without.
-    let unit = host.read(Path::new(AVAHI)).map_err(|source| failed("look for avahi", source))?;
-    if pi.card.start == Start::CloudInit && unit.is_none() {
-        packages.push("avahi-daemon".to_owned());
-    }
-    Ok(packages)
-}
-
-fn install(packages: &[String], again: bool) -> Program {
-    let mut program = Program::new(
-        "apt-get",
-        [
-            "install",
-            "-y",
-            "-q",
-            "--no-install-recommends",
-            "--fix-broken",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "-o",
-            "Dpkg::Use-Pty=0",
-            "-o",
-            "Acquire::Retries=3",
-            "-o",
-            "DPkg::Options::=--force-confdef",
-            "-o",
-            "DPkg::Options::=--force-confold",
-            "-o",
-            "DPkg::Options::=--force-unsafe-io",
-        ],
-    );
-    if again {
-        program.args.push("--reinstall".to_owned());
-    }
-    program.args.extend_from_slice(packages);
-    program
-}
-
-fn apt(host: &dyn Host, doing: &'static str, mut program: Program) -> Result<(), StepError> {
-    let env = [
-        ("DEBIAN_FRONTEND", "noninteractive"),
-        ("NEEDRESTART_MODE", "a"),
-        ("NEEDRESTART_SUSPEND", "1"),
-        ("LC_ALL", "C.UTF-8"),
-    ];
-    program.env = env.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    host.run(&program).map(|_| ()).map_err(|source| failed(doing, source))
 }
 
 /// Switches the rebuilding of the man page index off; says whether it is to be switched on again. An installation that
@@ -225,6 +237,6 @@ fn start(pi: &Pi) -> Result<(), StepError> {
         .map_err(|source| failed("start Docker", source))
 }
 
-const fn failed(doing: &'static str, source: HostError) -> StepError {
+pub(super) const fn failed(doing: &'static str, source: HostError) -> StepError {
     StepError::Host { doing, source }
 }

@@ -39,6 +39,19 @@ pub struct Repository {
     pub source: String,
 }
 
+impl Repository {
+    /// The source with another key file or key block, indented as deb822 wants it.
+    pub fn signed_by(&self, key: &str) -> String {
+        let mut lines = key.lines();
+        let mut value = lines.next().unwrap_or_default().to_owned();
+        for line in lines {
+            value.push_str(if line.is_empty() { "\n ." } else { "\n " });
+            value.push_str(line);
+        }
+        self.source.replace(&format!("Signed-By: {KEYRING}\n"), &format!("Signed-By: {value}\n"))
+    }
+}
+
 /// What to install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -48,7 +61,7 @@ pub struct Plan {
     pub pin: Option<String>,
     /// Arguments of `apt-get install`.
     pub packages: Vec<String>,
-    /// A package to add if the distribution has it.
+    /// A package to add if the distribution has it for this architecture.
     pub optional: Option<&'static str>,
 }
 
@@ -58,6 +71,21 @@ pub const KEYRING: &str = "/etc/apt/keyrings/docker.asc";
 pub const SOURCES: &str = "/etc/apt/sources.list.d/docker.sources";
 /// Where apt expects the pin.
 pub const PREFERENCES: &str = "/etc/apt/preferences.d/docker";
+
+/// Whether a file at [`SOURCES`] is what some plan writes there.
+pub fn is_source_of_ours(text: &str) -> bool {
+    let begin = ["Types: deb", "URIs: ", "Suites: ", "Components: stable", "Architectures: ", "Signed-By: "];
+    let mut lines = text.lines();
+    begin.into_iter().all(|begin| lines.next().is_some_and(|line| line.starts_with(begin)))
+        && lines.all(|line| line.starts_with(' '))
+}
+
+/// Whether a file at [`PREFERENCES`] is what some plan writes there.
+pub fn is_pin_of_ours(text: &str) -> bool {
+    let lines: Vec<&str> = text.lines().collect();
+    matches!(lines[..], ["Package: docker-ce docker-ce-cli" | "Package: docker.io docker-cli", version, "Pin-Priority: 990"]
+        if version.starts_with("Pin: version "))
+}
 
 /// Plans the installation.
 pub fn plan(docker: &CardDocker, system: &System) -> Plan {
@@ -177,36 +205,5 @@ mod tests {
     #[test]
     fn a_system_without_a_code_name_cannot_be_planned_for() {
         assert_eq!(System::read("ID=debian\n", "arm64"), None);
-    }
-
-    /// RFC 4880, 12.2: SHA-1 over 0x99, the length, and the public key packet, which is the first of the key block.
-    #[test]
-    fn the_pinned_key_is_dockers() {
-        let body: String = DOCKER_KEY
-            .lines()
-            .skip_while(|line| !line.is_empty())
-            .take_while(|line| !line.starts_with(['=', '-']))
-            .collect();
-        let bytes = decode_base64(&body);
-        // An old-format packet, tag 6, with a length of two bytes.
-        assert_eq!(bytes[0], 0x99);
-        let length = usize::from(bytes[1]) << 8 | usize::from(bytes[2]);
-        let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &bytes[..3 + length]);
-        let fingerprint: String = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
-        assert_eq!(fingerprint, "9DC858229FC7DD38854AE2D88D81803C0EBFCD88");
-    }
-
-    fn decode_base64(text: &str) -> Vec<u8> {
-        const ALPHABET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let (mut bytes, mut bits, mut held) = (Vec::new(), 0, 0_u32);
-        for digit in text.chars().filter_map(|c| ALPHABET.find(c)) {
-            held = held << 6 | u32::try_from(digit).unwrap();
-            bits += 6;
-            if bits >= 8 {
-                bits -= 8;
-                bytes.push(u8::try_from(held >> bits & 0xff).unwrap());
-            }
-        }
-        bytes
     }
 }

@@ -8,18 +8,23 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Engine, LEADERLESS, NOT_A_MANAGER, STILL_MANAGES, refuse};
+use super::{Engine, NOT_A_MANAGER, STILL_MANAGES, refuse};
 
 pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    let mut swarm = engine.swarm.lock().unwrap();
-    if !swarm.has_leader() {
-        return refuse(503, LEADERLESS);
+    if let Some(refusal) = engine.ask_leader().await {
+        return refusal;
     }
+    let mut swarm = engine.swarm.lock().unwrap();
     engine.drop_expired(&mut swarm);
-    Json(swarm.nodes.clone()).into_response()
+    let mut nodes = swarm.nodes.clone();
+    if !swarm.has_leader() {
+        // The last that the leader wrote, before anybody was missed.
+        nodes.iter_mut().for_each(|node| node["Status"]["State"] = json!("ready"));
+    }
+    Json(nodes).into_response()
 }
 
 pub(super) async fn remove(

@@ -1,10 +1,13 @@
 //! Engines that are stopped and started again, and what a member is until a manager leads.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use axum::response::Response;
 use serde_json::json;
+use tokio::time::{Instant, sleep};
 
-use super::{Engine, Swarm};
+use super::{DEADLINE, Engine, LEADERLESS, Swarm, refuse};
 use crate::world::eventually;
 
 /// Whether an engine runs.
@@ -17,12 +20,35 @@ pub(super) enum Phase {
     Waking(u8),
 }
 
+/// How long a manager serves the last node list after the leader is lost: 13 s and more, here more, so that a busy
+/// machine does not miss it.
+const STALE: Duration = Duration::from_secs(30);
+/// How long the first call takes that it gives up afterwards.
+const GIVES_UP: Duration = Duration::from_secs(20);
+
+/// What the managers know of their leader. As measured with Docker 20.10.24, 26.1.5 and 28.5.2.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Leader {
+    /// There is one, as far as anybody knows.
+    #[default]
+    There,
+    /// There is none since then, and the last list is served.
+    Lost(Instant),
+    /// A call has ended without an answer; the next ones are refused at once.
+    Missed,
+}
+
 impl Swarm {
+    /// The managers lost their leader long ago, although they all run.
+    pub(crate) fn lose_leader(&mut self) {
+        (self.is_torn, self.leader) = (true, Leader::Missed);
+    }
+
     /// More than half of the managers run.
     pub(super) fn has_leader(&self) -> bool {
         let managers = self.nodes.iter().filter(|node| !node["ManagerStatus"].is_null());
         let ids: Vec<_> = managers.map(|node| node["ID"].as_str().unwrap()).collect();
-        ids.iter().filter(|id| !self.off.contains(**id)).count() * 2 > ids.len()
+        !self.is_torn && ids.iter().filter(|id| !self.off.contains(**id)).count() * 2 > ids.len()
     }
 
     /// What the managers see of a member, itself running or not.
@@ -37,6 +63,32 @@ impl Swarm {
 }
 
 impl Engine {
+    /// Asks the leader something; the refusal if there is none to ask.
+    pub(super) async fn ask_leader(&self) -> Option<Response> {
+        let leader = {
+            let mut swarm = self.swarm.lock().unwrap();
+            swarm.leader = match swarm.leader {
+                _ if swarm.has_leader() => Leader::There,
+                Leader::There => Leader::Lost(Instant::now()),
+                other => other,
+            };
+            let leader = swarm.leader;
+            if matches!(leader, Leader::Lost(since) if since.elapsed() >= STALE) {
+                swarm.leader = Leader::Missed;
+            }
+            leader
+        };
+        match leader {
+            Leader::There => None,
+            Leader::Lost(since) if since.elapsed() < STALE => None,
+            Leader::Lost(_) => {
+                sleep(GIVES_UP).await;
+                Some(refuse(500, DEADLINE))
+            }
+            Leader::Missed => Some(refuse(500, LEADERLESS)),
+        }
+    }
+
     /// Ends it. From then on it does not answer.
     pub(crate) fn stop(&self) {
         *self.phase.lock().unwrap() = Phase::Off;

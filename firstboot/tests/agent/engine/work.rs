@@ -7,14 +7,14 @@ use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::{Engine, LEADERLESS, NOT_A_MANAGER, refuse};
+use super::{Engine, NOT_A_MANAGER, refuse};
 
 pub(super) async fn services(State(engine): State<Arc<Engine>>, RawQuery(query): RawQuery) -> Response {
     if !engine.is_manager() {
         return refuse(503, NOT_A_MANAGER);
     }
-    if engine.swarm.lock().unwrap().leaderless {
-        return refuse(503, LEADERLESS);
+    if let Some(refusal) = engine.ask_leader().await {
+        return refusal;
     }
     let mut services = engine.swarm.lock().unwrap().services.clone();
     // Without being asked, Docker does not count.

@@ -1,0 +1,77 @@
+//! A password that is typed: read once, without an echo, and kept in memory only.
+
+use std::io::{self, IsTerminal, Write};
+
+use cluster::secret::Secret;
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
+use thiserror::Error;
+
+use super::ask;
+use crate::error::{Failure, Kind};
+use crate::interrupt::Interrupt;
+
+/// Why there is no password.
+#[derive(Debug, Error)]
+enum PasswordError {
+    #[error("cannot read the password")]
+    Read(#[source] io::Error),
+    #[error("interrupted: nothing was changed")]
+    Interrupted,
+    #[error("standard input has no password")]
+    None,
+}
+
+impl From<PasswordError> for Failure {
+    fn from(error: PasswordError) -> Self {
+        let is_absent = matches!(error, PasswordError::None);
+        let failure = Self::new(if is_absent { Kind::Usage } else { Kind::Failed }, error);
+        if is_absent {
+            failure.hint("type it at the terminal, or give it as one line of standard input")
+        } else {
+            failure
+        }
+    }
+}
+
+/// Asks for a password at the terminal; where standard input is none, its first line is the password.
+///
+/// # Errors
+/// [`Kind::Usage`] without a password; when standard input cannot be read; after Ctrl-C.
+pub(super) fn ask(question: &str, interrupt: &Interrupt) -> Result<Secret<String>, Failure> {
+    let is_terminal = io::stdin().is_terminal();
+    let silence = if is_terminal { Some(Silence::new(question).map_err(PasswordError::Read)?) } else { None };
+    let line = ask::read_line(interrupt).map_err(PasswordError::Read)?;
+    drop(silence);
+    let line = Secret::new(line.ok_or(PasswordError::Interrupted)?);
+    let password = line.expose().trim_end_matches(['\n', '\r']);
+    if password.is_empty() {
+        return Err(PasswordError::None.into());
+    }
+    Ok(Secret::new(password.to_owned()))
+}
+
+/// The terminal without its echo, as long as this lives.
+struct Silence(Termios);
+
+impl Silence {
+    fn new(question: &str) -> io::Result<Self> {
+        let before = tcgetattr(io::stdin())?;
+        let mut silent = before.clone();
+        silent.local_flags.remove(LocalFlags::ECHO);
+        // What was typed before the question is no answer to it.
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &silent)?;
+        let silence = Self(before);
+        let mut talk = io::stderr().lock();
+        write!(talk, "{question}: ")?;
+        talk.flush()?;
+        Ok(silence)
+    }
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        // Nothing more can be done about a terminal that is gone. The typed line end was not shown either.
+        let _gone = tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
+        let _unwritten = writeln!(io::stderr().lock());
+    }
+}

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Guess: tzdata.zi, the text form of the time zone database that Debian's tzdata installs, lists the zones that the package
+# installs. So a name can be checked against that one file.
+#
+# Reality (Debian 13): the package tzdata no longer has the older names of zones as files: they are in tzdata-legacy. Its
+# tzdata.zi lists them all the same. `US/Eastern` is in the list, and /usr/share/zoneinfo/US/Eastern does not exist. The list is
+# good for what it says otherwise: the name that such a zone has today.
+#
+# Needs: apt, dpkg-deb, Debian's archive key. Downloads package lists and one package into a temporary folder.
+set -eu
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+mkdir -p "$folder/lists/partial" "$folder/archives/partial"
+: >"$folder/status"
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$folder/sources.list"
+cat >"$folder/apt.conf" <<CONF
+Dir::State "$folder";
+Dir::State::status "$folder/status";
+Dir::Cache "$folder";
+Dir::Etc::sourcelist "$folder/sources.list";
+Dir::Etc::sourceparts "-";
+Acquire::Languages "none";
+APT::Sandbox::User "";
+CONF
+export APT_CONFIG="$folder/apt.conf"
+cd "$folder"
+apt-get update -qq
+apt-get download -qq tzdata
+dpkg-deb -x tzdata_*.deb tree
+echo "tzdata $(dpkg-deb -f tzdata_*.deb Version)"
+zones=tree/usr/share/zoneinfo
+failed=0
+for pair in US/Eastern=America/New_York Asia/Calcutta=Asia/Kolkata Canada/Atlantic=America/Halifax; do
+    old=${pair%=*} today=${pair#*=}
+    grep -qx "L $today $old" "$zones/tzdata.zi" || { echo "tzdata.zi no longer lists $old"; failed=1; }
+    [ ! -e "$zones/$old" ] || { echo "$old is a file again"; failed=1; }
+    [ -e "$zones/$today" ] || { echo "$today is not a file"; failed=1; }
+    echo "$old: in tzdata.zi as an older name of $today, no file in the package"
+done
+exit $failed
