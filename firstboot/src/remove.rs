@@ -14,8 +14,8 @@ use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
-use crate::steps::docker::{proxy, repository};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
+use crate::steps::docker::{proxy, repository};
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
 const PACKAGES: [&str; 7] =

@@ -179,6 +179,7 @@ mod tests {
             ca_pem: String::new(),
             cert_pem: String::new(),
             key_pem: Secret::new("key".to_owned()),
+            proxy: None,
             take_over: false,
         };
         Parcel { index: 0, agent: true, payload: true, arch: Arch::Aarch64, root, delivery }

@@ -44,7 +44,7 @@ fn what_is_kept_of_a_machine_is_bounded() {
     // Twice as much as is kept, in one line, and a few bytes that are no text.
     let command = "printf '\\377\\000'; head -c 16777216 /dev/zero | tr '\\000' x; exit 4";
     let run = bench.run(&["--hosts", "127.0.0.1", "--json", "--", command]);
-    let line: serde_json::Value = serde_json::from_str(&run.out[0]).unwrap();
+    let line: serde_json::Value = serde_json::from_str(&run.out[1]).unwrap();
     assert_eq!((&line["exit"], &line["cut"]), (&4.into(), &true.into()));
     let text = line["stdout"].as_str().unwrap();
     assert!(text.starts_with("\u{fffd}\0xxx") && text.len() < (8 << 20) + 8, "{}", text.len());

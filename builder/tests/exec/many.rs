@@ -67,7 +67,10 @@ fn programs_get_json() {
     let lines: Vec<serde_json::Value> =
         run.out.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(run.code, Some(6));
-    for (line, host, exit) in [(&lines[0], "127.0.0.1", 0), (&lines[1], "127.0.0.2", 7)] {
+    // What failed is the last line, which is the first one in order.
+    assert_eq!((&lines[0]["host"], &lines[0]["code"]), (&().into(), &6.into()));
+    assert_eq!(lines[0]["error"], "1 of 2 hosts did it\n  127.0.0.2: exit code 7");
+    for (line, host, exit) in [(&lines[1], "127.0.0.1", 0), (&lines[2], "127.0.0.2", 7)] {
         assert_eq!((&line["host"], &line["exit"]), (&host.into(), &exit.into()));
         assert_eq!((&line["stdout"], &line["stderr"]), (&"a\u{fffd}\n".into(), &"oh\n".into()));
         assert!(line["seconds"].as_f64().unwrap() > 0.0 && line["trouble"].is_null());

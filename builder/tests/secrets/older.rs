@@ -62,7 +62,7 @@ fn its_secrets_folder_has_todays_files_and_format() {
     let (_, pem) = parse_x509_pem(pem.as_bytes()).unwrap();
     let certificate = pem.parse_x509().unwrap();
     let subject = certificate.subject_alternative_name().unwrap().unwrap();
-    let wanted = dns_name(&hostname("red01"), &card.cluster_id);
+    let wanted = dns_name(&card.cluster_id, &hostname("red01"));
     assert_eq!(subject.value.general_names, [GeneralName::DNSName(&wanted)]);
     let authority = read("cards/secrets/ca.pem");
     let (_, authority) = parse_x509_pem(authority.as_bytes()).unwrap();

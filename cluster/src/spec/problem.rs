@@ -233,16 +233,17 @@ impl<'t> Collector<'t> {
             shorten(&escape(&self.secret_texts.iter().fold(text.to_owned(), hidden)))
         };
         let places: Vec<Place> = self.found.iter().map(|(place, ..)| *place).collect();
-        let list = self.found.iter().zip(self.shown(&places)).map(|((place, message, advice), (shown, marked))| {
-            Problem {
-                line: place.line,
-                column: place.column,
-                message: clean(message),
-                advice: clean(advice),
-                shown,
-                marked,
-            }
-        });
+        let list =
+            self.found.iter().zip(self.shown(&places)).map(|((place, message, advice), (shown, marked))| {
+                Problem {
+                    line: place.line,
+                    column: place.column,
+                    message: clean(message),
+                    advice: clean(advice),
+                    shown,
+                    marked,
+                }
+            });
         Problems { file: escape(file), list: list.collect(), left_out: self.left_out }
     }
 }
