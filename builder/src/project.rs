@@ -17,6 +17,7 @@ use crate::pki::{self, Running, RunningHost};
 mod input;
 mod keys;
 
+pub(crate) use input::name as name_in_messages;
 pub(crate) use keys::own_public_keys;
 
 /// A cluster file that was read and checked.

@@ -102,7 +102,7 @@ fn tell(globals: &Globals, shown: &str, verdict: &str) -> Result<(), Failure> {
     print(shown)?;
     if !globals.json && !globals.quiet {
         // Nobody reads a closed standard error.
-        let _unread = writeln!(io::stderr(), "{} is {verdict}", globals.file.display());
+        let _unread = writeln!(io::stderr(), "{} is {verdict}", project::name_in_messages(&globals.file));
     }
     Ok(())
 }

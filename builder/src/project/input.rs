@@ -26,7 +26,7 @@ fn is_stdin(file: &Path) -> bool {
 }
 
 /// What messages call a file.
-pub(super) fn name(file: &Path) -> String {
+pub(crate) fn name(file: &Path) -> String {
     if is_stdin(file) { "<stdin>".to_owned() } else { file.display().to_string() }
 }
 

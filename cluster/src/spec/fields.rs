@@ -244,7 +244,11 @@ fn may_be_read(text: &str, node: &Node, key: &str, problems: &mut Collector<'_>)
         problems.add(place, message, "write it in one line, and keys without blanks before them");
         return false;
     }
-    problems.show(node.place);
+    if secrets::may_hold_secret(text) {
+        problems.hide_text(text);
+    } else {
+        problems.show(node.place);
+    }
     true
 }
 

@@ -34,6 +34,13 @@ pub(super) fn is_secret_text(text: &str) -> bool {
     crypt || login || text.contains("PRIVATE KEY") || text.contains("PuTTY-User-Key-File") || named(text)
 }
 
+/// Whether a text speaks of a secret: the line of one may have become part of another value. Such a value is read, but not
+/// shown.
+pub(super) fn may_hold_secret(text: &str) -> bool {
+    let text = text.to_lowercase();
+    NAMES.iter().chain(&["$5$", "$6$", "$y$"]).any(|word| text.contains(word))
+}
+
 /// Hides every secret of a tree, and notes where its texts stand.
 pub(super) fn hide(node: &Node, problems: &mut Collector<'_>) {
     match &node.content {
@@ -87,6 +94,14 @@ mod tests {
         for key in ["name", "nodes", "ssid", "user", "image_sha256", "disk"] {
             assert!(!is_secret_key(key), "{key}");
         }
+    }
+
+    #[test]
+    fn knows_values_that_swallowed_a_secret() {
+        for text in ["Lab\", psk hunter2", "ssh-ed25519 AAAA anna password_hash $6$a$b", "x $y$a$b"] {
+            assert!(may_hold_secret(text), "{text}");
+        }
+        assert!(!may_hold_secret("ssh-ed25519 AAAA anna@laptop"));
     }
 
     #[test]
