@@ -82,9 +82,8 @@ fn a_gpt_whose_entries_nobody_writes_is_refused() {
 #[test]
 fn partitions_lie_within_the_image_and_apart() {
     let images: Vec<Image> = images("tables");
-    for image in &images {
-        assert!(check(&image.bytes));
-    }
+    let taken = images.iter().filter(|image| check(&image.bytes)).count();
+    assert_eq!(taken, images.len() - 1, "all but the one of whose GPT only the copy at the end is left");
     assert!(found("tables", |image| check(&image.bytes)).iter().all(|(_, taken)| !taken));
     let damages = prop_oneof![
         2 => Just(Vec::new()),
