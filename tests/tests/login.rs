@@ -91,13 +91,18 @@ impl Lab {
     }
 
     /// The user gets a shell, is root without a password, and reads nothing but what was asked for.
-    fn assert_can_log_in(&self, rack: &Rack, node: &str, options: &[&str]) {
+    fn assert_can_log_in(&self, rack: &Rack, node: &str) {
+        let expected = format!("{}\n/bin/bash\n0\n", self.user);
+        self.assert_ssh_says(rack, node, "id -un; echo $SHELL; sudo -n id -u", &expected, &[]);
+    }
+
+    /// A command says this over SSH, with key and with password, and nothing on standard error.
+    fn assert_ssh_says(&self, rack: &Rack, node: &str, command: &str, expected: &str, options: &[&str]) {
         for way in [Way::Key, Way::Password] {
-            let who = self.ssh(rack, node, way, "id -un; sudo -n id -u; echo $SHELL", options);
-            let said = (String::from_utf8_lossy(&who.stdout), String::from_utf8_lossy(&who.stderr));
-            let expected = format!("{}\n0\n/bin/bash\n", self.user);
-            assert_eq!((said.0.as_ref(), said.1.as_ref()), (expected.as_str(), ""), "{node}, {way:?}");
-            assert!(who.status.success(), "{node}, {way:?}: {}", who.status);
+            let output = self.ssh(rack, node, way, command, options);
+            let said = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            assert_eq!((said.0.as_ref(), said.1.as_ref()), (expected, ""), "{node}, {way:?}");
+            assert!(output.status.success(), "{node}, {way:?}: {}", output.status);
         }
     }
 }
@@ -141,7 +146,7 @@ fn users_log_in_whatever_the_image_gave_them() {
     }
 
     for (lab, node) in [(&pi, whole), (&anna, "lily00"), (&pi, plain)] {
-        lab.assert_can_log_in(&rack, node, &[]);
+        lab.assert_can_log_in(&rack, node);
         assert_eq!(rack.boots(node).unwrap(), 1, "{node}");
     }
 
@@ -163,7 +168,8 @@ fn users_log_in_whatever_the_image_gave_them() {
 
     // The image makes its user of userconf.txt in a second boot, and sshd starts in that boot for the first time.
     let unknown = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR"];
-    pi.assert_can_log_in(&rack, damaged, &unknown);
+    let command = "id -un; echo $SHELL; ls /etc/ssh/sshd_config.d";
+    pi.assert_ssh_says(&rack, damaged, command, "pi\n/bin/bash\n", &unknown);
     assert_eq!(rack.boots(damaged).unwrap(), 2);
     let status = says(&rack, damaged, &["cat", "/boot/firmware/swarm/status.txt"]);
     assert!(status.contains("is damaged or missing"), "{status}");
@@ -171,6 +177,6 @@ fn users_log_in_whatever_the_image_gave_them() {
     for (lab, node) in [(&pi, whole), (&anna, "lily00")] {
         rack.power_off(node).unwrap();
         rack.power_on(node).unwrap();
-        lab.assert_can_log_in(&rack, node, &[]);
+        lab.assert_can_log_in(&rack, node);
     }
 }

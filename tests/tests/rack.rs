@@ -18,13 +18,14 @@ use tests::wait;
 
 const FAT: &str = "8388608";
 
-/// Renames the node, leaves traces on the FAT, takes its own words out of the command line. Then it fails, as a seed
-/// stage does that cannot go on: systemd reboots.
+/// Renames the node, makes sshd's keys (its own unit does so in systemd's first boot only, before which this reboots), leaves traces on
+/// the FAT, takes its own words out of the command line. Then it fails, as a seed stage does that cannot go on: systemd reboots.
 const SEED: &str = r#"#!/bin/sh
 cd /boot/firmware || exit 1
 sed -i 's/ systemd\..*//' cmdline.txt
 echo red07 >/etc/hostname
 sed -i 's/raspberrypi/red07/' /etc/hosts
+ssh-keygen -A
 ip -oneline link show up >swarm/links
 systemctl is-active NetworkManager >swarm/network-manager
 rm LICENCE.broadcom

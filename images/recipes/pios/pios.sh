@@ -22,11 +22,8 @@ for name in cmdline.txt config.txt; do
 done
 
 # Packages of the other Raspberry Pi architecture can be installed, so apt fetches its lists, too.
-case $(chroot "$root" dpkg --print-architecture) in
-arm64) foreign=armhf ;;
-armhf) foreign=arm64 ;;
-*) foreign=i386 ;;
-esac
+foreign=arm64
+if [ "$(chroot "$root" dpkg --print-architecture)" = arm64 ]; then foreign=armhf; fi
 chroot "$root" dpkg --add-architecture "$foreign"
 sed -i 's/^Components: .*/Components: main contrib non-free non-free-firmware/' "$root/etc/apt/sources.list.d/debian.sources"
 
