@@ -39,9 +39,9 @@ fn first_body(packets: &[u8]) -> Option<&[u8]> {
     let tag = byte(0)?;
     let (start, length) = match (tag & 0x40 != 0, tag & 3, byte(1)?) {
         (false, 0, length) => (2, length),
-        (false, 1, high) => (3, high << 8 | byte(2)?),
+        (false, 1, high) => (3, (high << 8) | byte(2)?),
         (true, _, length @ 0..192) => (2, length),
-        (true, _, high @ 192..224) => (3, (high - 192 << 8) + byte(2)? + 192),
+        (true, _, high @ 192..224) => (3, ((high - 192) << 8) + byte(2)? + 192),
         _ => return None,
     };
     // A key is longer than this; anything shorter would be found anywhere.
