@@ -57,7 +57,8 @@ impl EndOnSignal {
             if *armed {
                 undo();
                 report::clear_bar();
-                let _code = Failure::new(Kind::Failed, Interrupted).report();
+                // No JSON: the main thread may be in the middle of printing a document.
+                let _code = Failure::new(Kind::Failed, Interrupted).report(false);
                 end();
             }
         })?;

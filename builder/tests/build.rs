@@ -235,6 +235,29 @@ fn an_interrupted_build_says_so_and_leaves_no_folder() {
     assert!(!bench.path("cards").exists());
 }
 
+/// The laptop's own way out is the environment's: the cluster file's `proxy` is the nodes'.
+#[test]
+fn images_are_downloaded_through_the_proxy_of_the_environment() {
+    let bench = Bench::new();
+    for (scheme, variable, wanted) in [
+        ("http", "http_proxy", "GET http://images.invalid/os.img.xz HTTP/1.1\r\n"),
+        ("https", "https_proxy", "CONNECT images.invalid:443 HTTP/1.1\r\n"),
+    ] {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let image = format!("{scheme}://images.invalid/os.img.xz\nimage_sha256: {}", "0".repeat(64));
+        fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", &image)).unwrap();
+        let mut command = bench.command(&[]);
+        command.env(variable, format!("http://{}", server.local_addr().unwrap()));
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let (request, _) = server.accept().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(request), &mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(line, wanted);
+    }
+}
+
 /// In a terminal, as `script` makes one (util-linux).
 #[test]
 fn bars_leave_nothing_on_the_screen() {

@@ -21,6 +21,9 @@ use x509_parser::prelude::{GeneralName, X509Certificate};
 mod fixture;
 use fixture::{hostname, node};
 
+#[path = "secrets/older.rs"]
+mod older;
+
 /// A project with red00 and red01 in a folder that goes away with it.
 struct Bench {
     project: Project,

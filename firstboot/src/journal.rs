@@ -285,6 +285,21 @@ mod tests {
         JournalFile::open(host, Path::new(STATE)).unwrap()
     }
 
+    /// `tests/6bc94bb/README.md` says where it comes from.
+    #[test]
+    fn reads_the_journal_of_an_older_agent() {
+        let host = machine(Some(include_str!("../tests/6bc94bb/journal.json")), Arc::default());
+        let Stored::Valid(journal) = read(host.as_ref(), &Path::new(STATE).join(FILE)).unwrap() else {
+            panic!()
+        };
+        assert_eq!((journal.install, journal.init), (Progress::Completed, Progress::Never));
+        assert_eq!(journal.window_opened, Some(1_796_087_804));
+        assert_eq!(
+            journal.marks.iter().map(|mark| mark.stage).collect::<Vec<_>>(),
+            [Stage::Network, Stage::Clock]
+        );
+    }
+
     #[test]
     fn absent_valid_and_damaged_are_three_answers() {
         let stored =

@@ -117,8 +117,10 @@ mod tests {
         assert_eq!(on("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n"), Some(true));
         assert_eq!(on(OFF.0, OFF.1), Some(false));
         let table = "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t2\t3\t1\nmemory\t0\t65\t";
-        assert_eq!(on("/proc/cgroups", &format!("{table}1\n")), Some(true));
-        assert_eq!(on("/proc/cgroups", &format!("{table}0\n")), Some(false));
+        for (enabled, is_enabled) in [("1", true), ("0", false)] {
+            let host = host(&[("/proc/cgroups", &format!("{table}{enabled}\n"))]);
+            assert_eq!(is_on(&host), Some(is_enabled));
+        }
         assert_eq!(on("/nothing", ""), None);
     }
 

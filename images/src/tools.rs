@@ -11,12 +11,13 @@ use crate::apt::{Mirror, PrivateApt};
 use crate::recipe::KEYRING;
 
 /// Programs this workspace's recipes, rack and tests call, with the Debian package that brings each.
-const PACKAGES: [(&str, &str); 41] = [
+const PACKAGES: [(&str, &str); 45] = [
     ("apt-ftparchive", "apt-utils"),
     // mmdebstrap runs it for a foreign architecture, and only recommends it.
     ("arch-test", "arch-test"),
     ("blkid", "util-linux"),
     ("bmaptool", "bmap-tools"),
+    ("bzip2", "bzip2"),
     ("depmod", "kmod"),
     ("dnsmasq", "dnsmasq-base"),
     ("dpkg-deb", "dpkg"),
@@ -52,8 +53,11 @@ const PACKAGES: [(&str, &str); 41] = [
     ("swapon", "mount"),
     ("systemd-nspawn", "systemd-container"),
     ("unshare", "util-linux"),
+    ("unzip", "unzip"),
     ("xz", "xz-utils"),
+    ("zip", "zip"),
     ("zsh", "zsh"),
+    ("zstd", "zstd"),
 ];
 
 /// What decides which packages are installed and how: this file itself, and what makes a tree.

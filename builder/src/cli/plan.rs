@@ -37,7 +37,7 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     let nodes = plan::select(cluster, &args.nodes)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
-    let ending =
+    let _ending =
         EndOnSignal::listen(|| ()).map_err(|source| Failure::new(Kind::Failed, SignalError(source)))?;
     let base = fetch::base(&cluster.image, &project.folder, &cache, &progress)?;
     plan::check_image(&project, &base.path, &cache)?;
@@ -49,7 +49,6 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     } else {
         show::text(cluster, &planner, &cards)
     };
-    ending.disarm();
     match io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

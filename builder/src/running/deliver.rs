@@ -163,3 +163,67 @@ fn card(cluster: &Cluster, hosts: &[RunningHost], identities: &Identities, candi
     let version = card::version_for(card.proxy, false);
     Card { version, nodes: nodes.collect(), wifi: None, timezone: None, locale: None, keymap: None, ..card }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::running::check::tests;
+
+    const PASSWORD: &str = "it's $HOME";
+
+    fn parcel(root: Root) -> Parcel {
+        let delivery = Delivery {
+            card: tests::card("0123456789abcdef", "red01", cluster::identity::Role::Worker),
+            ca_pem: String::new(),
+            cert_pem: String::new(),
+            key_pem: Secret::new("key".to_owned()),
+            take_over: false,
+        };
+        Parcel { index: 0, agent: true, payload: true, arch: Arch::Aarch64, root, delivery }
+    }
+
+    fn jobs(root: &Root, password: Option<&Secret<String>>) -> Vec<Job> {
+        let parcel = parcel(root.clone());
+        let card = &parcel.delivery.card;
+        vec![parcel.send_payload(password), removal(0, (&card.cluster_id, &card.node), true, password)]
+    }
+
+    #[test]
+    fn a_password_is_on_standard_input_alone() {
+        let password = Secret::new(PASSWORD.to_owned());
+        for job in jobs(&Root::Password, Some(&password)) {
+            assert!(!format!("{job:?}").contains("HOME"), "{job:?}");
+            assert!(job.words.iter().all(|word| !word.contains("HOME")), "{job:?}");
+            let input: Vec<u8> = job.input.iter().flat_map(|piece| piece.expose().clone()).collect();
+            assert!(String::from_utf8(input).unwrap().contains("$HOME"));
+        }
+        let without = jobs(&Root::Sudo, Some(&password)).remove(0);
+        let input: Vec<u8> = without.input.iter().flat_map(|piece| piece.expose().clone()).collect();
+        assert!(!String::from_utf8(input).unwrap().contains("$HOME"), "nobody asks for it");
+    }
+
+    #[test]
+    fn what_is_run_is_a_shells_language() {
+        let password = Secret::new(PASSWORD.to_owned());
+        for (root, password) in [(Root::Yes, None), (Root::Sudo, None), (Root::Password, Some(&password))] {
+            for job in jobs(&root, password) {
+                let line = job.words.join(" ");
+                // Twice: as the login shell reads it, and as the shell that it starts.
+                for shell in ["sh", "bash"] {
+                    assert!(
+                        Command::new(shell).args(["-n", "-c", &line]).status().unwrap().success(),
+                        "{line}"
+                    );
+                }
+                if let Some(inner) = line.split('\'').nth(1) {
+                    assert!(
+                        Command::new("sh").args(["-n", "-c", inner]).status().unwrap().success(),
+                        "{inner}"
+                    );
+                }
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 use std::io::{self, Read};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -22,7 +23,7 @@ const TAIL: usize = 4 * 1024;
 /// For `ssh` to end in order; and for silence on its streams after its end, since what it started may hold them open.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long standard error waits at most for us to be let in.
-const HELD: Duration = Duration::from_secs(3);
+const HELD: Duration = Duration::from_secs(20);
 /// How often we look whether the machine has let us in.
 const LOOK: Duration = Duration::from_millis(100);
 /// The longest pause after each try whose connection ended early; the last has none. All together about half a minute: after many
@@ -92,7 +93,8 @@ impl One<'_> {
             Err(error) => return (End::Trouble(trouble::Trouble::not_started(&error)), Vec::new()),
         };
         let (over, ended) = watch::channel(false);
-        let (let_in, is_in) = watch::channel(false);
+        let let_in = Arc::new(watch::Sender::new(false));
+        let is_in = let_in.subscribe();
         if let Some(mut pipe) = child.stdin.take() {
             let input = self.job.input.clone();
             // Ends with the command at the latest, which says by its exit code what it missed.
@@ -108,7 +110,8 @@ impl One<'_> {
             index,
             events: events.clone(),
             ended: ended.clone(),
-            is_in: is_in.clone(),
+            let_in: Arc::clone(&let_in),
+            is_in: let_in.subscribe(),
         };
         let out = child.stdout.take().map(|pipe| tokio::spawn(pump(Stream::Out).run(pipe)));
         let err = child.stderr.take().map(|pipe| tokio::spawn(pump(Stream::Err).run(pipe)));
@@ -203,7 +206,8 @@ struct Pump {
     index: usize,
     events: mpsc::Sender<Event>,
     ended: watch::Receiver<bool>,
-    /// Whether the machine has let us in.
+    /// Whether the machine has let us in: noted, or heard.
+    let_in: Arc<watch::Sender<bool>>,
     is_in: watch::Receiver<bool>,
 }
 
@@ -240,6 +244,9 @@ impl Pump {
             if self.stream == Stream::Err {
                 tail.extend_from_slice(new);
                 tail.drain(..tail.len().saturating_sub(TAIL));
+            } else if !new.is_empty() {
+                // Only the command writes there.
+                self.let_in.send_if_modified(|is_in| !std::mem::replace(is_in, true));
             }
             held.extend_from_slice(new);
             let is_over = read == Some(0);

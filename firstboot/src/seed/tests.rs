@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cluster::wire::{Mark, Stage};
 
 use self::pi::{
-    FOLDER, HASH, MADE, PSK, Pi, cmdline, contains, disk, edit, fat_files, host_key, node_key, play,
+    FOLDER, HASH, MADE, PROXY, PSK, Pi, cmdline, contains, disk, edit, fat_files, host_key, node_key, play,
     root_files, secrets,
 };
 use super::*;
@@ -67,9 +67,10 @@ fn a_card_becomes_a_node() {
 
     assert_eq!(pi.mode(BINARY), 0o755);
     assert_eq!(pi.mode(STATE), 0o700);
-    for name in ["card.json", "ca.pem", "node.pem", "node-key.pem"] {
+    for name in ["card.json", "ca.pem", "node.pem", "node-key.pem", "proxy.json"] {
         assert_eq!(pi.mode(&format!("{STATE}/{name}")), 0o600, "{name}");
     }
+    assert!(pi.text(&format!("{STATE}/proxy.json")).contains(PROXY));
     assert!(pi.link("/etc/systemd/system/multi-user.target.wants/firstboot.service").is_some());
     assert_eq!(pi.link("/etc/systemd/system/userconfig.service"), Some("/dev/null".into()));
     assert_eq!(pi.text("/etc/cloud/cloud-init.disabled"), "");
@@ -83,7 +84,7 @@ fn nothing_secret_is_left_on_the_fat_or_told_to_anybody() {
     let pi = Pi::fresh();
     let outcome = pi.seed();
     let told = format!("{outcome:?} {:?}", pi.power.log());
-    for secret in [HASH, PSK, node_key(), host_key(), "PRIVATE KEY"] {
+    for secret in [HASH, PSK, PROXY, node_key(), host_key(), "PRIVATE KEY"] {
         assert!(!contains(&pi.fat.files(), secret), "{secret} is on the FAT");
         assert!(!told.contains(secret), "{secret} was told");
     }

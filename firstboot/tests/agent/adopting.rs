@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::delivery::Delivery;
+use cluster::proxy::Proxy;
 use cluster::secret::Secret;
 use firstboot::adopt::{self, AdoptError, Outcome};
 use firstboot::engine::Engine as Client;
@@ -116,6 +117,61 @@ async fn a_machine_that_runs_becomes_a_node_and_a_second_time_nothing_happens() 
     assert_eq!(host.files(), before.0);
 }
 
+/// A Raspberry Pi OS whose memory cgroup is off.
+fn pi_os(line: &str) -> Files {
+    let file = |path: &str, text: &str| {
+        let bytes = text.as_bytes().to_vec();
+        (PathBuf::from(path), Node::File { bytes, mode: 0o644, owner: None })
+    };
+    let folder = (PathBuf::from("/boot/firmware"), Node::Folder { mode: 0o755, owner: None });
+    Files::from([
+        folder,
+        file("/etc/rpi-issue", "Raspberry Pi reference 2026-04-13\n"),
+        file("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io pids\n"),
+        file("/boot/firmware/cmdline.txt", line),
+    ])
+}
+
+#[tokio::test]
+async fn the_memory_cgroup_is_turned_on_with_the_agent_and_off_with_it() {
+    let world = World::new(&["red01"]);
+    let (delivery, (_engine, client)) = (delivery(&world, "red01"), engine(&world, "red01"));
+    let line = "console=tty1 root=PARTUUID=4f2c9ea0-02 rootwait\n";
+    let host = machine(&Arc::default(), pi_os(line));
+    let cmdline = |host: &FakeHost| {
+        String::from_utf8(host.read(Path::new("/boot/firmware/cmdline.txt")).unwrap().unwrap()).unwrap()
+    };
+    adopt(&host, &client, &delivery).await.unwrap();
+    let with = "console=tty1 root=PARTUUID=4f2c9ea0-02 rootwait cgroup_enable=memory\n";
+    assert_eq!(cmdline(&host), with);
+    assert_eq!(adopt(&host, &client, &delivery).await.unwrap(), Outcome::Unchanged);
+    assert_eq!(cmdline(&host), with);
+    remove::remove(host.as_ref(), &client, false, None).await.unwrap();
+    assert_eq!(cmdline(&host), line);
+}
+
+#[tokio::test]
+async fn a_proxy_is_delivered_changed_and_taken_away() {
+    let world = World::new(&["red01"]);
+    let (plain, (_engine, client)) = (delivery(&world, "red01"), engine(&world, "red01"));
+    let with = |url: &str| {
+        let proxy = Proxy { http: Some(Secret::new(url.to_owned())), ..Proxy::default() };
+        Delivery { proxy: Some(proxy), ..plain.clone() }
+    };
+    let power = Arc::<Power>::default();
+    let host = machine(&power, Files::new());
+    for delivery in [with("http://ada:hunter2@proxy:3128"), with("http://proxy:8080")] {
+        assert_eq!(adopt(&host, &client, &delivery).await.unwrap(), Outcome::Adopted);
+        assert_eq!(adopt(&host, &client, &delivery).await.unwrap(), Outcome::Unchanged);
+        let wanted = delivery.proxy.unwrap().to_json().expose().clone();
+        let file = host.files().get(&state("proxy.json")).cloned();
+        assert_eq!(file, Some(Node::File { bytes: wanted, mode: 0o600, owner: None }));
+    }
+    assert_eq!(adopt(&host, &client, &plain).await.unwrap(), Outcome::Adopted);
+    assert!(!host.files().contains_key(&state("proxy.json")));
+    assert!(!format!("{:?}", power.log()).contains("hunter2"));
+}
+
 #[tokio::test]
 async fn wherever_it_was_cut_short_the_next_delivery_ends_the_same() {
     let world = World::new(&["red01"]);
@@ -198,7 +254,7 @@ async fn a_delivery_for_another_node_or_of_a_newer_builder_changes_nothing() {
     let wrong = Delivery { card: world.card("red02"), ..delivery(&world, "red01") };
     assert!(matches!(adopt(&host, &client, &wrong).await, Err(AdoptError::NotOurs(name)) if name == "red02"));
     let mut newer = delivery(&world, "red01");
-    newer.card.version += 1;
+    newer.card.version = cluster::card::VERSION + 1;
     assert!(matches!(adopt(&host, &client, &newer).await, Err(AdoptError::Delivery(_))));
     let machine: Arc<FakeHost> = Arc::clone(&host);
     let garbage = adopt::adopt(machine, &client, b"{\"key_pem\": \"SECRET\"").await.unwrap_err();

@@ -10,6 +10,7 @@ use cluster::wire::Stage;
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
+use firstboot::steps::docker::proxy;
 
 use crate::engine::{DOCKERD, Engine};
 use crate::world::{Pi, World, eventually};
@@ -24,9 +25,16 @@ pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, 
         let file = Node::File { bytes: b"the engine".to_vec(), mode: 0o755, owner: None };
         files.insert(DOCKERD.into(), file);
     }
-    if ["apt-get", "apt-cache", "dpkg", "systemctl start", "systemctl reset-failed"]
-        .iter()
-        .any(|start| line.starts_with(start))
+    if [
+        "apt-get",
+        "apt-cache",
+        "dpkg",
+        "systemctl start",
+        "systemctl reset-failed",
+        "systemctl daemon-reload",
+    ]
+    .iter()
+    .any(|start| line.starts_with(start))
     {
         return Ok(Vec::new());
     }
@@ -99,6 +107,65 @@ async fn settings_and_signed_repository_are_in_place_before_the_packages() {
     assert!(log[install].contains("--no-install-recommends") && log[install].contains("DPkg::Lock::Timeout"));
     assert!(!log[install].contains("--reinstall"));
     assert_eq!(text(&pi, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
+}
+
+const PROXY: &str = r#"{"http":"http://ada:hunter2@proxy.example:3128","https":null,"no_proxy":[]}"#;
+
+fn proxy_file() -> PathBuf {
+    PathBuf::from(firstboot::agent::STATE).join(cluster::proxy::FILE)
+}
+
+#[tokio::test]
+async fn apt_and_docker_have_the_proxy_before_the_first_download() {
+    let world = World::new(&["red01"]);
+    let mut files = files(&world);
+    files.insert(proxy_file(), file(PROXY));
+    let pi = switch_on(&world, "red01", files, Arc::default());
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    let log = pi.power.log();
+    for path in [proxy::APT, proxy::ENVIRONMENT, proxy::DROP_IN] {
+        assert!(at(&log, &format!("write {path}")) < at(&log, "run apt-get update"), "{path}");
+    }
+    for path in [proxy::APT, proxy::ENVIRONMENT] {
+        assert!(text(&pi, path).contains("hunter2"));
+        assert!(
+            matches!(pi.host.files().get(Path::new(path)), Some(Node::File { mode: 0o600, .. })),
+            "{path}"
+        );
+    }
+    assert!(text(&pi, proxy::DROP_IN).contains(proxy::ENVIRONMENT));
+    assert!(!format!("{log:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_changed_proxy_is_set_without_another_installation_or_a_restart_of_docker() {
+    let world = World::new(&["red01"]);
+    let mut pi = switch_on(&world, "red01", files(&world), Arc::default());
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    pi.pull_plug().await;
+    let mut files = pi.host.files();
+    assert!(!files.contains_key(Path::new(proxy::APT)));
+    files.insert(proxy_file(), file(PROXY));
+    let mut with = switch_on(&world, "red01", files, Arc::default());
+    with.engine.start();
+    eventually(async || with.power.log().iter().any(|effect| effect == "run systemctl daemon-reload")).await;
+    with.pull_plug().await;
+    assert!(text(&with, proxy::ENVIRONMENT).contains("hunter2"));
+    // And taken away again.
+    let mut files = with.host.files();
+    files.remove(&proxy_file());
+    std::fs::remove_file(&with.engine.socket).unwrap();
+    let without = switch_on(&world, "red01", files, Arc::default());
+    without.engine.start();
+    eventually(async || without.power.log().iter().any(|effect| effect == "run systemctl daemon-reload"))
+        .await;
+    for path in [proxy::APT, proxy::ENVIRONMENT, proxy::DROP_IN] {
+        assert!(!without.host.files().contains_key(Path::new(path)), "{path}");
+    }
+    for log in [with.power.log(), without.power.log()] {
+        let disturbs = |effect: &String| effect.starts_with("run apt-get") || effect.contains("restart");
+        assert!(!log.iter().any(disturbs), "{log:#?}");
+    }
 }
 
 #[tokio::test]

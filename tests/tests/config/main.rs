@@ -11,4 +11,5 @@ mod bench;
 mod cluster_file;
 mod faults;
 mod life;
+mod sudo;
 mod upkeep;

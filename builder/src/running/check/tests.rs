@@ -163,7 +163,7 @@ fn a_docker_that_a_swarm_cannot_use_keeps_a_machine_out() {
     let found = Found { docker: true, engine: engine.clone(), ..pi("red01") };
     let obstacle = worker(found.clone());
     assert_eq!(
-        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2")),
+        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2").show(None).text),
         "its Docker keeps containers running over its own restarts (live-restore), which Swarm refuses / take \"live-restore\" \
          out of /etc/docker/daemon.json there (or --live-restore out of its service), then: ssh pi@10.1.1.2 sudo systemctl \
          restart docker"
@@ -180,7 +180,7 @@ fn a_docker_that_a_swarm_cannot_use_keeps_a_machine_out() {
 fn a_password_that_is_refused_says_what_to_type() {
     let told = |root: Root| {
         let obstacle = worker(Found { root, ..pi("red01") });
-        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2"))
+        format!("{obstacle} / {}", obstacle.advice("ssh pi@10.1.1.2").show(None).text)
     };
     let refused = |said: &str, wrong| told(Root::Refused { said: said.to_owned(), wrong });
     insta::assert_snapshot!(

@@ -9,6 +9,7 @@ use cluster::card::{
     Start, StaticAddress, VERSION,
 };
 use cluster::identity::Role;
+use cluster::proxy::Proxy;
 use cluster::secret::Secret;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -23,6 +24,7 @@ use crate::host::fake::{FakeHost, Files, Limit, Node, Power};
 pub(super) const FOLDER: &str = "/swarm";
 pub(super) const HASH: &str = "$y$j9T$salt$hashofapassword";
 pub(super) const PSK: &str = "correct horse battery";
+pub(super) const PROXY: &str = "http://ann:hunter2@proxy.example:3128";
 pub(super) const KEY: &str = "ssh-ed25519 AAAA ann@laptop";
 /// In place on the image until Pi OS has a user.
 pub(super) const BANNER: &str = "/etc/ssh/sshd_config.d/rename_user.conf";
@@ -93,7 +95,7 @@ pub(in crate::seed) fn card() -> Card {
         },
         start: Start::Hook,
         revoked: std::collections::BTreeSet::new(),
-        proxy: false,
+        proxy: true,
     }
 }
 
@@ -102,7 +104,7 @@ pub(super) fn secrets() -> CardSecrets {
         version: VERSION,
         password_hash: Some(Secret::new(HASH.to_owned())),
         wifi_psk: Some(Secret::new(PSK.to_owned())),
-        proxy: None,
+        proxy: Some(Proxy { http: Some(Secret::new(PROXY.to_owned())), ..Proxy::default() }),
     }
 }
 

@@ -1,0 +1,101 @@
+//! A cluster that commit 6bc94bb made keeps working: `fixture/6bc94bb/README.md` says what is in there.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use builder::{pki, project};
+use cluster::card::Card;
+use cluster::identity::{Role, dns_name};
+use x509_parser::pem::parse_x509_pem;
+use x509_parser::prelude::GeneralName;
+
+use crate::fixture::{self, hostname};
+
+fn made(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture/6bc94bb").join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(made(path)).unwrap()
+}
+
+/// The names of all files below a folder, sorted.
+fn names(folder: &Path) -> Vec<String> {
+    fn walk(root: &Path, folder: &Path, names: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(root, &path, names);
+            } else {
+                names.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+    let mut names_of = Vec::new();
+    walk(folder, folder, &mut names_of);
+    names_of.sort();
+    names_of
+}
+
+/// No private key is kept here, so the folder of that commit cannot be opened as a whole. Instead its files are those that
+/// today's folder has, its cluster.json is taken for one of today's, and its certificates name whom they have to.
+#[test]
+fn its_secrets_folder_has_todays_files_and_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = [("red00", Role::Manager), ("red01", Role::Worker), ("red02", Role::Worker)];
+    let project = fixture::project(folder.path(), &nodes);
+    let secrets = folder.path().join("red.secrets");
+    pki::open(&project).unwrap();
+    let listed: Vec<String> = read("cards/secrets.txt").lines().map(str::to_owned).collect();
+    let mut today = names(&secrets);
+    today.retain(|name| name != "ssh_config");
+    assert_eq!(today, listed);
+
+    let card = Card::from_json(&fs::read(made("cards/swarm/card.json")).unwrap()).unwrap();
+    fs::copy(made("cards/secrets/cluster.json"), secrets.join("cluster.json")).unwrap();
+    let refused = pki::existing(&project).map(|identities| identities.cluster_id);
+    // The identity is read; only this folder's certificates are another cluster's.
+    assert!(refused.is_err() || refused.is_ok_and(|id| id == card.cluster_id));
+    let pem = read("cards/secrets/nodes/red01.pem");
+    assert_eq!(pem, read("cards/swarm/node.pem"));
+    let (_, pem) = parse_x509_pem(pem.as_bytes()).unwrap();
+    let certificate = pem.parse_x509().unwrap();
+    let subject = certificate.subject_alternative_name().unwrap().unwrap();
+    let wanted = dns_name(&hostname("red01"), &card.cluster_id);
+    assert_eq!(subject.value.general_names, [GeneralName::DNSName(&wanted)]);
+    let authority = read("cards/secrets/ca.pem");
+    let (_, authority) = parse_x509_pem(authority.as_bytes()).unwrap();
+    let authority = authority.parse_x509().unwrap();
+    assert_eq!(certificate.issuer(), authority.subject());
+}
+
+#[test]
+fn reads_its_cards() {
+    let card = Card::from_json(&fs::read(made("cards/swarm/card.json")).unwrap()).unwrap();
+    assert_eq!((card.node.as_str(), card.role, card.nodes.len()), ("red01", Role::Worker, 3));
+    assert_eq!(card.swarm.address_pool.as_deref(), Some("10.99.0.0/16"));
+    assert_eq!(card.wifi.unwrap().ssid, "lab");
+}
+
+#[test]
+fn knows_the_nodes_that_it_brought_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = folder.path().join("hostnames.secrets");
+    fs::create_dir(&secrets).unwrap();
+    fs::set_permissions(&secrets, Permissions::from_mode(0o700)).unwrap();
+    for name in ["running.json", "cluster.json", "addresses.json"] {
+        fs::copy(made("running/secrets").join(name), secrets.join(name)).unwrap();
+        fs::set_permissions(secrets.join(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    let file = folder.path().join("hostnames.yaml");
+    fs::copy(made("running/hostnames.yaml"), &file).unwrap();
+    let project = project::load(&file).unwrap();
+    assert!(project.runs_already);
+    let names: Vec<_> = project.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+    assert_eq!(names, ["red00"]);
+    let running = pki::running(&project.secrets_folder()).unwrap().unwrap();
+    assert_eq!(running.host(&hostname("red00")).unwrap().to_string(), "pi@127.0.0.1");
+    assert_eq!(running.hosts[0].role, Role::Manager);
+    assert!(pki::last_addresses(&project).is_ok());
+}
