@@ -69,7 +69,7 @@ fn programs_get_json() {
     assert_eq!(run.code, Some(6));
     // What failed is the last line, which is the first one in order.
     assert_eq!((&lines[0]["host"], &lines[0]["code"]), (&().into(), &6.into()));
-    assert_eq!(lines[0]["error"], "1 of 2 hosts did it\n  127.0.0.2: exit code 7");
+    assert_eq!(lines[0]["error"], "done on 1 of 2 hosts\n  127.0.0.2: exit code 7");
     for (line, host, exit) in [(&lines[1], "127.0.0.1", 0), (&lines[2], "127.0.0.2", 7)] {
         assert_eq!((&line["host"], &line["exit"]), (&host.into(), &exit.into()));
         assert_eq!((&line["stdout"], &line["stderr"]), (&"a\u{fffd}\n".into(), &"oh\n".into()));
