@@ -69,7 +69,7 @@ impl PkiError {
             }
             Self::Link { path } => {
                 let own = "put a real one in its place";
-                let real = path.with_added_extension("real");
+                let real = beside(path, "real");
                 vec![hint![
                     format!("{own}: "),
                     program(["cp", "-RL"]).path(path).path(&real),
@@ -167,9 +167,16 @@ impl Whose {
     }
 }
 
+/// The path with an ending added to its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{ending}"));
+    name.into()
+}
+
 /// Renames a file or folder out of the way.
 fn move_away(path: &Path) -> Command {
-    program(["mv"]).path(path).path(&path.with_added_extension("old"))
+    program(["mv"]).path(path).path(&beside(path, "old"))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ mod tests {
         let hash = format!("$6$salt${}", "a".repeat(86));
         let text = format!(
             "version: 1\ncluster: red\nimage: os.img\nnodes: red00\n\
-             user: {{password_hash: '{hash}', name: backup}}\ntimezone: Berln\n"
+             user: {{password_hash: '{hash}', name: ada}}\ntimezone: Berln\n"
         );
         let cluster = read(&text, "cluster.yaml").unwrap();
         let problem = |key| cluster.marks.get(key).unwrap().problem("is wrong", "write it right");
@@ -77,8 +77,8 @@ mod tests {
         2 problems in cluster.yaml
 
         cluster.yaml:5:127: is wrong
-          | user: {password_hash: (hidden), name: backup}
-          |                                       ^^^^^^
+          | user: {password_hash: (hidden), name: ada}
+          |                                       ^^^
           = write it right
 
         cluster.yaml:6:11: is wrong
