@@ -166,7 +166,7 @@ impl Obstacle {
             Self::WrongPassword(_) => format!("see which password is right there: {ssh} -t sudo true").into(),
             Self::Untried(_) => hint!["type the password again: ", builder(["config", "--ask-sudo"])],
             Self::Refused(_) => format!("see what sudo says: {ssh} -t sudo true").into(),
-            Self::Docker(clash) => clash.advice(ssh).into(),
+            Self::Docker(clash) => clash.advice(ssh),
             Self::System(_) => "install Raspberry Pi OS or Debian on it, or take it out of the file".into(),
             Self::Arch(_) => "take it out of the file".into(),
             Self::Full { .. } => format!("see what takes the room: {ssh} sudo du -xhd1 /").into(),

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 use cluster::card::DockerSource;
 use serde::Deserialize;
 
+use crate::error::{Hint, builder, hint};
+
 /// Where Swarm takes its first networks from unless it is told otherwise: it has 10.0.0.0/8 and hands out one /24 after the
 /// other from its beginning. The rest of it is not reached.
 const FIRST_NETWORKS: &str = "10.0.0.0/16";
@@ -100,28 +102,31 @@ pub enum Clash {
 
 impl Clash {
     /// What to do about it; `ssh` is what leads there, such as `ssh pi@10.1.1.3`.
-    pub fn advice(&self, ssh: &str) -> String {
+    pub fn advice(&self, ssh: &str) -> Hint {
         match self {
             Self::LiveRestore => format!(
                 "take \"live-restore\" out of /etc/docker/daemon.json there (or --live-restore out of its service), then: {ssh} \
                  sudo systemctl restart docker"
-            ),
+            ).into(),
             Self::Pools { .. } => format!(
                 "change \"default-address-pools\" in /etc/docker/daemon.json there, then: {ssh} sudo systemctl restart docker; \
                  or give the swarm others: swarm.address_pool in a cluster file"
-            ),
+            ).into(),
             Self::Rootless => format!(
                 "if nothing there needs it any more, end it: {ssh} dockerd-rootless-setuptool.sh uninstall; and start the \
                  system's: {ssh} sudo systemctl enable --now docker"
-            ),
-            Self::Snap => format!("save what its containers keep, then: {ssh} sudo snap remove docker"),
-            Self::Packages { there, wanted: "containerd.io" } => format!(
-                "take Debian's Docker, which uses it: builder config --docker debian; or remove it: {ssh} sudo apt-get remove {there}"
-            ),
-            Self::Packages { there, .. } => format!(
-                "take Docker's own packages, which use it: builder config --docker docker; or remove it: {ssh} sudo apt-get \
-                 remove {there}"
-            ),
+            ).into(),
+            Self::Snap => format!("save what its containers keep, then: {ssh} sudo snap remove docker").into(),
+            Self::Packages { there, wanted: "containerd.io" } => hint![
+                "take Debian's Docker, which uses it: ",
+                builder(["config", "--docker", "debian"]),
+                format!("; or remove it: {ssh} sudo apt-get remove {there}")
+            ],
+            Self::Packages { there, .. } => hint![
+                "take Docker's own packages, which use it: ",
+                builder(["config", "--docker", "docker"]),
+                format!("; or remove it: {ssh} sudo apt-get remove {there}")
+            ],
         }
     }
 }
@@ -263,6 +268,6 @@ mod tests {
         assert_eq!(engine(&packages).clash(&debian, false, None), None);
         assert_eq!(clash(&[("packages", "containerd.io=installed")], None, false), None);
         let clash = engine(&[("packages", "containerd.io=installed")]).clash(&debian, false, None).unwrap();
-        assert!(clash.advice("ssh pi@red03").contains("builder config --docker docker"));
+        assert!(clash.advice("ssh pi@red03").show(None).text.contains("builder config --docker docker"));
     }
 }
