@@ -268,7 +268,7 @@ fn who_has_not_left_is_named_with_what_to_type() {
     let line = format!("--yes --manager {}", bench.manager(answers()));
     let json = bench.ask(kill, &line, None, true);
     assert_eq!(json.code(), 6);
-    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let json = json.result.unwrap_err().document();
     assert_eq!(json.pointer("/left"), Some(&serde_json::json!(["red00"])));
     assert_eq!(json.pointer("/remaining/0/node"), Some(&serde_json::json!("red01")));
     assert_eq!(json.pointer("/remaining/0/last_heard"), Some(&serde_json::json!(125.0)));
@@ -475,7 +475,7 @@ fn the_status_tells_who_has_left_and_who_was_removed() {
     red00  manager  ready  Ready   Active        Leader          -       10.1.1.2  1 s ago
     red01  worker   ready  Ready   Active        -               -       10.1.1.2  1 s ago
     red02  worker   swarm  -       -             -               -       10.1.1.2  1 s ago
-           removed by builder rm -f HERE/cluster.yaml; builder up -f HERE/cluster.yaml has it back
+           removed by `builder rm -f HERE/cluster.yaml`; `builder up -f HERE/cluster.yaml` has it back
            left the swarm as told
     red is formed: 2 of 2 nodes ready
     ");

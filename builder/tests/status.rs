@@ -425,7 +425,9 @@ fn a_refusal_is_not_taken_for_an_absence() {
     let outcome = bench.run_at(bench.answering("red00", vec![refusal]), "--wait");
     assert_eq!(outcome.code(), 1);
     assert!(
-        outcome.talk.contains("the manager refuses to answer this operator: not an operator\u{fffd}[2J\n"),
+        outcome
+            .talk
+            .contains("the manager red00 refuses to answer this operator: not an operator\u{fffd}[2J\n"),
         "{}",
         outcome.talk
     );

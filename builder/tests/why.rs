@@ -171,7 +171,7 @@ fn what_is_no_card_of_this_node_is_said_to_be_none() {
     let card = bench.card(&[], &[]);
     insta::assert_snapshot!(bench.why_card("red01", &card), @r"
     error: this is the card of red02, not of red01
-    hint: builder why red02 --card HERE/card.img
+    hint: builder why red02 --card CARD
     ");
     let plain = Recipe::trixie().make(bench.folder.path(), "plain.img");
     insta::assert_snapshot!(bench.why_card("red01", &plain), @r"

@@ -65,7 +65,7 @@ fn a_pass_phrase_that_yaml_takes_apart_is_hidden() {
         "wifi S3cr3tHunter2pass\n",
         "timezone: >-\n  Europe\n  psk S3cr3tHunter2pass\n",
         "timezone: Europe\n  psk S3cr3tHunter2pass\n",
-        "proxy: http://me:S3cr3tHunter2@proxy.example:3128\n",
+        "proxy: http://me:S3cr3tHunter2@proxy.example\n",
         "proxies: S3cr3tHunter2\n",
         "docker: {url: http://me:S3cr3t@mirror.example/, version: newest}\n",
         "docker: {url: 'ftp://me:S3cr3t@mirror.example/'}\n",

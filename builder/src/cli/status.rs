@@ -25,8 +25,8 @@ use view::View;
 /// How often the manager is asked. It allows about one request a second.
 pub(in crate::cli) const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long is looked for a manager however short the time to wait is.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How long is looked for a manager at least, however little is left of the time to wait.
+const LEAST_LOOK: Duration = Duration::from_secs(1);
 
 /// Show the manager's node list and what every planned node is doing
 #[derive(Debug, Args)]
@@ -98,7 +98,8 @@ pub fn show(
     let mut last = None;
     loop {
         if args.wait {
-            manager.end_by(started + args.timeout.max(FIRST_LOOK));
+            // The last look has its time, too.
+            manager.end_by((started + args.timeout).max(Instant::now() + LEAST_LOOK));
         }
         let answer = manager.board();
         let over = args.wait && started.elapsed() >= args.timeout;

@@ -374,7 +374,9 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
             .unwrap();
         std::os::unix::fs::symlink("pipe", folder.path().join("link.pub")).unwrap();
-        for (name, kind) in [("pipe", "a named pipe"), ("link.pub", "a named pipe"), ("/dev/zero", "a device")] {
+        for (name, kind) in
+            [("pipe", "a named pipe"), ("link.pub", "a named pipe"), ("/dev/zero", "a device")]
+        {
             let key_files = KeyFiles { folder: folder.path(), with_image: false };
             for refusal in [keys(folder.path(), name).map(drop), key_files.armored_key(name).map(drop)] {
                 let message = refusal.unwrap_err().message;

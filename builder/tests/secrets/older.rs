@@ -97,5 +97,5 @@ fn knows_the_nodes_that_it_brought_in() {
     let running = pki::running(&project.secrets_folder()).unwrap().unwrap();
     assert_eq!(running.host(&hostname("red00")).unwrap().to_string(), "pi@127.0.0.1");
     assert_eq!(running.hosts[0].role, Role::Manager);
-    assert!(pki::last_addresses(&project).is_ok());
+    assert!(pki::last_addresses(&project).unwrap().is_empty(), "no agent had answered yet");
 }

@@ -17,7 +17,8 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         return true;
     }
     let key = key.to_lowercase();
-    WORDS.iter().any(|word| key.contains(word)) || strsim::damerau_levenshtein(&key, "psk") <= 1
+    let is_proxy = super::proxy::PROXY.names.contains(&key.as_str()) && key != "no_proxy";
+    is_proxy || WORDS.iter().any(|word| key.contains(word)) || strsim::damerau_levenshtein(&key, "psk") <= 1
 }
 
 /// Whether a text is a secret under any key: a crypt(5) hash, a private key, a URL with a password, or something like
@@ -86,9 +87,17 @@ mod tests {
 
     #[test]
     fn knows_secret_keys_and_their_misspellings() {
-        for key in
-            ["psk", "pks", "PSK", "password_hash", "pasword_hash", "passphrase", "proxy", "https_proxy"]
-        {
+        for key in [
+            "psk",
+            "pks",
+            "PSK",
+            "password_hash",
+            "pasword_hash",
+            "passphrase",
+            "proxy",
+            "https_proxy",
+            "http",
+        ] {
             assert!(is_secret_key(key), "{key}");
         }
         for key in ["name", "nodes", "ssid", "user", "image_sha256", "disk"] {
