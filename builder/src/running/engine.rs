@@ -107,7 +107,6 @@ impl Clash {
             Self::LiveRestore => format!(
                 "take \"live-restore\" out of /etc/docker/daemon.json there (or --live-restore out of its service), then: {ssh} \
                  sudo systemctl restart docker"
-<<<<<<< HEAD
             )
             .into(),
             Self::Pools { .. } => format!(
@@ -134,28 +133,6 @@ impl Clash {
                     format!("; or remove it: {ssh} sudo apt-get remove {there}")
                 ]
             }
-=======
-            ).into(),
-            Self::Pools { .. } => format!(
-                "change \"default-address-pools\" in /etc/docker/daemon.json there, then: {ssh} sudo systemctl restart docker; \
-                 or give the swarm others: swarm.address_pool in a cluster file"
-            ).into(),
-            Self::Rootless => format!(
-                "if nothing there needs it any more, end it: {ssh} dockerd-rootless-setuptool.sh uninstall; and start the \
-                 system's: {ssh} sudo systemctl enable --now docker"
-            ).into(),
-            Self::Snap => format!("save what its containers keep, then: {ssh} sudo snap remove docker").into(),
-            Self::Packages { there, wanted: "containerd.io" } => hint![
-                "take Debian's Docker, which uses it: ",
-                builder(["config", "--docker", "debian"]),
-                format!("; or remove it: {ssh} sudo apt-get remove {there}")
-            ],
-            Self::Packages { there, .. } => hint![
-                "take Docker's own packages, which use it: ",
-                builder(["config", "--docker", "docker"]),
-                format!("; or remove it: {ssh} sudo apt-get remove {there}")
-            ],
->>>>>>> hints
         }
     }
 }
