@@ -50,9 +50,9 @@ impl WordError {
     /// As shown to a user who wants labels for `node`.
     fn into_failure(self, node: &str) -> Failure {
         let hint = match self {
-            WordError::Twice(_) => "name each label once".into(),
-            WordError::Many => "change some of them first, and then the others".into(),
-            WordError::Neither(_) | WordError::Rule { .. } => {
+            Self::Twice(_) => "name each label once".into(),
+            Self::Many => "change some of them first, and then the others".into(),
+            Self::Neither(_) | Self::Rule { .. } => {
                 let example = builder(["label", node, "disk=ssd", "old-"]);
                 hint!["write disk=ssd to set a label, disk- to take it away: ", example]
             }

@@ -94,18 +94,18 @@ impl ReadError {
     /// As shown to a user who asked for the card of `node`.
     pub fn into_failure(self, node: &str) -> Failure {
         let hint = match &self {
-            ReadError::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
                 hint!["reading a device takes root: ", builder(["why", node, "--card"]).path(path).sudo()]
             }
-            ReadError::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
-            ReadError::Partitions { .. } => {
+            Self::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
+            Self::Partitions { .. } => {
                 "name the whole device, such as /dev/sdb or /dev/mmcblk0, not one of its partitions".into()
             }
-            ReadError::Fat { .. } | ReadError::Payload { .. } => {
+            Self::Fat { .. } | Self::Payload { .. } => {
                 let (card, image) = (builder(["flash", node]), builder(["build", "--force", node]));
                 hint!["write the card again: ", card, ", or its image: ", image]
             }
-            ReadError::NotOurs { .. } => "is this the right card?".into(),
+            Self::NotOurs { .. } => "is this the right card?".into(),
         };
         Failure::new(FailureKind::Failed, self).hint(hint)
     }

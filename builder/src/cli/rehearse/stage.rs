@@ -51,7 +51,7 @@ pub(super) fn cast(project: &Project, words: &[String], cards: &Path) -> Result<
     let missing: Vec<_> = missing.map(|(name, _)| name.to_string()).collect();
     if !missing.is_empty() {
         let are_all = missing.len() == cast.len() && words.is_empty();
-        let build = builder(["build", "-o"]).path(cards).args(missing.iter().cloned().filter(|_| !are_all));
+        let build = builder(["build", "-o"]).path(cards).args(missing.iter().filter(|_| !are_all).cloned());
         let hint = hint!["make them first: ", build];
         let error = RehearsalError::NoCard(missing, cards.to_owned());
         return Err(Failure::new(Kind::Failed, error).hint(hint));
