@@ -484,8 +484,8 @@ fn what_others_may_read_is_refused_until_the_hint_was_typed() {
         let text = bench.refused();
         assert!(text.starts_with("error: others than you may read HERE/red.secrets"), "{text}");
         assert!(text.contains(&format!("(its mode is {open_mode:03o})")), "{text}");
-        assert!(text.contains("hint: chmod -R go= HERE/red.secrets\n"), "{text}");
-        assert!(Command::new("chmod").args(["-R", "go="]).arg(bench.path("")).status().unwrap().success());
+        assert!(text.contains("hint: chmod -R go-rwx HERE/red.secrets\n"), "{text}");
+        assert!(Command::new("chmod").args(["-R", "go-rwx"]).arg(bench.path("")).status().unwrap().success());
         pki::open(&bench.project).unwrap();
     }
 }

@@ -52,7 +52,7 @@ fn mounted_partitions_are_refused() {
     fs::create_dir(&at).unwrap();
     run(Command::new("mount").args(["-o", "ro"]).args([&reader.partition(2), &at]));
     let _undo = Undo::with(&["umount", at.to_str().unwrap()]);
-    let umount = format!("umount '{}'", at.display());
+    let umount = format!("umount {}", at.display());
     assert_refused(&bench, &reader, &reader.named(), &["p2 is mounted at", &umount]);
 }
 

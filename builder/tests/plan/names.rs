@@ -32,10 +32,10 @@ fn trixie() -> Recipe {
         ),
         (
             "etc/passwd",
-            "root:x:0:0:root:/root:/bin/bash\nbackup:x:34:34:backup:/var/backups:/usr/sbin/nologin\n\
+            "root:x:0:0:root:/root:/bin/bash\navahi:x:104:104::/run/avahi-daemon:/usr/sbin/nologin\n\
              pi:x:1000:1000::/home/pi:/usr/sbin/nologin\n",
         ),
-        ("etc/group", "root:x:0:\nbackup:x:34:\ngpio:x:986:pi\npi:x:1000:\n"),
+        ("etc/group", "root:x:0:\navahi:x:104:\ngpio:x:986:pi\npi:x:1000:\n"),
     ];
     recipe
 }
@@ -47,7 +47,7 @@ fn open(bench: &Bench) -> Result<Planner, Failure> {
 #[test]
 fn names_every_name_that_the_image_does_not_know() {
     let lines = "timezone: US/Eastern\nlocale: en_EN.UTF-8\nkeymap: uk\n";
-    let cluster = format!("{}{lines}", CLUSTER.replace("name: ada", "name: backup"));
+    let cluster = format!("{}{lines}", CLUSTER.replace("name: ada", "name: avahi"));
     let bench = bench_with(&trixie(), &cluster);
     let failure = open(&bench).unwrap_err();
     assert_eq!(failure.kind().code(), 2);
@@ -56,9 +56,9 @@ fn names_every_name_that_the_image_does_not_know() {
     insta::assert_snapshot!(told, @r"
     error: 4 problems in cluster.yaml
 
-    cluster.yaml:6:9: this image has an account `backup` already, which belongs to the system
-      |   name: backup
-      |         ^^^^^^
+    cluster.yaml:6:9: this image has an account `avahi` already, which belongs to the system
+      |   name: avahi
+      |         ^^^^^
       = write another name, like pi
 
     cluster.yaml:8:11: this image does not know the time zone `US/Eastern`
