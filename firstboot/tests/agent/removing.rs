@@ -118,7 +118,7 @@ async fn the_only_manager_stays_and_of_strangers_the_entry_goes_once_they_are_do
     [&manager, &worker].iter().for_each(|pi| pi.engine.start());
     world.wait_until_formed().await;
     let (status, why) = remove(&world, "red00", "red00").await.unwrap_err();
-    assert!(status == 409 && why.contains("builder kill"), "{status} {why}");
+    assert!(status == 409 && why.contains("is the last manager"), "{status} {why}");
     assert_eq!(manager.journal().orders, Orders::default());
     assert_eq!(remove(&world, "red00", "blue07").await.unwrap_err().0, 404);
     let planned = worker.engine.node.lock().unwrap().clone().unwrap();
