@@ -222,7 +222,8 @@ impl Planner {
 pub fn check_image(project: &Project, base: &Path, cache: &Cache) -> Result<(), Failure> {
     let Err(source) = Image::open(base) else { return Ok(()) };
     if !matches!(source, ImageError::Open { .. }) {
-        cache.discard_refused(base)?;
+        // Only tidying up: why the image is refused matters more than a cache that cannot be written.
+        let _kept = cache.discard_refused(base);
     }
     Err(image_failure(&project.cluster, source))
 }

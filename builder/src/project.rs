@@ -18,6 +18,7 @@ mod input;
 mod keys;
 
 pub(crate) use input::name as name_in_messages;
+use keys::Purpose;
 pub(crate) use keys::own_public_keys;
 
 /// A cluster file that was read and checked.
@@ -158,7 +159,7 @@ pub fn load(file: &Path) -> Result<Project, Failure> {
 pub fn load_for_cards(file: &Path) -> Result<Project, Failure> {
     match hosts(file) {
         Some(_) => Err(ProjectError::NoImage(file.to_owned()).into()),
-        None => Ok(read(file)?),
+        None => Ok(read_with(file, Purpose::Cards)?),
     }
 }
 
@@ -202,21 +203,21 @@ pub fn of_running(file: &Path, running: &Running) -> Project {
 
 /// As [`load`], for who wants to look at the problems.
 pub fn read(file: &Path) -> Result<Project, ProjectError> {
-    read_with(file, false)
+    read_with(file, Purpose::Manage)
 }
 
 /// As [`read`], and an image that cannot be used is a problem as well.
 pub fn check(file: &Path) -> Result<Project, ProjectError> {
-    read_with(file, true)
+    read_with(file, Purpose::Check)
 }
 
-fn read_with(file: &Path, with_image: bool) -> Result<Project, ProjectError> {
+fn read_with(file: &Path, purpose: Purpose) -> Result<Project, ProjectError> {
     let text = input::text(file)?;
     if let Some(inventory) = inventory::recognise(&text) {
         return Err(ProjectError::Inventory { file: file.to_owned(), inventory });
     }
     let folder = folder_of(file);
-    let outside = keys::KeyFiles { folder: &folder, with_image };
+    let outside = keys::KeyFiles { folder: &folder, purpose };
     let cluster = spec::read_with(&text, &input::name(file), &outside).map_err(ProjectError::Wrong)?;
     Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })
 }

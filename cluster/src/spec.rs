@@ -147,6 +147,10 @@ pub trait Outside {
     fn image(&self, _image: &ImageSource) -> Result<(), Refusal> {
         Ok(())
     }
+    /// Whether nodes may still get other names. Those of a cluster that runs stay: they are in its certificates.
+    fn can_rename_nodes(&self) -> bool {
+        true
+    }
 }
 
 /// Takes every reference as it is written.
@@ -256,7 +260,7 @@ fn document(text: &str, outside: &dyn Outside, problems: &mut Collector<'_>) -> 
     let root = Fields::open(&ROOT, &tree, problems)?;
     let name = settings::needed(&root, "cluster", "red", checks::cluster_name, problems);
     let image = image(&root, outside, problems);
-    let nodes = nodes::read(&root, problems);
+    let nodes = nodes::read(&root, outside, problems);
     let user = settings::user(&root, outside, problems);
     let wifi = settings::wifi(&root, problems);
     let timezone = settings::checked(&root, "timezone", checks::timezone, problems);

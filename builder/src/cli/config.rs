@@ -274,7 +274,7 @@ impl Outlook {
         args: &ConfigArgs,
     ) -> Result<Option<Identities>, Failure> {
         if !args.yes {
-            gone::confirm(&self.gone, &self.taken_over(), way.interrupt)?;
+            gone::confirm(&self.gone, &self.taken_over(), way)?;
         }
         gone::take_out(field, &self.gone, &self.verdicts, way)?;
         let identities = pki::open(&self.project)?;

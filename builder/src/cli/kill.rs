@@ -10,6 +10,7 @@ use clap::Args;
 use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::{ClusterName, Hostname};
+use cluster::secret::Secret;
 use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
 use thiserror::Error;
@@ -87,6 +88,8 @@ fn have(nodes: usize) -> String {
 pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
     let project = project::load(&globals.file)?;
     let style = Style { json: globals.json, quiet: globals.quiet, terminal: false };
+    // Before anything ends: without a password the rest could not be done. At a terminal it is asked for when it is needed.
+    let piped = if args.ask_sudo { password::piped(&globals.file)? } else { None };
     let killed = ask::at_desk(|desk| kill(&project, args, style, desk));
     match &killed {
         // Without the managers the nodes can still be freed of it; but not against an answer, nor by halves.
@@ -95,10 +98,15 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
         _ => {}
     }
     // Who has no agent any more has left, whatever was seen before.
-    purge(globals, &project, args)
+    purge(globals, &project, args, piped)
 }
 
-fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Failure> {
+fn purge(
+    globals: &Globals,
+    project: &Project,
+    args: &KillArgs,
+    piped: Option<Secret<String>>,
+) -> Result<(), Failure> {
     let own = args.ssh_config.as_deref();
     let progress = Progress::new(globals.quiet, globals.json);
     progress.say("removing our software from the nodes");
@@ -114,7 +122,9 @@ fn purge(globals: &Globals, project: &Project, args: &KillArgs) -> Result<(), Fa
     let ours = running.is_none().then_some(ours.as_path());
     let cluster = pki::existing(project)?.cluster_id;
     let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let password = if args.ask_sudo {
+    let password = if piped.is_some() {
+        piped
+    } else if args.ask_sudo {
         let interrupt =
             Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, KillError::Signals(source)))?;
         Some(password::ask("password for sudo on the nodes", &interrupt)?)
@@ -157,7 +167,12 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
             );
         }
         let purge = args.purge.then_some("--purge");
-        let command = builder(["kill"]).args(purge).args(["--yes"]);
+        let user = args.user.iter().flat_map(|user| ["--user", user]);
+        let command = builder(["kill"])
+            .args(purge)
+            .args(args.ask_sudo.then_some("--ask-sudo"))
+            .args(user)
+            .args(["--yes"]);
         ask::confirm(desk, &what, command)?;
     }
     // After a --purge that was at the managers, but not everywhere, there is nobody to be told.

@@ -1,6 +1,7 @@
 //! A password that is typed: read once, without an echo, and kept in memory only.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::Path;
 
 use cluster::secret::Secret;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
@@ -19,17 +20,18 @@ enum PasswordError {
     Interrupted,
     #[error("standard input has no password")]
     None,
+    #[error("standard input cannot have both the cluster file and the password")]
+    Shared,
 }
 
 impl From<PasswordError> for Failure {
     fn from(error: PasswordError) -> Self {
-        let is_absent = matches!(error, PasswordError::None);
-        let failure = Self::new(if is_absent { Kind::Usage } else { Kind::Failed }, error);
-        if is_absent {
-            failure.hint("type it at the terminal, or give it as one line of standard input")
-        } else {
-            failure
-        }
+        let hint = match error {
+            PasswordError::None => "type it at the terminal, or give it as one line of standard input",
+            PasswordError::Shared => "name the file with `-f FILE`",
+            PasswordError::Read(_) | PasswordError::Interrupted => return Self::new(Kind::Failed, error),
+        };
+        Self::new(Kind::Usage, error).hint(hint)
     }
 }
 
@@ -43,11 +45,29 @@ pub(super) fn ask(question: &str, interrupt: &Interrupt) -> Result<Secret<String
     let line = ask::read_line(interrupt).map_err(PasswordError::Read)?;
     drop(silence);
     let line = Secret::new(line.ok_or(PasswordError::Interrupted)?);
-    let password = line.expose().trim_end_matches(['\n', '\r']);
-    if password.is_empty() {
-        return Err(PasswordError::None.into());
+    Ok(without_line_end(&line)?)
+}
+
+/// The password in the first line of standard input, which may be a pipe; `None` if it is a terminal, where [`ask`] asks.
+/// `file` is the cluster file of the command.
+///
+/// # Errors
+/// [`Kind::Usage`] without a password, or if standard input has the cluster file; when it cannot be read.
+pub(super) fn piped(file: &Path) -> Result<Option<Secret<String>>, Failure> {
+    if file == Path::new("-") {
+        return Err(PasswordError::Shared.into());
     }
-    Ok(Secret::new(password.to_owned()))
+    if io::stdin().is_terminal() {
+        return Ok(None);
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(PasswordError::Read)?;
+    Ok(Some(without_line_end(&Secret::new(line))?))
+}
+
+fn without_line_end(line: &Secret<String>) -> Result<Secret<String>, PasswordError> {
+    let password = line.expose().trim_end_matches(['\n', '\r']);
+    if password.is_empty() { Err(PasswordError::None) } else { Ok(Secret::new(password.to_owned())) }
 }
 
 /// The terminal without its echo, as long as this lives.

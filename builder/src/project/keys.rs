@@ -17,8 +17,19 @@ const FILE_LIMIT: u64 = 256 * 1024;
 pub(super) struct KeyFiles<'p> {
     /// Where relative paths start.
     pub(super) folder: &'p Path,
-    /// Whether the image has to be there, too.
-    pub(super) with_image: bool,
+    /// What the cluster file is read for.
+    pub(super) purpose: Purpose,
+}
+
+/// What a cluster file is read for, which decides what is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To find everything that is wrong, the image included.
+    Check,
+    /// To make cards. The image is opened later.
+    Cards,
+    /// To manage a cluster that may run already.
+    Manage,
 }
 
 impl Outside for KeyFiles<'_> {
@@ -55,7 +66,7 @@ impl Outside for KeyFiles<'_> {
     }
 
     fn image(&self, image: &ImageSource) -> Result<(), Refusal> {
-        if !self.with_image {
+        if self.purpose != Purpose::Check {
             return Ok(());
         }
         fetch::examine(image, self.folder).map_err(|error| {
@@ -63,6 +74,10 @@ impl Outside for KeyFiles<'_> {
             let advice = advice.unwrap_or_else(|| "name an image that you may read".to_owned());
             Refusal::new(one_line(&error), advice)
         })
+    }
+
+    fn can_rename_nodes(&self) -> bool {
+        self.purpose != Purpose::Manage
     }
 
     fn armored_key(&self, path: &str) -> Result<String, Refusal> {
@@ -269,7 +284,7 @@ mod tests {
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";
 
     fn keys(folder: &Path, entry: &str) -> Result<Vec<String>, Refusal> {
-        KeyFiles { folder, with_image: false }.authorized_keys(entry)
+        KeyFiles { folder, purpose: Purpose::Cards }.authorized_keys(entry)
     }
 
     #[test]
@@ -377,7 +392,7 @@ mod tests {
         for (name, kind) in
             [("pipe", "a named pipe"), ("link.pub", "a named pipe"), ("/dev/zero", "a device")]
         {
-            let key_files = KeyFiles { folder: folder.path(), with_image: false };
+            let key_files = KeyFiles { folder: folder.path(), purpose: Purpose::Cards };
             for refusal in [keys(folder.path(), name).map(drop), key_files.armored_key(name).map(drop)] {
                 let message = refusal.unwrap_err().message;
                 assert!(message.ends_with(&format!("it is {kind}, not a file")), "{message}");
@@ -407,7 +422,7 @@ mod tests {
         {
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        let read = |path: &str| KeyFiles { folder: folder.path(), with_image: false }.armored_key(path);
+        let read = |path: &str| KeyFiles { folder: folder.path(), purpose: Purpose::Cards }.armored_key(path);
         assert_eq!(read("good.asc"), Ok(armor("PUBLIC")));
         assert_eq!(read("bad.asc").unwrap_err().message, "bad.asc is a private key");
         assert_eq!(read("x.gpg").unwrap_err().message, "x.gpg is not an armored OpenPGP public key");

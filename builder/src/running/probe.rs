@@ -172,9 +172,13 @@ fn last_words(said: &str) -> String {
     printable(last.unwrap_or("it did not say why"))
 }
 
-/// The words of sudo 1.9 ("Sorry, try again.") and of sudo-rs 0.2 ("Authentication failed, try again.").
+/// What sudo 1.9 ("Sorry, try again.") and sudo-rs 0.2 ("Authentication failed, try again.") say to a wrong password. With
+/// `insults` or `badpass_message` (sudoers(5)) only sudo's last line tells it.
+const WRONG: [&str; 2] = ["try again", "incorrect password attempt"];
+
 fn refused(said: &str) -> Root {
-    Root::Refused { said: last_words(said), wrong: said.contains("try again") }
+    let wrong = WRONG.iter().any(|words| said.contains(words));
+    Root::Refused { said: last_words(said), wrong }
 }
 
 /// The version of the control groups, and then for 2 the list of controllers (cgroup-v2.rst, `cgroup.controllers`), for 1 the
@@ -265,6 +269,7 @@ mod tests {
         for (said, words, wrong) in [
             (&*format!("{noise}|Sorry, try again."), "Sorry, try again.", true),
             ("|sudo: Authentication failed, try again.", "sudo: Authentication failed, try again.", true),
+            ("You silly!|sudo: 1 incorrect password attempt", "sudo: 1 incorrect password attempt", true),
             ("pi is not in the sudoers file.", "pi is not in the sudoers file.", false),
             ("", "it did not say why", false),
         ] {

@@ -153,9 +153,10 @@ pub(super) fn find(log: &str, tail: &str) -> Option<Trouble> {
     let found = TABLE.iter().find_map(|(text, kind)| {
         let line = lines().find(|line| line.contains(text))?;
         if *kind != Kind::ChangedKey {
-            // A jump host that was reached and cannot go on ("channel 0: open failed") would not do so later.
+            // Only ssh's own log counts: through a connection that another `ssh` holds open, standard error is the command's,
+            // which has run then. A jump host that was reached and fails ("channel 0: open failed") would fail again.
             let is_early = *kind == Kind::Closed
-                && lines().any(|line| EARLY.iter().any(|start| line.starts_with(start)))
+                && log.lines().any(|line| EARLY.iter().any(|start| line.starts_with(start)))
                 && !lines().any(|line| line.contains(" open failed: "));
             return Some(Trouble { is_early, ..Trouble::new(*kind, line) });
         }
@@ -273,6 +274,9 @@ mod tests {
         ));
         let lost = find(&format!("{IN}{SUM}"), "Connection to 127.0.0.1 closed by remote host.\n").unwrap();
         assert!(!lost.is_early, "the command may have run");
+        // Through another ssh's connection nothing is in the log: these are the command's own words.
+        assert!(!is_early("", "Connection closed by 10.1.1.9 port 22\n"));
+        assert!(!is_early("", "kex_exchange_identification: read: Connection reset by peer\n"));
     }
 
     #[test]

@@ -9,18 +9,22 @@ pub(super) fn hostname(text: &str) -> Result<Hostname, Refusal> {
     if text == "localhost" {
         return Err(Refusal::new("`localhost` is every machine's name for itself", ADVICE));
     }
-    // inet_aton(3), which ssh and other programs ask first, reads such a name as an address: 1 is 0.0.0.1.
+    Hostname::try_from(text).map_err(|error| {
+        let advice = Hostname::like(text).map_or_else(|| ADVICE.to_owned(), |near| format!("write {near}"));
+        Refusal::new(format!("the node name `{text}` {error}"), advice)
+    })
+}
+
+/// Refuses a node name that is a number: inet_aton(3), which ssh and other programs ask first, reads it as an address. `1` is
+/// 0.0.0.1.
+pub(super) fn number(text: &str) -> Option<Refusal> {
     let digits =
         |text: &str, is_digit: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|b| is_digit(&b));
     let is_number = digits(text, u8::is_ascii_digit)
         || text.strip_prefix("0x").is_some_and(|rest| digits(rest, u8::is_ascii_hexdigit));
-    if is_number {
+    is_number.then(|| {
         let message = format!("the node name `{text}` is a number, which programs take for an address");
-        return Err(Refusal::new(message, format!("put a letter before it, like red{text}")));
-    }
-    Hostname::try_from(text).map_err(|error| {
-        let advice = Hostname::like(text).map_or_else(|| ADVICE.to_owned(), |near| format!("write {near}"));
-        Refusal::new(format!("the node name `{text}` {error}"), advice)
+        Refusal::new(message, format!("put a letter before it, like red{text}"))
     })
 }
 
@@ -461,7 +465,7 @@ mod tests {
     #[test]
     fn a_node_has_a_name_and_not_a_number() {
         for number in ["1", "007", "0x7f"] {
-            assert!(hostname(number).unwrap_err().message.contains("is a number"), "{number}");
+            assert!(super::number(number).unwrap().message.contains("is a number"), "{number}");
         }
         for good in ["red1", "1a", "0x", "0xyz", "1-2"] {
             assert!(hostname(good).is_ok(), "{good}");

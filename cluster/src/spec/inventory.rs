@@ -60,7 +60,8 @@ impl Inventory {
 
     fn new(tool: Tool, found: Vec<Found>) -> Self {
         let (mut managers, mut workers) = (Vec::<String>::new(), Vec::<String>::new());
-        for host in found {
+        // No shelf has more, and each is compared with all before it.
+        for host in found.into_iter().take(crate::range::LIMIT) {
             let Some(text) = host.text() else { continue };
             if host.manages {
                 workers.retain(|worker| *worker != text);

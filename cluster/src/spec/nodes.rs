@@ -2,14 +2,18 @@
 
 use super::fields::{self, Fields};
 use super::problem::{Collector, Place};
-use super::{Node, Refusal, checks, network};
+use super::{Node, Outside, Refusal, checks, network};
 use crate::identity::Role;
 use crate::name::Hostname;
 use crate::range;
 
 /// Reads everything about nodes: `nodes`, `managers`, `network` and `per_node`.
-pub(super) fn read(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<Vec<Node>> {
-    let names = names(root, problems);
+pub(super) fn read(
+    root: &Fields<'_>,
+    outside: &dyn Outside,
+    problems: &mut Collector<'_>,
+) -> Option<Vec<Node>> {
+    let names = names(root, outside, problems);
     let managers = managers(root, names.as_deref(), problems);
     let drafts = network::read(root, names.as_deref(), problems);
     let managers = managers?;
@@ -67,14 +71,15 @@ pub(super) fn expand(
 }
 
 /// The nodes' names; `None` if they are not all known, so that nothing is to be compared with them.
-fn names(root: &Fields<'_>, problems: &mut Collector<'_>) -> Option<Vec<Hostname>> {
+fn names(root: &Fields<'_>, outside: &dyn Outside, problems: &mut Collector<'_>) -> Option<Vec<Hostname>> {
     let node = root.need("nodes", "red[00-04]", problems)?;
     let texts = fields::texts(node, "nodes", problems);
     let expanded = expand(&texts, "nodes", problems)?;
     let mut names: Vec<Hostname> = Vec::new();
     let (mut refused, mut twice) = (OnePerRange::default(), OnePerRange::default());
     for (text, place) in &expanded {
-        match checks::hostname(text) {
+        let number = checks::number(text).filter(|_| outside.can_rename_nodes());
+        match number.map_or_else(|| checks::hostname(text), Err) {
             Err(mut refusal) => {
                 // Of a range this is only the first name.
                 let is_range = texts.iter().any(|(written, of)| of == place && written.contains('['));

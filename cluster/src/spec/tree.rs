@@ -259,7 +259,9 @@ fn doubled_comma(text: &str, error: Place) -> Option<Place> {
     // Open brackets, the last character that is no blank, and the quote that is open.
     let (mut open, mut last, mut quote) = (0_usize, ' ', None);
     for (number, line) in (1..=error.line).zip(problem::lines(text)) {
+        let mut before = ' ';
         for (column, c) in (1..).zip(line.chars()) {
+            let previous = std::mem::replace(&mut before, c);
             if quote.is_some() {
                 quote = quote.filter(|quote| *quote != c);
                 last = c;
@@ -267,7 +269,7 @@ fn doubled_comma(text: &str, error: Place) -> Option<Place> {
             }
             let begins_word = last == ' ' || "[{,:-".contains(last);
             match c {
-                '#' if column == 1 || line.chars().nth(column - 2).is_some_and(char::is_whitespace) => break,
+                '#' if previous.is_whitespace() => break,
                 '"' | '\'' if begins_word => quote = Some(c),
                 '[' | '{' if open > 0 || begins_word => open += 1,
                 ']' | '}' => {

@@ -15,7 +15,6 @@ use crate::cli::removal::{self, Reach};
 use crate::cli::rm::{self, Fate};
 use crate::cli::status::{Screen, Style};
 use crate::error::{Failure, Kind, builder, hint};
-use crate::interrupt::Interrupt;
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
 use crate::running::check::Verdict;
@@ -39,11 +38,7 @@ enum GoneError {
 ///
 /// # Errors
 /// [`Kind::Usage`] when there is nobody to ask, [`Kind::Failed`] without a yes.
-pub(super) fn confirm(
-    gone: &[RunningHost],
-    taken_over: &[String],
-    interrupt: &Interrupt,
-) -> Result<(), Failure> {
+pub(super) fn confirm(gone: &[RunningHost], taken_over: &[String], way: &Way<'_>) -> Result<(), Failure> {
     let mut what = Vec::new();
     if !gone.is_empty() {
         let names: Vec<_> = gone.iter().map(|host| format!("{} ({})", host.name, host.host)).collect();
@@ -60,7 +55,8 @@ pub(super) fn confirm(
     if what.is_empty() {
         return Ok(());
     }
-    Ok(ask::confirm_or_interrupt(&what.join("\n"), builder(["config", "--yes"]), interrupt)?)
+    let command = builder(["config"]).args(way.ask_sudo.then_some("--ask-sudo")).args(["--yes"]);
+    Ok(ask::confirm_or_interrupt(&what.join("\n"), command, way.interrupt)?)
 }
 
 /// Takes them out of the swarm, as the managers of before see it. Where there is no swarm any more, or not yet, there is nothing

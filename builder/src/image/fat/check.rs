@@ -48,8 +48,13 @@ pub(super) fn check(base: &impl ReadAt, window: Window, sector: &BootSector) -> 
                     _ if is_ended => walk.is_sound = false,
                     Slot::Other => {}
                     Slot::Folder(first) => folders.push(first),
-                    Slot::File(0) => {}
-                    Slot::File(first) => walk.is_sound &= walk.chain(first)?.is_some(),
+                    Slot::File { first: 0, size } => walk.is_sound &= size == 0,
+                    Slot::File { first, size } => {
+                        // A chain that is too short for the file was not written to its end.
+                        let room = |chain: Vec<u32>| chain.len() as u64 * sector.cluster_bytes();
+                        walk.is_sound &=
+                            walk.chain(first)?.map(room).is_some_and(|room| room >= u64::from(size));
+                    }
                 }
             }
         }
@@ -78,17 +83,17 @@ fn read_table(base: &impl ReadAt, window: Window, sector: &BootSector) -> Result
     Ok(table)
 }
 
-/// What one slot of a folder says, with the number of its first cluster.
+/// What one slot of a folder says, with the number of its first cluster, and a file's size in bytes.
 enum Slot {
     End,
     Folder(u32),
-    File(u32),
+    File { first: u32, size: u32 },
     Other,
 }
 
 impl Slot {
     fn parse(slot: &[u8; SLOT]) -> Self {
-        let [first, .., high0, high1, _, _, _, _, low0, low1, _, _, _, _] = *slot;
+        let [first, .., high0, high1, _, _, _, _, low0, low1, size0, size1, size2, size3] = *slot;
         let number = u32::from_le_bytes([low0, low1, high0, high1]);
         let [name @ .., attributes] = slot.first_chunk::<12>().unwrap_or(&[0; 12]);
         match first {
@@ -98,7 +103,7 @@ impl Slot {
             _ if attributes & LABEL != 0 => Self::Other,
             b'.' if matches!(name, b".          " | b"..         ") => Self::Other,
             _ if attributes & FOLDER != 0 => Self::Folder(number),
-            _ => Self::File(number),
+            _ => Self::File { first: number, size: u32::from_le_bytes([size0, size1, size2, size3]) },
         }
     }
 }
