@@ -1,10 +1,10 @@
 #!/bin/sh
-# Guess: `apt-get update -o APT::Architectures=arm64` on a machine that also has armhf enabled halves the download, and the
-# index (pkgcache.bin) that update builds at its end is then used by the following `apt-get install`.
+# Guess: on a machine that also has armhf enabled, `apt-get update -o APT::Architectures=arm64` halves the download, and the
+# following `apt-get install` uses the index (pkgcache.bin) that update builds at its end.
 #
 # Reality: the index records the architectures it was built for. The next command without the option finds a different
-# list, discards the index and builds it again, which on a small computer takes seconds. `-o pkgCacheFile::Generate=false`
-# stops update from building it.
+# list, discards the index and builds it again, which takes seconds on a small computer. With
+# `-o pkgCacheFile::Generate=false`, update does not build an index.
 #
 # Needs apt and dpkg (Debian 12: apt 2.6, Debian 13: 3.0). Changes nothing outside a temporary folder, downloads nothing.
 set -eu
@@ -43,7 +43,7 @@ apt-get --version | head -n 1
 inode() { stat --format=%i "$lab/cache/pkgcache.bin"; }
 fail() { echo "the behaviour has changed: $1"; exit 1; }
 
-# The file of the list replaces the one of the command line, so the restricted update has a configuration of its own.
+# A list in the configuration file overrides one on the command line, so the restricted update has its own configuration.
 sed "s/; \"s390x\"//" "$lab/conf" >"$lab/own"
 APT_CONFIG="$lab/own" apt-get -qq update
 restricted=$(inode)

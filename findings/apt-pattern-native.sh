@@ -2,8 +2,8 @@
 # Guess: apt's pattern `?architecture(native)` selects packages of the machine's own architecture, as `:native` does in
 # dependencies and `apt-cache` output.
 #
-# Reality: `native` matches no package at all, and a pattern that matches nothing is no error, so the mistake is silent. The
-# name of the architecture (`?architecture(amd64)`) works.
+# Reality: `native` matches no package, and apt reports no error for a pattern that matches nothing, so the mistake is
+# silent. The name of the architecture (`?architecture(amd64)`) works.
 #
 # Needs apt and dpkg (Debian 12: apt 2.6, Debian 13: 3.0). Simulates only.
 set -eu

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Guess: two apt sources conflict only if they name the same URL. An old entry with http:// and another key can stay beside
-# a new one with https://, because these are different addresses.
+# Guess: two apt sources conflict only if they name the same URL. An old entry with http:// and another key can stay in
+# addition to a new one with https://, because these are different addresses.
 #
-# Reality: apt compares addresses without their scheme. Both entries count as one source with contradicting Signed-By
-# values, and from then on every apt command fails, also for sources that have nothing to do with it. A name that differs in
-# upper case, or a doubled slash, does make a different source.
+# Reality: apt compares addresses without their scheme. It treats both entries as one source with contradicting Signed-By
+# values, and every apt command fails, also for unrelated sources. A host name in different case, or a doubled slash, does
+# make a different source.
 #
 # Needs apt (Debian 12: 2.6, Debian 13: 3.0). Changes nothing outside a temporary folder, downloads nothing.
 set -eu

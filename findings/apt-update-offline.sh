@@ -1,14 +1,14 @@
 #!/bin/sh
-# Guess: `apt-get update` fails if it cannot reach a single one of its sources, so a script that stops at its exit status
-# knows why the following `apt-get install` would find nothing.
+# Guess: `apt-get update` fails if it cannot reach any of its sources, so a script that checks its exit status knows why the
+# following `apt-get install` would find nothing.
 #
-# Reality: unreachable sources are warnings. update exits with 0 and explains itself on standard error only; install then
+# Reality: unreachable sources are warnings. update exits with 0 and reports them only on standard error; install then
 # exits with 100 and "Unable to locate package", which does not mention the network. A source that answers but is broken (no
 # Release file) makes update exit with 100 even though all others were read.
 #
-# The second guess: a pattern that matches no package is an error, as a wrong name is. It is not: install ignores it.
+# Second guess: a pattern that matches no package is an error, as a wrong name is. Reality: install ignores it.
 #
-# Needs apt (Debian 12: 2.6, Debian 13: 3.0). Changes nothing outside a temporary folder; speaks to a closed local port only.
+# Needs apt (Debian 12: 2.6, Debian 13: 3.0). Changes nothing outside a temporary folder; connects only to a closed local port.
 set -eu
 
 lab=$(mktemp -d)

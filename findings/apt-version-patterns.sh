@@ -1,10 +1,10 @@
 #!/bin/sh
-# Guess: `apt-get install docker-ce=29.*` takes any version 29 of Docker, since the epoch `5:` is hardly ever shown, and
-# `*` is a wildcard wherever it stands.
+# Guess: `apt-get install docker-ce=29.*` accepts any version 29 of Docker, because programs hardly ever show the epoch `5:`,
+# and `*` is a wildcard at any position.
 #
-# What happens: apt compares the whole version with its epoch. A pattern that ends in `*` means "begins with what stands
-# before it, letter by letter", so a further `*` in it matches nothing. One that does not end in `*` is a wildcard
-# pattern that has to match to the last letter.
+# Reality: apt compares the whole version including its epoch. A pattern that ends in `*` matches versions that begin with
+# the literal text before it, so a further `*` in it matches nothing. A pattern that does not end in `*` is a wildcard pattern
+# that must match the whole version.
 #
 # Needs apt-get (Debian 11 or newer). Uses a package source of its own in a temporary folder and changes nothing.
 set -eu
@@ -39,7 +39,7 @@ apt update >/dev/null
 
 apt-get --version | head -n 1
 failed=0
-# The pattern, and the version that it should select; nothing for none.
+# Arguments: the pattern, and the version that it should select, or an empty string for none.
 expect() {
     found=$(apt install --simulate "docker-ce=$1" 2>/dev/null | sed -n 's/^Inst docker-ce (\([^ ]*\) .*/\1/p')
     echo "docker-ce=$1 -> ${found:-nothing}"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# Switching cloud-init off during a boot.
+# Disabling cloud-init during a boot.
 #
-# Guess: after `touch /etc/cloud/cloud-init.disabled` a `systemctl daemon-reload` takes cloud-init out of the boot, because the
-# reload runs cloud-init's generator again, and that asks ds-identify, which knows the file.
+# Guess: after `touch /etc/cloud/cloud-init.disabled` a `systemctl daemon-reload` removes cloud-init from the boot, because the
+# reload runs cloud-init's generator again, which runs ds-identify, which checks the file.
 #
-# Reality (Debian 13, cloud-init 25.1.4): ds-identify looks for its own result in /run/cloud-init before it looks for the file. The
-# generator is told "found" again and keeps cloud-init.target in multi-user.target until the next boot. The services are then
-# skipped by their own conditions, but in their order: everything after cloud-init-network.service, sshd included, comes after
+# Reality (Debian 13, cloud-init 25.1.4): ds-identify looks for its own result in /run/cloud-init before it looks for the file. So
+# it reports "found" again, and the generator keeps cloud-init.target in multi-user.target until the next boot. The conditions of
+# the services then skip them, but in order: everything after cloud-init-network.service, sshd included, starts after
 # systemd-networkd-wait-online.service.
 #
 # Needs root, apt and a Debian mirror (DEBIAN_MIRROR, otherwise http://deb.debian.org/debian). Installs nothing.
@@ -43,4 +43,4 @@ EOF
 unshare --mount sh -eu "$lab/try" "$lab"
 printf '0\n0\n2\n' >"$lab/wanted"
 grep -H After= "$lab/tree/usr/lib/systemd/system/cloud-init-network.service" | sed 's|.*/||'
-cmp "$lab/seen" "$lab/wanted" && echo "as it was seen"
+cmp "$lab/seen" "$lab/wanted" && echo "as observed"

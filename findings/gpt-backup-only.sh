@@ -2,11 +2,11 @@
 # Guess: a GPT keeps a second header at the end of the disk, so an image whose first header is destroyed still works after
 # it is written to an SD card.
 #
-# In fact the second header is looked for at the end of the *card*. On a card larger than the image nothing finds it: partx
-# prints no partition and exits 0, and sfdisk takes the disk for an MBR with one partition of type ee. On a disk of exactly
-# the image's size both tools find everything, so a test with the image file alone does not show it.
+# Reality: programs look for the second header at the end of the *card*. On a card larger than the image they do not find it:
+# partx prints no partition and exits 0, and sfdisk treats the disk as an MBR with one partition of type ee. On a disk of exactly
+# the image's size both tools find everything, so a test with the image file alone does not show the problem.
 #
-# Needs: fdisk (sfdisk), util-linux (partx), coreutils. No root. Seen with util-linux 2.38.1.
+# Needs: fdisk (sfdisk), util-linux (partx), coreutils. No root. Observed with util-linux 2.38.1.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 export LC_ALL=C
@@ -27,7 +27,7 @@ done
 fail() { echo "behaviour changed: $1" >&2; exit 1; }
 count() { partx -go NR "$1" | wc -l; }
 for name in whole headless whole-card headless-card; do
-    echo "$name: partx finds $(count $name.img), sfdisk says: $(sfdisk --dump $name.img 2>/dev/null | grep '^label:')"
+    echo "$name: partx finds $(count $name.img), sfdisk prints: $(sfdisk --dump $name.img 2>/dev/null | grep '^label:')"
 done
 [ "$(count headless.img)" -eq 2 ] || fail "the second header is not used on a disk of the image's size"
 [ "$(count whole-card.img)" -eq 2 ] || fail "a whole GPT does not work on a larger card"
@@ -39,4 +39,4 @@ sfdisk --dump headless.img > table 2>/dev/null
 sfdisk --quiet headless.img < table >/dev/null 2>&1
 truncate -s 128M headless.img
 [ "$(count headless.img)" -eq 2 ] || fail "sfdisk does not restore the first header"
-echo "as expected: the second header serves only a disk of exactly the image's size"
+echo "as expected: the second header works only on a disk of exactly the image's size"

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Guess: whoever walks an error's chain with `source()` and downcasts each link finds the error that an `io::Error` was
-# made of, such as the `rustls::Error` behind a failed HTTPS request.
+# Guess: a program that walks an error's chain with `source()` and downcasts each link finds the error that an `io::Error`
+# was made of, such as the `rustls::Error` behind a failed HTTPS request.
 #
-# Reality: `io::Error::source()` is the *source of* the inner error, so the inner error itself is skipped, although its
-# text is printed. `get_ref()` gives it. Where an `io::Error` is wrapped in another one, as TLS clients do, both are
-# skipped.
+# Reality: `io::Error::source()` returns the *source of* the inner error, so the walk skips the inner error itself, although
+# its text is printed. `get_ref()` returns it. If an `io::Error` is wrapped in another one, as TLS clients do, the walk skips
+# both.
 set -eu
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -23,7 +23,7 @@ impl fmt::Display for Inner {
 
 impl Error for Inner {}
 
-/// Follows `source()`, and with `unwrap` also what an I/O error was made of.
+/// Follows `source()`, and with `unwrap` also the error that an I/O error was made of.
 fn finds_inner(error: &(dyn Error + 'static), unwrap: bool) -> bool {
     let mut link = Some(error);
     while let Some(error) = link {

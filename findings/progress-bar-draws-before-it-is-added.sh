@@ -1,10 +1,10 @@
 #!/bin/sh
-# Guess: an indicatif progress bar draws nothing until it makes progress. So it can be given its style and prefix first and be
-# added to a MultiProgress afterwards.
+# Guess: an indicatif progress bar draws nothing until it makes progress. So a program can set its style and prefix first and add
+# it to a MultiProgress afterwards.
 #
-# Reality (indicatif 0.18.6): on a terminal, set_prefix draws at once, on a line that belongs to the bar alone.
-# MultiProgress::add then gives the bar another line, and finish_and_clear clears only that one: the first stays on the screen
-# for ever. A bar that starts with a hidden draw target leaves nothing.
+# Reality (indicatif 0.18.6): on a terminal, set_prefix draws immediately, on a line of its own. MultiProgress::add then gives
+# the bar another line, and finish_and_clear clears only that line: the first stays on the screen. A bar that starts with a
+# hidden draw target leaves no line.
 #
 # Needs: cargo, script (util-linux). Builds a small program in a temporary folder.
 set -eu

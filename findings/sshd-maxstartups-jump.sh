@@ -1,13 +1,14 @@
 #!/bin/sh
 # Many connections at once through one jump host.
 #
-# Guess: fifty `ssh -J jump host true` at once all succeed, or the last ones wait: the jump host allows fifty sessions.
+# Guess: fifty simultaneous `ssh -J jump host true` all succeed, or the last ones wait, because the jump host allows fifty
+# sessions.
 #
-# Seen (OpenSSH 9.2p1, defaults): sshd drops connections at random from the 11th on that is not logged in yet (MaxStartups
-# 10:30:100), so some of the fifty fail at once with "kex_exchange_identification: Connection closed by remote host", and the
-# client never tries again by itself. The failure is not named as an overload anywhere on the client.
+# Reality (OpenSSH 9.2p1, defaults): from the 11th connection that is not logged in yet, sshd drops connections at random
+# (MaxStartups 10:30:100). So some of the fifty fail immediately with "kex_exchange_identification: Connection closed by remote
+# host", and the client never retries. No message on the client mentions an overload.
 #
-# Needs root (sshd insists on /run/sshd), openssh-server and openssh-client.
+# Needs root (sshd requires /run/sshd), openssh-server and openssh-client.
 set -eu
 [ "${1:-}" = inside ] || exec unshare --mount -- sh -c 'mount -t tmpfs tmpfs /run && mkdir -m 0755 /run/sshd && exec sh "$0" inside' "$0"
 folder=$(mktemp -d)
@@ -15,7 +16,7 @@ servers=
 trap 'kill $servers; rm -rf "$folder"' EXIT
 ssh-keygen -q -t ed25519 -N '' -f "$folder/host"
 ssh-keygen -q -t ed25519 -N '' -f "$folder/id"
-# The jump host has the defaults; the one behind it takes all.
+# The jump host has the defaults; the host behind it accepts all connections.
 for server in "jump 40122" "host 40123 MaxStartups=500"; do
     set -- $server
     /usr/sbin/sshd -D -f /dev/null -p "$2" -h "$folder/host" -o "AuthorizedKeysFile=$folder/id.pub" -o StrictModes=no \
@@ -55,8 +56,8 @@ failed=0
 for id in $ids; do
     wait "$id" || failed=$((failed + 1))
 done
-echo "$failed of 50 failed; the first words:"
+echo "$failed of 50 failed; the most frequent messages:"
 cat "$folder"/[0-9]* | sort | uniq -c | sort -rn | sed 's/port [0-9]*/port N/' | head -n 3
 [ "$failed" -gt 0 ]
 grep -q 'kex_exchange_identification' "$folder"/[0-9]*
-echo "as it was seen"
+echo "as observed"

@@ -1,14 +1,14 @@
 #!/bin/sh
-# A password for sudo over standard input.
+# Passing a password to sudo over standard input.
 #
 # Guess: `printf 'password\ndata' | sudo -S cat` prints the data: sudo reads one line, and the command gets the rest. A wrong
-# password that is followed by the end of input is one failed login. sudo-rs does the same.
+# password followed by the end of input is one failed login. sudo-rs behaves in the same way.
 #
-# Seen (Debian 13: sudo 1.9.16p2, sudo-rs 0.2.5): sudo does so. sudo-rs reads ahead and drops what is behind the password, so
-# the command gets nothing; and it takes the end of input for an empty password, twice, so that one wrong password is three
-# failed logins, after which pam_faillock locks an account by default.
+# Reality (Debian 13: sudo 1.9.16p2, sudo-rs 0.2.5): the guess is right for sudo. sudo-rs reads ahead and drops the input after
+# the password, so the command gets nothing. It also treats the end of input as an empty password, twice, so one wrong password
+# counts as three failed logins, after which pam_faillock locks an account by default.
 #
-# Needs root, mmdebstrap and a Debian mirror (DEBIAN_MIRROR, otherwise the machine's own first one).
+# Needs root, mmdebstrap and a Debian mirror (DEBIAN_MIRROR, otherwise the first one of this machine).
 set -eu
 mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | head -n 1)}
 tree=$(mktemp -d /var/tmp/sudo-rs-stdin.XXXXXX)
@@ -25,15 +25,15 @@ for sudo in sudo sudo-rs; do
     refused=$(echo wrong | as_ada env LC_ALL=C $sudo -S -p '' true 2>&1 | grep -c 'try again') || true
     said=$(echo wrong | as_ada env LC_ALL=C $sudo -S -p '' true 2>&1 | tail -n 1)
     echo "  the command got: '$data'"
-    echo "  asked again $refused times; last words: $said"
+    echo "  asked again $refused times; last line: $said"
     echo "$sudo '$data' $refused" >>/seen
 done
 EOF
-# A session and mounts of its own: sudo must find no terminal, and nothing stays mounted.
+# The shell gets its own session and mounts, so that sudo finds no terminal and no mount remains.
 unshare --mount --pid --fork sh -c "
     mount -t proc proc '$tree/proc' && mount --rbind /dev '$tree/dev' && exec setsid --wait chroot '$tree' sh /try"
 cat >"$tree/wanted" <<'EOF'
 sudo 'data' 1
 sudo-rs '' 2
 EOF
-cmp "$tree/seen" "$tree/wanted" && echo "as it was seen"
+cmp "$tree/seen" "$tree/wanted" && echo "as observed"

@@ -1,13 +1,13 @@
 #!/bin/sh
-# What systemd enables at a first boot, and when sshd gets its host keys.
+# Units that systemd enables at a first boot, and the time at which sshd gets its host keys.
 #
-# Guess: an image that says `uninitialized` in /etc/machine-id starts the services that its maker enabled, with NetworkManager as the
-# only one who waits for the network; and Debian's sshd makes missing host keys whenever it starts.
+# Guess: an image with `uninitialized` in /etc/machine-id starts the services that its maker enabled, and only NetworkManager
+# waits for the network. Debian's sshd makes missing host keys whenever it starts.
 #
-# Reality (Debian 13: systemd 257.13, openssh-server 10.0p1): at a first boot PID 1 runs preset-all (enable only), and whatever no
-# preset disables is enabled. Disabled units come back: systemd-networkd with its wait for the network (120 s if it manages no
-# device) beside NetworkManager's, and ssh.socket beside ssh.service. Host keys are made by sshd-keygen.service with
-# ConditionFirstBoot=yes: an image without keys that is restarted before sshd ran once never gets any.
+# Reality (Debian 13: systemd 257.13, openssh-server 10.0p1): at a first boot PID 1 runs preset-all (enable only), which enables every
+# unit that no preset disables. So disabled units are enabled again: systemd-networkd with its wait for the network (120 s if it
+# manages no device) in addition to NetworkManager's, and ssh.socket in addition to ssh.service. sshd-keygen.service makes the
+# host keys, with ConditionFirstBoot=yes: an image without keys that restarts before sshd has run once never gets any.
 #
 # Needs systemctl, apt and a Debian mirror (DEBIAN_MIRROR, otherwise http://deb.debian.org/debian). Installs and starts nothing.
 set -eu
@@ -34,7 +34,7 @@ states() {
 	done
 }
 states before | tee "$lab/seen"
-# What PID 1 does at a first boot (systemd's src/core/manager.c, manager_preset_all).
+# PID 1 does the same at a first boot (systemd's src/core/manager.c, manager_preset_all).
 systemctl --quiet --root="$lab/tree" preset-all --preset-mode=enable-only 2>/dev/null
 states after | tee -a "$lab/seen"
 grep -o 'ConditionFirstBoot=.*' "$lab/tree/usr/lib/systemd/system/sshd-keygen.service" | tee -a "$lab/seen"
@@ -43,4 +43,4 @@ grep -o 'ConditionFirstBoot=.*' "$lab/tree/usr/lib/systemd/system/sshd-keygen.se
 	for unit in $units; do echo "after $unit enabled"; done
 	echo "ConditionFirstBoot=yes"
 } >"$lab/wanted"
-cmp "$lab/seen" "$lab/wanted" && echo "as it was seen"
+cmp "$lab/seen" "$lab/wanted" && echo "as observed"

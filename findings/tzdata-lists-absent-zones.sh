@@ -1,10 +1,10 @@
 #!/bin/sh
 # Guess: tzdata.zi, the text form of the time zone database that Debian's tzdata installs, lists the zones that the package
-# installs. So a name can be checked against that one file.
+# installs. So a program can check a name against that one file.
 #
-# Reality (Debian 13): the package tzdata no longer has the older names of zones as files: they are in tzdata-legacy. Its
-# tzdata.zi lists them all the same. `US/Eastern` is in the list, and /usr/share/zoneinfo/US/Eastern does not exist. The list is
-# good for what it says otherwise: the name that such a zone has today.
+# Reality (Debian 13): the package tzdata no longer contains files for the older names of zones; they are in tzdata-legacy. Its
+# tzdata.zi still lists them. `US/Eastern` is in the list, but /usr/share/zoneinfo/US/Eastern does not exist. The list is still
+# useful, because it gives the current name of such a zone.
 #
 # Needs: apt, dpkg-deb, Debian's archive key. Downloads package lists and one package into a temporary folder.
 set -eu
@@ -35,6 +35,6 @@ for pair in US/Eastern=America/New_York Asia/Calcutta=Asia/Kolkata Canada/Atlant
     grep -qx "L $today $old" "$zones/tzdata.zi" || { echo "tzdata.zi no longer lists $old"; failed=1; }
     [ ! -e "$zones/$old" ] || { echo "$old is a file again"; failed=1; }
     [ -e "$zones/$today" ] || { echo "$today is not a file"; failed=1; }
-    echo "$old: in tzdata.zi as an older name of $today, no file in the package"
+    echo "$old: in tzdata.zi as an older name of $today, but not a file in the package"
 done
 exit $failed

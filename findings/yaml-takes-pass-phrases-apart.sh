@@ -1,9 +1,9 @@
 #!/bin/sh
-# Guess: a pass phrase without quotes is a text in YAML, unless it contains a colon or a quote.
+# Guess: YAML reads an unquoted pass phrase as text, unless it contains a colon or a quote.
 #
-# What happens: `&` at the beginning makes it the name of an anchor and leaves the value empty, ` #` ends it, and in
-# {...} a comma does. All three are valid YAML, so no parser reports anything, and what is left over can become a key.
-# A message that quotes the unknown key quotes the pass phrase.
+# Reality: `&` at the beginning makes the text the name of an anchor and leaves the value empty. ` #` ends the value, and so
+# does a comma in {...}. All three are valid YAML, so no parser reports a problem, and the rest of the pass phrase can become a
+# key. A message that quotes the unknown key then quotes the pass phrase.
 #
 # Needs python3 with pip, which installs PyYAML into a temporary folder.
 set -eu

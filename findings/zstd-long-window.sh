@@ -1,12 +1,12 @@
 #!/bin/sh
-# Guess: what `zstd --long=28` packs, `zstd -d` unpacks; at most a huge file needs more memory.
+# Guess: `zstd -d` unpacks everything that `zstd --long=28` packs; only a huge file may need more memory.
 #
-# In fact it depends on how the file was handed to zstd. From a file, whose size is known, the window is as small as the
-# file, and everything unpacks it. From a pipe the very same bytes get a window of 256 MiB, and `zstd -d`, like every
-# program that uses the library's defaults (limit 128 MiB), refuses 3 MB with "Frame requires too much memory". The archive
-# is not damaged: with --long=28, or more, on the command line of zstd -d it unpacks.
+# Reality: it depends on how zstd gets its input. For a file, whose size is known, the window is as small as the file, and
+# every program unpacks it. For a pipe, the same bytes get a window of 256 MiB, and `zstd -d`, like every program that uses the
+# library's defaults (limit 128 MiB), refuses 3 MB with "Frame requires too much memory". The archive is not damaged: zstd -d
+# unpacks it with --long=28 or more.
 #
-# Needs: zstd. Seen with zstd 1.5.4.
+# Needs: zstd. Observed with zstd 1.5.4.
 set -eu
 export LC_ALL=C
 folder=$(mktemp -d)
