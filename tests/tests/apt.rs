@@ -243,6 +243,20 @@ fn leaves_apt_working(world: &World) {
     assert_eq!(world.install_dockers().unwrap(), Vec::<String>::new());
     world.assert_installed("docker-ce");
     assert!(parses() && world.has(SOURCES));
+
+    // What an agent of before left: our source beside an entry that names another file with the same key.
+    world.write("etc/apt/keyrings/old.asc", world.repo.key());
+    world.write(OLD_LIST, &old("/etc/apt/keyrings/old.asc"));
+    assert!(!parses(), "apt accepts both");
+    assert_eq!(world.install_dockers().unwrap(), Vec::<String>::new());
+    assert!(parses() && !world.has(SOURCES));
+
+    // The same with another key: it is named, and apt works meanwhile.
+    world.reset();
+    fs::remove_file(world.root.join("etc/apt/sources.list.d/debian.list")).unwrap();
+    world.install_dockers().unwrap();
+    world.write(OLD_LIST, &old("/etc/apt/keyrings/lost.gpg"));
+    assert!(world.install_dockers().is_err() && parses() && !world.has(SOURCES));
 }
 
 fn passes_over_packages_of_others(world: &World) {

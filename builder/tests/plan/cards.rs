@@ -238,6 +238,49 @@ fn layout(image: &File) -> Layout {
     Layout { tables: [first, first + field(36) * 512], root: field(44) }
 }
 
+/// Has a file of several clusters in its root folder.
+fn with_long_file() -> Recipe {
+    let mut recipe = Recipe::trixie();
+    recipe.put("start4.elf", &"firmware".repeat(2048));
+    recipe
+}
+
+/// The first cluster of a file in the root folder that takes several.
+fn long_file(image: &File) -> u64 {
+    let mut boot = [0; 512];
+    image.read_exact_at(&mut boot, Recipe::boot_offset()).unwrap();
+    let cluster = usize::from(boot[13]) * 512;
+    let Layout { tables: [first, second], root } = layout(image);
+    let data = second + (second - first);
+    let mut folder = vec![0; cluster];
+    image.read_exact_at(&mut folder, data + (root - 2) * cluster as u64).unwrap();
+    let is_file = |slot: &&[u8]| slot[0] != 0xe5 && slot[11] & 0x18 == 0;
+    let size = |slot: &[u8]| u32::from_le_bytes(slot[28..32].try_into().unwrap()) as usize;
+    let slots = folder.chunks_exact(32).take_while(|slot| slot[0] != 0);
+    let slot = slots.filter(is_file).find(|slot| size(slot) > cluster).unwrap();
+    let [high, low] = [20, 26].map(|at| u64::from(u16::from_le_bytes(slot[at..at + 2].try_into().unwrap())));
+    high << 16 | low
+}
+
+/// Ends the chain of a file after its first cluster, in these tables.
+fn cut_file(image: &File, tables: &[usize]) {
+    let first = long_file(image);
+    for table in tables {
+        let at = layout(image).tables[*table] + first * 4;
+        image.write_all_at(&0x0fff_ffffu32.to_le_bytes(), at).unwrap();
+    }
+}
+
+#[test]
+fn a_file_cut_off_in_both_tables_is_refused() {
+    let bench = bench(&with_long_file());
+    cut_file(&File::options().read(true).write(true).open(&bench.image).unwrap(), &[0, 1]);
+    let planner = bench.planner();
+    assert!(planner.image().remarks.is_empty(), "nothing is freed: {:?}", planner.image().remarks);
+    let refusal = planner.card(&bench.project.cluster.nodes[1].name).unwrap_err().render();
+    assert!(refusal.contains("some of its files are cut off"), "{refusal}");
+}
+
 /// What fsck.fat says of the boot partition, whatever its exit code.
 fn complaint(image: &Path, boot_bytes: u64, scratch: &Path) -> String {
     let fat = scratch.join("before.img");
@@ -253,7 +296,9 @@ fn complaint(image: &Path, boot_bytes: u64, scratch: &Path) -> String {
 #[test]
 fn a_boot_partition_that_is_not_in_order_is_repaired_on_the_card() {
     type Break = fn(&File);
-    let cases: [(Break, &str); 6] = [
+    let cases: [(Break, &str); 7] = [
+        // Power failed when the first table had a file's old end and the copy its new one.
+        (|image| cut_file(image, &[0]), "both equal table 2"),
         // As Linux marks what is mounted.
         (
             |image| image.write_all_at(&[1], Recipe::boot_offset() + 0x41).unwrap(),
@@ -304,7 +349,7 @@ fn a_boot_partition_that_is_not_in_order_is_repaired_on_the_card() {
         ),
     ];
     for (index, (break_it, remark)) in cases.into_iter().enumerate() {
-        let recipe = Recipe::trixie();
+        let recipe = with_long_file();
         let bench = bench(&recipe);
         break_it(&File::options().read(true).write(true).open(&bench.image).unwrap());
         complaint(&bench.image, recipe.boot_bytes(), bench.folder.path());

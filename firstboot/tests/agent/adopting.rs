@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use cluster::card::Card;
 use cluster::delivery::Delivery;
 use cluster::proxy::Proxy;
 use cluster::secret::Secret;
+use cluster::wire::{Mark, Stage};
 use firstboot::adopt::{self, AdoptError, Outcome};
 use firstboot::engine::Engine as Client;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
@@ -425,6 +427,14 @@ async fn whatever_goes_wrong_the_agent_that_was_stopped_for_it_goes_on() {
             assert_eq!(log.last().unwrap(), "run systemctl start firstboot.service", "{log:#?}");
         }
     }
+}
+
+#[test]
+fn reads_the_card_and_the_mark_of_6bc94bb() {
+    let card = Card::from_json(include_bytes!("../6bc94bb/card.json")).unwrap();
+    assert_eq!((card.version, card.node.as_str(), card.proxy), (3, "red00", false));
+    let mark: Mark = serde_json::from_slice(include_bytes!("../6bc94bb/seed.json")).unwrap();
+    assert_eq!(mark.stage, Stage::Seed);
 }
 
 fn file(text: &str) -> Node {

@@ -26,7 +26,9 @@ const HARMLESS: [&str; 5] = [
 /// The restriction applies to the lists only: `install` has to know of foreign packages that are installed. Lists that a
 /// previous update fetched for other architectures stay. apt would index the lists at the end, but it discards an index of
 /// fewer architectures at the next command, so the index is left to `install`.
-pub fn update(architecture: &str) -> Program {
+///
+/// `again`: an attempt was made before.
+pub fn update(architecture: &str, again: bool) -> Program {
     let mut program = Program::new(
         "apt-get",
         [
@@ -36,9 +38,6 @@ pub fn update(architecture: &str) -> Program {
             "Acquire::Languages=none",
             "-o",
             "Acquire::Retries=2",
-            // A source that accepts connections and says nothing takes six times as long, and all others wait for it.
-            "-o",
-            "Acquire::http::Timeout=10",
             "-o",
             "APT::Get::List-Cleanup=false",
             "-o",
@@ -47,6 +46,11 @@ pub fn update(architecture: &str) -> Program {
         ],
     );
     program.args.push(format!("APT::Architectures={architecture}"));
+    if !again {
+        // A source that accepts connections and never answers holds up all others, three times as long with apt's own limit of
+        // 30 s. Later attempts use that limit: a proxy that scans files is silent for longer than 10 s.
+        program.args.extend(["-o", "Acquire::http::Timeout=10"].map(str::to_owned));
+    }
     quiet(program)
 }
 
@@ -239,6 +243,17 @@ mod tests {
     fn complaints(success: bool, stderr: &str) -> Complaints {
         let status = "exit status: 100".to_owned();
         Complaints::of(&Output { success, status, stdout: Vec::new(), stderr: stderr.into() })
+    }
+
+    #[test]
+    fn only_the_first_update_has_a_short_time_limit() {
+        let (first, again) = (update("arm64", false), update("arm64", true));
+        assert!(first.args.contains(&"Acquire::http::Timeout=10".to_owned()));
+        assert!(!again.args.iter().any(|word| word.contains("Timeout")), "{again:?}");
+        for program in [first, again] {
+            let options = program.args.iter().filter(|word| *word == "-o").count();
+            assert_eq!(options, program.args.iter().filter(|word| word.contains('=')).count(), "{program:?}");
+        }
     }
 
     #[test]

@@ -106,12 +106,17 @@ pub fn prepare(
         }
     }
     let repository = repository::add(host, &plan, &system)?;
-    let update =
-        host.output(&apt::update(&system.arch)).map_err(|source| failed("read package lists", source))?;
+    let update = host
+        .output(&apt::update(&system.arch, again))
+        .map_err(|source| failed("read package lists", source))?;
     let complaints = Complaints::of(&update);
     if !update.success {
         if complaints.mention("Could not get lock") {
-            return Err(StepError::Later(format!("package lists are in use: {}", complaints.short())));
+            return Err(StepError::Known {
+                cause: ProblemCode::PackagesLocked.into(),
+                message: format!("package lists are in use: {}", complaints.short()),
+                permanent: false,
+            });
         }
         repository.check(host, &complaints)?;
     }

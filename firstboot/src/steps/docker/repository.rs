@@ -29,6 +29,14 @@ pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added
     if let Some(repository) = &plan.repository {
         added.elsewhere = elsewhere(host, repository).map_err(|source| failed(ADD, source))?;
         let verdict = judge(host, repository, &system.arch).map_err(|source| failed(ADD, source))?;
+        // Beside another entry ours is one too many: with another `Signed-By` apt refuses every command. Agents of before wrote it.
+        if matches!(verdict, Verdict::Conflict(_) | Verdict::Reuse(_) | Verdict::AddKey(_)) {
+            let path = Path::new(SOURCES);
+            let there = host.read(path).map_err(|source| failed(ADD, source))?;
+            if there.as_deref() == Some(repository.source.as_bytes()) {
+                host.remove(path).map_err(|source| failed(ADD, source))?;
+            }
+        }
         match verdict {
             Verdict::Conflict(why) => return Err(StepError::Later(why)),
             Verdict::Reuse(file) => tracing::info!("{file} has Docker's repository already"),
@@ -55,11 +63,14 @@ impl Added {
         if readable()? {
             return Ok(());
         }
-        for (path, before) in &self.files {
-            let path = Path::new(path);
+        // The source goes before the key, so that what still needs the key can be seen.
+        for (path, before) in self.files.iter().rev() {
             let restored = match before {
-                Some(before) => host.write(path, before, 0o644, None),
-                None => host.remove(path),
+                Some(before) => host.write(Path::new(path), before, 0o644, None),
+                None if *path == KEYRING && is_key_in_use(host).map_err(|source| failed(ADD, source))? => {
+                    Ok(())
+                }
+                None => host.remove(Path::new(path)),
             };
             restored.map_err(|source| failed("take Docker's package repository out again", source))?;
         }
@@ -107,7 +118,8 @@ fn put(host: &dyn Host, path: &'static str, text: &str) -> Result<Option<Vec<u8>
         if !ours {
             let copy = format!("{path}.save");
             tracing::warn!("{path} was there before: kept as {copy}");
-            host.write(Path::new(&copy), before, 0o644, None)?;
+            // A URL in it may hold a password.
+            host.write(Path::new(&copy), before, 0o600, None)?;
         }
     }
     place(host, path, text)?;

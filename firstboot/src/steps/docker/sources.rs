@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::key;
-use super::plan::{KEYRING, Repository, SOURCES};
+use super::plan::{KEYRING, Repository, SOURCES, is_source_of_ours};
 use crate::host::{Host, HostError};
 
 const LIST: &str = "/etc/apt/sources.list";
@@ -59,12 +59,16 @@ pub(super) fn judge(
     let ours = parse_stanzas(SOURCES, &repository.source);
     let others = read(host, &repository.source)?;
     let keyring = host.read(Path::new(KEYRING))?;
+    // Ours of an earlier cluster file is replaced together with its key.
+    let is_replaced =
+        host.read(Path::new(SOURCES))?.is_some_and(|text| is_source_of_ours(&String::from_utf8_lossy(&text)));
     let keyring_holds = keyring.as_ref().map(|file| key::holds(file, &repository.key));
     let mut verdict = Verdict::Add;
     for (ours, other) in ours.iter().flat_map(|ours| others.iter().map(move |other| (ours, other))) {
         if !other.names_the_same_as(ours) {
             // The key file is about to be written; whoever else uses it keeps it.
-            if other.is_signed_by(KEYRING) && keyring_holds == Some(false) {
+            let is_ours = is_replaced && other.file == SOURCES;
+            if other.is_signed_by(KEYRING) && keyring_holds == Some(false) && !is_ours {
                 return Ok(foreign_keyring(other));
             }
             continue;
@@ -356,6 +360,17 @@ mod tests {
 
     fn line(options: &str, url: &str, rest: &str) -> String {
         format!("# Docker\ndeb [{options}] {url} {rest} # from the manual\n")
+    }
+
+    #[test]
+    fn replaces_our_source_of_an_earlier_cluster_file_with_its_key() {
+        let ours = repository().source;
+        let uri = ours.lines().find_map(|line| line.strip_prefix("URIs: ")).unwrap().to_owned();
+        let before = ours.replace(&uri, "https://mirror.example/docker");
+        assert_eq!(verdict(&[(SOURCES, &before), (KEYRING, "the mirror's key")]), Verdict::Add);
+        let theirs = line(&format!("signed-by={KEYRING}"), "https://other.example/docker", "trixie stable");
+        let files = [(SOURCES, before.as_str()), (DOCKER_LIST, &theirs), (KEYRING, "the mirror's key")];
+        assert!(matches!(verdict(&files), Verdict::Conflict(_)), "another entry uses the key");
     }
 
     #[test]
