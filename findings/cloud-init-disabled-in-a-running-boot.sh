@@ -9,9 +9,9 @@
 # the services then skip them, but in order: everything after cloud-init-network.service, sshd included, starts after
 # systemd-networkd-wait-online.service.
 #
-# Needs root, apt and a Debian mirror (DEBIAN_MIRROR, otherwise http://deb.debian.org/debian). Installs nothing.
+# Needs root, apt and a Debian mirror (DEBIAN_MIRROR, otherwise the machine's own). Installs nothing.
 set -eu
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')}
 lab=$(mktemp -d /var/tmp/cloud-init-disabled.XXXXXX)
 trap 'rm -rf "$lab"' EXIT
 mkdir -p "$lab/lists/partial" "$lab/cache/archives/partial" "$lab/etc/cloud/cloud.cfg.d" "$lab/run"

@@ -9,9 +9,9 @@
 # manages no device) in addition to NetworkManager's, and ssh.socket in addition to ssh.service. sshd-keygen.service makes the
 # host keys, with ConditionFirstBoot=yes: an image without keys that restarts before sshd has run once never gets any.
 #
-# Needs systemctl, apt and a Debian mirror (DEBIAN_MIRROR, otherwise http://deb.debian.org/debian). Installs and starts nothing.
+# Needs systemctl, apt and a Debian mirror (DEBIAN_MIRROR, otherwise the machine's own). Installs and starts nothing.
 set -eu
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')}
 lab=$(mktemp -d)
 trap 'rm -rf "$lab"' EXIT
 mkdir -p "$lab/lists/partial" "$lab/cache/archives/partial"

@@ -6,13 +6,14 @@
 # tzdata.zi still lists them. `US/Eastern` is in the list, but /usr/share/zoneinfo/US/Eastern does not exist. The list is still
 # useful, because it gives the current name of such a zone.
 #
-# Needs: apt, dpkg-deb, Debian's archive key. Downloads package lists and one package into a temporary folder.
+# Needs: apt, dpkg-deb, Debian's archive key, a Debian mirror (DEBIAN_MIRROR, otherwise the machine's own). Downloads package lists and one package into a temporary folder.
 set -eu
+mirror=${DEBIAN_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m1 '/debian/*$')}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p "$folder/lists/partial" "$folder/archives/partial"
 : >"$folder/status"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" >"$folder/sources.list"
+echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$folder/sources.list"
 cat >"$folder/apt.conf" <<CONF
 Dir::State "$folder";
 Dir::State::status "$folder/status";

@@ -1,6 +1,6 @@
 //! What a node said and met, as it stands in `swarm/log.txt` on its card and travels to the operator.
 //!
-//! A line of the log is `2026-11-22T21:00:00Z docker trouble*12 [no_name_server deb.debian.org] cannot install`: when (the
+//! A line of the log is `2026-11-22T21:00:00Z docker trouble*12 [no_name_server deb.example.org] cannot install`: when (the
 //! node's own clock, UTC), the stage, the kind and how often if more than once, the cause in brackets if there is a code
 //! for it, and the text to the line's end. Lines of older agents have no cause. Older readers take it for text.
 
@@ -138,9 +138,9 @@ mod tests {
         let line = "2026-11-22T21:00:00Z docker trouble*12 cannot install: no route to host";
         assert_eq!(event.to_string(), line);
         assert_eq!(line.parse(), Ok(event.clone()));
-        let cause = Some(Cause::new(ProblemCode::PackageServerUnreachable).about("deb.debian.org"));
+        let cause = Some(Cause::new(ProblemCode::PackageServerUnreachable).about("deb.example.org"));
         let event = Event { cause, ..event };
-        let line = "2026-11-22T21:00:00Z docker trouble*12 [package_server_unreachable deb.debian.org] \
+        let line = "2026-11-22T21:00:00Z docker trouble*12 [package_server_unreachable deb.example.org] \
                     cannot install: no route to host";
         assert_eq!(event.to_string(), line);
         assert_eq!(line.parse(), Ok(event));

@@ -261,13 +261,13 @@ mod tests {
         // Debian 13, apt 3.0.4, without a network.
         let heard = complaints(
             true,
-            "W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.debian.org'\n\
-             W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.debian.org'\n\
+            "W: Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.example.org'\n\
+             W: Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.example.org'\n\
              W: Some index files failed to download. They have been ignored, or old ones used instead.\n",
         );
         assert_eq!(
             heard.line(),
-            "Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease Temporary failure resolving 'deb.debian.org'"
+            "Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease Temporary failure resolving 'deb.example.org'"
         );
     }
 

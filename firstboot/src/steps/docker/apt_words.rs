@@ -109,11 +109,11 @@ mod tests {
     fn classifies_the_words_of_apt_2_6_and_3_0() {
         for (text, code, subject) in [
             (
-                "W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.debian.org'\n\
+                "W: Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease  Temporary failure resolving 'deb.example.org'\n\
                  W: Some index files failed to download. They have been ignored, or old ones used instead.\n\
                  E: Unable to locate package docker-ce",
                 NoNameServer,
-                Some("deb.debian.org"),
+                Some("deb.example.org"),
             ),
             (
                 "E: Failed to fetch http://mirror.example/x.deb  Could not resolve 'mirror.example'",
@@ -121,10 +121,10 @@ mod tests {
                 Some("mirror.example"),
             ),
             (
-                "W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease  Could not connect to deb.debian.org:80 (151.101.2.132), connection timed out\n\
+                "W: Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease  Could not connect to deb.example.org:80 (151.101.2.132), connection timed out\n\
                  E: Unable to locate package docker-ce",
                 PackageServerUnreachable,
-                Some("deb.debian.org"),
+                Some("deb.example.org"),
             ),
             (
                 "E: Failed to fetch http://10.0.0.1/debian/dists/trixie/InRelease  Could not connect to 10.0.0.1:80 (10.0.0.1). - connect (111: Connection refused)",
@@ -137,9 +137,9 @@ mod tests {
                 Some("download.docker.com"),
             ),
             (
-                "W: Failed to fetch http://deb.debian.org/debian/dists/trixie/InRelease  Cannot initiate the connection to deb.debian.org:80 (2a04:4e42::644). - connect (101: Network is unreachable)",
+                "W: Failed to fetch http://deb.example.org/debian/dists/trixie/InRelease  Cannot initiate the connection to deb.example.org:80 (2a04:4e42::644). - connect (101: Network is unreachable)",
                 PackageServerUnreachable,
-                Some("deb.debian.org"),
+                Some("deb.example.org"),
             ),
             (
                 "E: Failed to fetch http://mirror.example/d/InRelease  Connection timed out [IP: 10.0.0.1 80]",
@@ -148,14 +148,14 @@ mod tests {
             ),
             // apt 2.6.1 with a clock that is behind.
             (
-                "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 364d 2h 3min 4s). Updates for this repository will not be applied.",
+                "E: Release file for http://deb.example.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 364d 2h 3min 4s). Updates for this repository will not be applied.",
                 ClockWrong,
                 None,
             ),
             // apt 3.0.4 with a clock that is behind: it calls the repository not signed.
             (
-                "W: OpenPGP signature verification failed: http://deb.debian.org/debian trixie InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Verifying signature: Not live until 2026-11-15T08:30:00Z\n\
-                 E: The repository 'http://deb.debian.org/debian trixie InRelease' is not signed.",
+                "W: OpenPGP signature verification failed: http://deb.example.org/debian trixie InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Verifying signature: Not live until 2026-11-15T08:30:00Z\n\
+                 E: The repository 'http://deb.example.org/debian trixie InRelease' is not signed.",
                 ClockWrong,
                 None,
             ),
@@ -187,15 +187,15 @@ mod tests {
                 Some("https://apt.example/stable"),
             ),
             (
-                "E: The repository 'http://deb.debian.org/debian nonesuch Release' does not have a Release file.",
+                "E: The repository 'http://deb.example.org/debian nonesuch Release' does not have a Release file.",
                 RepositoryMissing,
-                Some("http://deb.debian.org/debian"),
+                Some("http://deb.example.org/debian"),
             ),
             // A proxy setting without "http://".
             (
-                "E: The repository 'http://deb.debian.org/debian trixie Release' no longer has a Release file.",
+                "E: The repository 'http://deb.example.org/debian trixie Release' no longer has a Release file.",
                 RepositoryMissing,
-                Some("http://deb.debian.org/debian"),
+                Some("http://deb.example.org/debian"),
             ),
             ("E: Unable to locate package docker-ce", PackageMissing, Some("docker-ce")),
             ("E: Package 'docker-ce' has no installation candidate", PackageMissing, None),

@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn an_ordinary_system_gets_our_source() {
         assert_eq!(verdict(&[]), Verdict::Add);
-        let debian = "deb http://deb.debian.org/debian trixie main\n";
+        let debian = "deb http://deb.example.org/debian trixie main\n";
         assert_eq!(
             verdict(&[(LIST, debian), (SOURCES, &repository().source), (KEYRING, DOCKER_KEY)]),
             Verdict::Add
