@@ -52,6 +52,14 @@ fn set_up(root: &Root) -> Result<()> {
     // A password that nobody has: the account is one that may log in.
     let shadow = root.path("etc/shadow");
     fs::write(&shadow, root.text("etc/shadow")?.replace("\npi:!:", "\npi:*:"))?;
+    // userconf gives the account a login shell (userconf-pi e58fd5ca) and ends with cancel-rename, which removes the banner.
+    let line = |line: &str| match line.strip_suffix("/usr/sbin/nologin").filter(|_| line.starts_with("pi:")) {
+        Some(account) => format!("{account}/bin/bash\n"),
+        None => format!("{line}\n"),
+    };
+    let accounts: String = root.text("etc/passwd")?.lines().map(line).collect();
+    fs::write(root.path("etc/passwd"), accounts)?;
+    fs::remove_file(root.path("etc/ssh/sshd_config.d/rename_user.conf"))?;
     let ssh = root.path("home/pi/.ssh");
     fs::create_dir(&ssh)?;
     fs::set_permissions(&ssh, Permissions::from_mode(0o700))?;
