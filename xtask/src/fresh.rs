@@ -107,8 +107,11 @@ fn make(suite: Suite, mirror: &Mirror, folder: &Path, tree: &Path) -> Result<()>
 /// finds what is built; what it writes goes to an overlay. Mounts and processes end with their namespaces.
 fn enter(folder: &Path, tree: &Path, words: &[&str]) -> Result<()> {
     let own = Checkout::own();
-    let toolchain =
-        PathBuf::from(String::from_utf8(images::capture("rustc", ["--print", "sysroot"])?)?.trim());
+    // The developer's own `PATH` leads to it.
+    let sysroot =
+        Command::new("rustc").args(["--print", "sysroot"]).output().context("cannot start rustc")?;
+    ensure!(sysroot.status.success(), "rustc does not print where it is");
+    let toolchain = PathBuf::from(String::from_utf8(sysroot.stdout)?.trim());
     let cargo_home = setup::cargo_home()?;
     let mut command = Command::new("setpriv");
     command

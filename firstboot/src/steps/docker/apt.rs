@@ -8,8 +8,8 @@ use crate::host::{Host, HostError, Output, Program};
 
 /// Most complaints that are passed on; the rest are counted.
 const COMPLAINTS: usize = 6;
-/// Longest complaint that is passed on, in characters.
-const LENGTH: usize = 240;
+/// Longest complaint that is passed on, in characters. That of sqv about a missing key has 270.
+const LENGTH: usize = 400;
 
 /// What says nothing about a source, or repeats the line before it. Raspbian's key causes the one about the policy with
 /// apt 3.0.
@@ -215,7 +215,11 @@ impl Complaints {
 /// One line of apt's, fit to be shown.
 fn shown(line: &str) -> String {
     let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    without_secrets(&line).chars().take(LENGTH).collect()
+    let line = without_secrets(&line);
+    match line.char_indices().nth(LENGTH) {
+        Some((end, _)) => format!("{}...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
 }
 
 /// Hides what may be a password in URLs: user names with passwords, and queries.
