@@ -128,6 +128,8 @@ fn enter(folder: &Path, tree: &Path, words: &[&str]) -> Result<()> {
 const ENTER: &str = r#"
 tree=$1 overlays=$2 source=$3 toolchain=$4 target=$5 cargo_home=$6
 shift 6
+# The recipes change the propagation of mounts below /, which has to be a mount itself.
+mount --bind "$tree" "$tree"
 mount -t proc proc "$tree/proc"
 mount --rbind /sys "$tree/sys"
 mount --rbind /dev "$tree/dev"
