@@ -52,6 +52,8 @@ fn set_up(root: &Root) -> Result<()> {
     // A password that nobody has: the account is one that may log in.
     let shadow = root.path("etc/shadow");
     fs::write(&shadow, root.text("etc/shadow")?.replace("\npi:!:", "\npi:*:"))?;
+    // It had its first boot long ago: with an empty file systemd applies no presets, and gives each an id (machine-id(5)).
+    fs::write(root.path("etc/machine-id"), "")?;
     // userconf gives the account a login shell (userconf-pi e58fd5ca) and ends with cancel-rename, which removes the banner.
     let line = |line: &str| match line.strip_suffix("/usr/sbin/nologin").filter(|_| line.starts_with("pi:")) {
         Some(account) => format!("{account}/bin/bash\n"),

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use tests::product::Product;
 use tests::running::Running;
+use tests::wait;
 
 use crate::bench::{holds, members, says, swarm_state, text};
 
@@ -41,7 +43,11 @@ fn a_cluster_files_nodes_that_already_run_are_brought_in_under_their_names() {
     let formed = members(&pis, NODES[0]);
     assert_eq!(formed.keys().collect::<Vec<_>>(), NODES);
     let labels = "docker node inspect --format '{{json .Spec.Labels}}' teal01";
-    assert_eq!(says(&pis, NODES[0], labels), r#"{"disk":"ssd"}"#);
+    // The manager labels its nodes in its next round.
+    wait::until("the label", Duration::from_secs(60), || {
+        Ok((says(&pis, NODES[0], labels) == r#"{"disk":"ssd"}"#).then_some(()))
+    })
+    .unwrap();
 
     let again = text(&builder(&pis, &["config", "-F", "ssh_config"]).stdout);
     assert_eq!(again.matches("nothing: it is as wanted").count(), NODES.len(), "{again}");
