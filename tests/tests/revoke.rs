@@ -179,13 +179,13 @@ fn a_revoked_card_is_turned_away_its_successor_let_in_and_nobody_else_affected()
 fn revoking_asks_first_and_changes_nothing_without_a_yes() {
     let scene = Scene::new();
     let stolen = pki::open(&scene.project).unwrap().node(&name("red01")).unwrap();
-    let (declined, _, talk) = scene.revoke("red01", Some("y\n"));
-    assert_eq!(declined.unwrap_err().render(), "error: nothing was revoked\n");
+    let (declined, _, talk) = scene.revoke("red01", Some("n\n"));
+    assert_eq!(declined.unwrap_err().render(), "error: nothing was done\n");
     assert!(talk.ends_with("Continue? [y/N] "), "{talk}");
     let (nobody, ..) = scene.revoke("red01", None);
     assert_eq!(
         nobody.unwrap_err().render(),
-        "error: nobody is here to be asked\nhint: if you are sure: builder revoke --yes NODE\n"
+        "error: nobody is here to be asked\nhint: if you are sure: builder revoke --yes red01\n"
     );
     let (manager, ..) = scene.revoke("red[00-01] --yes", None);
     assert_eq!(manager.unwrap_err().kind().code(), 2);
