@@ -74,7 +74,7 @@ fn a_lost_card_is_out_of_the_swarm_and_its_successor_is_in() {
     assert!(!said.contains("the root partition tells nothing"), "{said}");
     assert!(
         said.ends_with(
-            "what to do: Its certificate was revoked. Make it a new card: sudo builder flash grey01, or its image: builder build \
+            "what to do: Its certificate was revoked. Write a card with a new one: sudo builder flash grey01, or its image: builder build \
              --force grey01\n"
         ),
         "{said}"
