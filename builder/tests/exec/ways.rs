@@ -21,10 +21,10 @@ fn all_machines_behind_one_jump_host_are_reached() {
     let run = bench.run(&["--hosts", "127.0.0.[2-41]", "--timeout", "3m", "--", "echo ok; echo oh >&2"]);
     assert_eq!(run.code, Some(0), "{run:?}");
     assert_eq!(run.out.len(), 40);
-    // What the tries that were dropped said is not the machines'.
-    let mut talk: Vec<_> = run.talk.lines().filter(|line| !line.ends_with(": oh")).collect();
-    assert_eq!(talk.pop(), Some("done on 40 of 40 hosts"), "{run:?}");
-    assert_eq!(talk, [""; 0], "{run:?}");
+    assert_eq!(run.talk.lines().last(), Some("done on 40 of 40 hosts"), "{run:?}");
+    assert_eq!(run.talk.lines().filter(|line| line.ends_with(": oh")).count(), 40, "{run:?}");
+    // The words of the tries that were dropped are not shown. A login may have its own.
+    assert!(!["kex_exchange", "Connection "].iter().any(|words| run.talk.contains(words)), "{run:?}");
 }
 
 #[test]
