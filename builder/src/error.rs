@@ -103,6 +103,11 @@ impl Failure {
         self
     }
 
+    /// Returns what [`Self::with`] added.
+    pub fn found(self) -> Value {
+        Value::Object(self.found)
+    }
+
     /// Two that happened: the first decides, the other is told below it.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {

@@ -4,7 +4,7 @@
 use std::io::BufRead;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use builder::cli::kill::kill;
+use builder::cli::kill::KillArgs;
 use builder::cli::revoke::{Desk, RevokeArgs, revoke};
 use builder::cli::rm::rm;
 use builder::cli::status::{StatusArgs, Style, show};
@@ -129,6 +129,10 @@ impl Bench {
     fn formed(&self) -> Board {
         Board { formed: true, ..self.board(vec![member("red00"), member("red01"), member("red02")]) }
     }
+}
+
+fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    builder::cli::kill::kill(project, args, style, desk).map(drop)
 }
 
 fn answer(body: &impl Serialize) -> Answer {

@@ -259,6 +259,23 @@ fn leaves_apt_working(world: &World) {
     assert!(world.install_dockers().is_err() && parses() && !world.has(SOURCES));
 }
 
+/// A power cut after the renames and before the flush leaves lists of zero bytes.
+fn fetches_lists_again_that_a_power_cut_emptied(world: &World) {
+    world.reset();
+    assert!(world.run(&["apt-get", "-qq", "update"]));
+    let lists = fs::read_dir(world.root.join("var/lib/apt/lists")).unwrap();
+    let lists = lists.map(|list| list.unwrap().path());
+    let packages: Vec<_> = lists.filter(|list| list.to_string_lossy().ends_with("_Packages")).collect();
+    assert!(!packages.is_empty());
+    for list in &packages {
+        fs::write(list, "").unwrap();
+    }
+    assert!(world.run(&["apt-get", "-qq", "update"]));
+    assert!(!world.run(&["apt-get", "-qq", "install", "docker.io"]), "apt itself fetches them again");
+    assert_eq!(world.install().unwrap(), Vec::<String>::new());
+    world.assert_installed("docker.io");
+}
+
 fn passes_over_packages_of_others(world: &World) {
     world.reset();
     assert!(world.run(&["apt-get", "-qq", "update"]));
@@ -276,6 +293,7 @@ fn works_on(suite: &'static str) {
     installs_in_spite_of_broken_sources(&world);
     explains_missing_packages(&world);
     leaves_apt_working(&world);
+    fetches_lists_again_that_a_power_cut_emptied(&world);
     passes_over_packages_of_others(&world);
 }
 

@@ -13,6 +13,7 @@ use cluster::name::{ClusterName, Hostname};
 use cluster::secret::Secret;
 use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::ask::{self, AskError};
@@ -91,22 +92,36 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
     // Before anything ends: without a password the rest could not be done. At a terminal it is asked for when it is needed.
     let piped = if args.ask_sudo { password::piped(&globals.file)? } else { None };
     let killed = ask::at_desk(|desk| kill(&project, args, style, desk));
-    match &killed {
+    let mut document = match killed {
+        Ok(document) => document,
         // Without the managers the nodes can still be freed of it; but not against an answer, nor by halves.
-        Err(failure) if !matches!(failure.kind(), Kind::NotAsWanted | Kind::Unreachable) => return killed,
-        _ if !args.purge => return killed,
-        _ => {}
+        Err(failure) if args.purge && matches!(failure.kind(), Kind::NotAsWanted | Kind::Unreachable) => {
+            failure.found()
+        }
+        Err(failure) => return Err(failure),
+    };
+    if args.purge {
+        // Who has no agent any more has left, whatever was seen before.
+        let purged =
+            purge(globals, &project, args, piped).map_err(|failure| failure.with(document.clone()))?;
+        if let Value::Object(document) = &mut document {
+            document.insert("cluster".to_owned(), json!(project.cluster.name));
+            document.insert("purged".to_owned(), json!(purged));
+        }
     }
-    // Who has no agent any more has left, whatever was seen before.
-    purge(globals, &project, args, piped)
+    if globals.json {
+        ask::at_desk(|desk| ask::print(desk, &format!("{document}\n")))?;
+    }
+    Ok(())
 }
 
+/// Removes our software from the nodes and returns their names.
 fn purge(
     globals: &Globals,
     project: &Project,
     args: &KillArgs,
     piped: Option<Secret<String>>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Hostname>, Failure> {
     let own = args.ssh_config.as_deref();
     let progress = Progress::new(globals.quiet, globals.json);
     progress.say("removing our software from the nodes");
@@ -137,8 +152,8 @@ fn purge(
     if let Some(running) = running {
         forget(project, running, &removed.nodes)?;
     }
-    progress.say(&removed.verdict?);
-    Ok(())
+    progress.say(&removed.verdict.map_err(|failure| failure.with(json!({ "purged": removed.nodes })))?);
+    Ok(removed.nodes)
 }
 
 /// They are nodes no more: the next `config` has nobody to ask about them.
@@ -147,12 +162,12 @@ fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result
     pki::remember_running(&project::of_running(&project.file, &running), &running)
 }
 
-/// Asks, tells the managers, waits, and says who has left.
+/// Asks, tells the managers, waits, and says who has left. Returns that as JSON, which is not printed.
 ///
 /// # Errors
 /// [`Kind::Usage`] when there is nobody to ask, [`Kind::Unreachable`] when no manager answers: nothing has changed then.
 /// [`Kind::NotAsWanted`] when some have not left.
-pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_>) -> Result<(), Failure> {
+pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_>) -> Result<Value, Failure> {
     let cluster = &project.cluster.name;
     if !args.yes {
         let mut what = format!(
@@ -178,7 +193,7 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
     let is_managed = project.cluster.nodes.iter().any(|node| node.role == Role::Manager);
     if args.purge && !is_managed {
-        return Ok(());
+        return Ok(json!({}));
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
@@ -186,20 +201,12 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
     let told = manager.kill()?;
     let end =
         wait(&mut manager, before, &told, args.timeout, &mut Screen::new(style, false, desk.out, desk.talk));
-    let verdict = end.verdict(cluster);
     if !style.json {
         ask::print(desk, &end.to_text(project))?;
-        return verdict;
     }
-    let found = end.to_json(project)?;
-    verdict.map_err(|failure| failure.with(found.clone()))?;
-    Ok(ask::print(
-        desk,
-        &format!(
-            "{found}
-"
-        ),
-    )?)
+    let document = end.to_json(project)?;
+    end.verdict(cluster).map_err(|failure| failure.with(document.clone()))?;
+    Ok(document)
 }
 
 /// How things stand at the end.
@@ -334,7 +341,7 @@ impl End<'_> {
         text
     }
 
-    fn to_json(&self, project: &Project) -> Result<serde_json::Value, AskError> {
+    fn to_json(&self, project: &Project) -> Result<Value, AskError> {
         let remaining = self.remaining.iter().map(|node| JsonRemaining {
             node: node.name.as_str(),
             last_heard: node.last_heard_ms.map(|millis| millis as f64 / 1000.0),

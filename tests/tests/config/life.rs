@@ -158,7 +158,13 @@ fn purge(pis: &Running) {
         assert_eq!(says(pis, node, "docker volume create kept"), "kept", "{node}");
         assert!(holds(pis, node, &format!("echo {node} >{KEPT}")), "{node}");
     }
-    builder(pis, &["kill", "--yes", "--purge", "-F", "ssh_config"], 0);
+    let killed = builder(pis, &["kill", "--yes", "--purge", "-F", "ssh_config", "--json"], 0);
+    let killed: serde_json::Value = serde_json::from_slice(&killed.stdout).unwrap();
+    let mut purged: Vec<_> =
+        killed["purged"].as_array().unwrap().iter().map(|node| node.as_str().unwrap()).collect();
+    purged.sort_unstable();
+    assert_eq!(purged, NODES, "{killed}");
+    assert_eq!(killed["left"].as_array().unwrap().len(), NODES.len(), "{killed}");
     for node in NODES {
         for line in [
             "test -e /var/lib/firstboot",

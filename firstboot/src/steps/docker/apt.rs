@@ -54,6 +54,15 @@ pub fn update(architecture: &str, again: bool) -> Program {
     quiet(program)
 }
 
+/// Deletes empty package lists, so that the next update fetches them again.
+///
+/// apt does not flush the lists that it renames into place. A list that a power cut left empty is complete for apt, because
+/// the release file beside it is the current one, until the repository changes (2.6.2 and 3.0.4).
+pub fn delete_empty_lists() -> Program {
+    let args = ["/var/lib/apt/lists", "-maxdepth", "1", "-type", "f", "-name", "*_*", "-empty", "-delete"];
+    Program::new("find", args)
+}
+
 /// Installs packages, or reinstalls them if dpkg may not have flushed them before a power cut. apt keeps its index in memory:
 /// on disk it is 90 MB, which would be written to the card at the busiest moment and be out of date right afterwards.
 pub fn install(packages: &[String], again: bool) -> Program {

@@ -106,6 +106,9 @@ pub fn prepare(
         }
     }
     let repository = repository::add(host, &plan, &system)?;
+    if let Err(error) = host.run(&apt::delete_empty_lists()) {
+        tracing::warn!("empty package lists may be left: {}", chain(&error));
+    }
     let update = host
         .output(&apt::update(&system.arch, again))
         .map_err(|source| failed("read package lists", source))?;
