@@ -47,7 +47,7 @@ pub(crate) struct BootOptions {
     /// The builder to measure, agents beside it; without it, both are built
     #[arg(long, value_name = "PATH")]
     builder: Option<PathBuf>,
-    /// Keep the consoles in this folder
+    /// Keep the consoles in this folder: of every boot with --baseline, otherwise of the last one
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
 }
@@ -91,7 +91,7 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
     let image = images::bootable(Release::Trixie, &cache)?;
     let product = Product { builder, image, cache: cache.join("decompressed") };
     if let Some(revision) = &options.baseline {
-        let report = versus::run(&product, revision, options.runs.unwrap_or(5))?;
+        let report = versus::run(&product, revision, options.runs.unwrap_or(5), options.logs.as_deref())?;
         return print(&if options.json { serde_json::to_string_pretty(&report)? } else { report.table() });
     }
     let desk = Desk::build(&product, &Desk::small_cluster("{source: debian}", NODE))?;
@@ -113,8 +113,7 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
         let boots = [("builder", ours.last()), ("script", theirs.last())];
         let boots = boots.into_iter().filter_map(|(name, boot)| Some((name, boot?)));
         for (name, boot) in boots.chain(rebooting) {
-            let words = boot.words.iter().map(|(at, word)| format!("{at:.3} board: {word}\n"));
-            fs::write(folder.join(format!("{name}.log")), words.collect::<String>() + &boot.console)?;
+            keep_log(folder, name, boot)?;
         }
     }
     let last = ours.last().context("no boot")?;
@@ -131,6 +130,12 @@ pub(crate) fn boot(options: &BootOptions) -> Result<()> {
         vs_script_ratio: builder_s / script_s,
     };
     print(&if options.json { serde_json::to_string_pretty(&report)? } else { table(&report) })
+}
+
+/// Keeps what a node said on the board and on its console, in seconds since power-on.
+fn keep_log(folder: &Path, name: &str, boot: &Boot) -> Result<()> {
+    let words = boot.words.iter().map(|(at, word)| format!("{at:.3} board: {word}\n"));
+    Ok(fs::write(folder.join(format!("{name}.log")), words.collect::<String>() + &boot.console)?)
 }
 
 fn print(text: &str) -> Result<()> {
