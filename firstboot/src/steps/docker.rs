@@ -65,14 +65,15 @@ impl Docker {
         std::mem::replace(&mut running, installation)
     }
 
-    /// Waits for the rest of the installation, and repeats it until it goes through. The node is of use meanwhile.
+    /// Waits for the rest of the installation, and repeats it until it succeeds; then systemd reads the new units. The node works
+    /// meanwhile.
     pub(crate) async fn finish(&self) {
         let mut backoff = Backoff::new(PACKAGES);
         loop {
             let installation = match self.put(None) {
                 Some(installation) => installation,
                 None if self.pi.journal.get().install == Progress::Started => self.begin(),
-                None => return,
+                None => break,
             };
             let mut waiting = Waiting { docker: self, installation: Some(installation) };
             if let Err(error) = waiting.wait().await {
@@ -80,6 +81,11 @@ impl Docker {
                 tracing::warn!("Docker runs, but its installation did not end well: {}", chain(&error));
                 sleep(pause).await;
             }
+        }
+        let failed = |source| StepError::Host { doing: "have systemd read the new units", source };
+        let ended = self.pi.blocking(reload::end).await.and_then(|ended| ended.map_err(failed));
+        if let Err(error) = ended {
+            tracing::warn!("{}", chain(&error));
         }
     }
 }

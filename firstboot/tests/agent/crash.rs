@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::engine::{DOCKERD, Engine};
-use crate::installing::{files_of, with_apt};
+use crate::installing::{UNREAD_UNITS, files_of, with_apt};
 use crate::returning::give;
 use crate::world::{Life, NOW, World, eventually, has_left, journal};
 
@@ -123,7 +123,8 @@ impl<'a> Machine<'a> {
             let swarm = self.world.swarm.lock().unwrap();
             journal.joined.len() == 2 && swarm.nodes.iter().all(|node| !node["Spec"]["Labels"].is_null())
         };
-        is_ready && journal.install == Progress::Completed && is_housekept
+        let is_read = !self.files.contains_key(Path::new(UNREAD_UNITS));
+        is_ready && journal.install == Progress::Completed && is_read && is_housekept
     }
 }
 
@@ -198,8 +199,21 @@ async fn a_manager_that_loses_its_power_at_any_effect_starts_one_swarm() {
 
 #[tokio::test]
 async fn a_worker_that_loses_its_power_at_any_effect_joins_once() {
-    let all = ["run apt-get install", "Docker POST /swarm/join", "Docker POST /swarm/join answered"];
+    let all = [
+        "run apt-get install",
+        "run systemctl daemon-reload",
+        "Docker POST /swarm/join",
+        "Docker POST /swarm/join answered",
+    ];
     dies_everywhere("red01", &all).await;
+}
+
+#[tokio::test]
+async fn systemd_reads_the_new_units_when_the_node_has_joined() {
+    let (_, effects) = form("red01", None).await;
+    let at = |wanted: &str| effects.iter().position(|effect| effect.starts_with(wanted));
+    let (joined, read) = (at("Docker POST /swarm/join answered"), at("run systemctl daemon-reload"));
+    assert!(joined.is_some() && joined < read, "{effects:#?}");
 }
 
 /// Lets the operator dissolve a swarm while one node loses its power at `fault`, and is switched on again.

@@ -15,6 +15,9 @@ use firstboot::steps::docker::proxy;
 use crate::engine::{DOCKERD, Engine};
 use crate::world::{Pi, World, eventually};
 
+/// Left by the `systemctl` that maintainer scripts find: there are units that systemd has not read.
+pub(crate) const UNREAD_UNITS: &str = "/var/lib/firstboot/dpkg/systemctl.done";
+
 /// A machine with apt. Installing Docker leaves a mark in the files.
 pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
     let line = program.line();
@@ -24,6 +27,7 @@ pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, 
     if line.starts_with("apt-get install") {
         let file = Node::File { bytes: b"the engine".to_vec(), mode: 0o755, owner: None };
         files.insert(DOCKERD.into(), file);
+        files.insert(UNREAD_UNITS.into(), Node::File { bytes: Vec::new(), mode: 0o644, owner: None });
     }
     if [
         "apt-get",

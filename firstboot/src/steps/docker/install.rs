@@ -141,9 +141,6 @@ pub fn install(host: &dyn Host, prepared: &Prepared, again: bool) -> Result<Vec<
     reload::begin(host).map_err(|source| failed(INSTALL, source))?;
     let output =
         host.output(&apt::install(&prepared.packages, again)).map_err(|source| failed(INSTALL, source))?;
-    if let Err(error) = reload::end(host) {
-        tracing::warn!("systemd does not know all units: {}", chain(&error));
-    }
     let mut warnings = prepared.complaints.warnings();
     if output.success {
         return Ok(warnings);

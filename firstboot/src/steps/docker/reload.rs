@@ -5,7 +5,8 @@
 //! half a second of a small computer's time. For the time of the installation maintainer scripts therefore find another
 //! `systemctl` first (`DPkg::Path`, apt.conf(5)), which passes everything on but such repetitions.
 //!
-//! The enabled units' links are read at the end. Power lost before: the next boot reads everything.
+//! The enabled units' links are read when the node has joined the swarm: until then the processor has other work, and
+//! nothing needs them before the next boot. Power lost before: that boot reads everything.
 
 use std::path::Path;
 
@@ -29,7 +30,7 @@ pub(super) fn begin(host: &dyn Host) -> Result<(), HostError> {
     host.remove(Path::new(DONE))
 }
 
-/// Has systemd read what has changed since.
+/// Has systemd read what has changed since, if an installation has left that to do.
 pub(super) fn end(host: &dyn Host) -> Result<(), HostError> {
     if host.read(Path::new(DONE))?.is_none() {
         return Ok(());
