@@ -159,6 +159,8 @@ fn report(left: Option<u64>) -> Report {
         seed_problems: Vec::new(),
         left,
         warnings: Vec::new(),
+        proves: true,
+        proof: None,
     }
 }
 

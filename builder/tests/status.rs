@@ -131,6 +131,8 @@ fn report(stage: Stage, word: &str, address: u8) -> Report {
         seed_problems: Vec::new(),
         left: None,
         warnings: Vec::new(),
+        proves: true,
+        proof: None,
     }
 }
 

@@ -206,6 +206,8 @@ fn the_manager_tells_what_a_node_went_through() {
         seed_problems: Vec::new(),
         left: None,
         warnings: Vec::new(),
+        proves: true,
+        proof: None,
     };
     let red02 = BoardNode {
         name: hostname("red02"),

@@ -126,6 +126,21 @@ pub struct Report {
     /// No secrets.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Whether the agent proves its Swarm id when the manager asks for it. Agents that do not know how say nothing.
+    #[serde(default)]
+    pub proves: bool,
+    /// The proof that [`Report::swarm_node`] is this node's, if the manager asked for it. Managers do not pass it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+}
+
+/// What proves that an entry of Swarm's node list is the reporting node's: see [`ReportReply::nonce`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Swarm's certificate of the node in PEM, with the intermediates.
+    pub certificate: String,
+    /// The signature of that certificate's key, ECDSA P-256 with SHA-256 in DER, Base64.
+    pub signature: String,
 }
 
 /// What keeps a node from going on.
@@ -184,6 +199,9 @@ pub struct ReportReply {
     /// What the operator has ordered of this node, as far as the manager knows.
     #[serde(default)]
     pub orders: Orders,
+    /// Set if the manager wants a proof of the node's Swarm id in the next report: what to sign, beside the names and ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
 }
 
 /// What is wanted of a node.
@@ -253,6 +271,9 @@ pub struct Told {
     pub report: Report,
     /// Milliseconds since then, by the manager's monotonic clock.
     pub age_ms: u64,
+    /// The Swarm ids that the node has proved to that manager, oldest first.
+    #[serde(default)]
+    pub entries: Vec<String>,
 }
 
 /// What a node said and met lately, as far as the manager heard of it.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use cluster::card::{self, Card, CardError};
 use cluster::identity::Role;
+use cluster::name::KeyId;
 use cluster::wire::{Cause, Facts, Mark, ProblemCode, Report, Stage};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -128,6 +129,8 @@ pub struct Pi {
     pub(crate) journal: Arc<JournalFile>,
     pub(crate) status: Arc<Status>,
     pub(crate) link: Link,
+    /// Of this node's certificate.
+    pub(crate) key: KeyId,
     adopt_clock: AtomicBool,
 }
 
@@ -270,6 +273,7 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
         card,
         journal,
         link,
+        key: credentials.key_id().map_err(AgentError::Identity)?,
     };
     Ok((pi, credentials))
 }

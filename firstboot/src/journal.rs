@@ -25,6 +25,9 @@ pub const VERSION: u32 = 1;
 /// Its name in the state folder.
 pub const FILE: &str = "journal.json";
 
+/// Most entries that are remembered of a node. Those of earlier lives are removed from the node list within a minute.
+const ENTRIES: usize = 8;
+
 /// How far something went that must not be done twice or left half done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +69,10 @@ pub struct Journal {
     /// Manager: nodes that were seen ready at least once.
     #[serde(default)]
     pub joined: BTreeSet<Hostname>,
+    /// Manager: the Swarm ids that each node has proved to be its own, oldest first. A node that was revoked has none. Only
+    /// nodes with an agent that cannot prove anything are missing here although they have joined.
+    #[serde(default)]
+    pub entries: BTreeMap<Hostname, Vec<String>>,
     /// Manager: the join window has closed, whatever the clock says later.
     #[serde(default)]
     pub window_closed: bool,
@@ -103,6 +110,15 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Notes that an entry of the node list is a node's own.
+    pub fn claim(&mut self, name: &Hostname, id: &str) {
+        let ids = self.entries.entry(name.clone()).or_default();
+        if !ids.iter().any(|other| other == id) {
+            ids.push(id.to_owned());
+            ids.drain(..ids.len().saturating_sub(ENTRIES));
+        }
+    }
+
     /// Whether this node has started a swarm or come into one, and has not left it as told.
     pub fn has_swarm(&self) -> bool {
         self.init != Progress::Never || self.marks.iter().any(|mark| mark.stage == Stage::Swarm)

@@ -10,6 +10,7 @@ pub mod host;
 pub mod journal;
 pub mod memory_cgroup;
 pub mod orders;
+mod proof;
 pub mod remove;
 pub mod resolve;
 pub mod retry;

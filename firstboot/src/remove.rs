@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use cluster::card::{CARD, Card};
+use cluster::card::{CARD, Card, NODE_CERT};
+use cluster::identity::{Holder, Identity};
 use cluster::name::{ClusterId, ClusterName, Hostname};
 use thiserror::Error;
 
@@ -16,6 +17,7 @@ use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
 use crate::steps::docker::{proxy, repository};
+use crate::tls::holder_of_pem;
 
 /// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
 const PACKAGES: [&str; 7] =
@@ -36,6 +38,15 @@ pub enum RemoveError {
     /// It is another node.
     #[error("this machine is {0} of the cluster {1}: nothing was removed")]
     Another(Hostname, ClusterName),
+    /// It is another node, by its certificate.
+    #[error("this machine's certificate is not the one of {0} in this cluster: nothing was removed")]
+    OtherCertificate(Hostname),
+    /// It cannot be seen which node it is.
+    #[error(
+        "this machine may be another node than {0}: {STATE} has no payload and no certificate that can be read. Nothing was \
+         removed; if it is the right machine, log in and type: sudo {BINARY} remove"
+    )]
+    Unknown(Hostname),
     /// The swarm.
     #[error(transparent)]
     Swarm(#[from] AdoptError),
@@ -62,12 +73,10 @@ pub async fn remove(
 ) -> Result<(), RemoveError> {
     let state = Path::new(STATE);
     let unit = Path::new("/etc/systemd/system").join(UNIT);
-    let card = host.read(&state.join(CARD))?.and_then(|json| Card::from_json(&json).ok());
-    // Without a payload there is nobody that this machine could be.
-    if let (Some(card), Some(meant)) = (&card, meant)
-        && (card.cluster_id != meant.cluster || card.node != meant.node)
-    {
-        return Err(RemoveError::Another(card.node.clone(), card.cluster.clone()));
+    let json = host.read(&state.join(CARD))?;
+    let card = json.as_ref().and_then(|json| Card::from_json(json).ok());
+    if let Some(meant) = meant {
+        judge(host, card.as_ref(), json.is_some(), meant)?;
     }
     if host.read(&unit)?.is_some() {
         host.run(&Program::new("systemctl", ["disable", "--now", UNIT]))?;
@@ -87,6 +96,27 @@ pub async fn remove(
     let words = ["-r", "-f", "--", &folder.to_string_lossy(), STATE];
     host.run(&Program::new("rm", words))?;
     Ok(())
+}
+
+/// Refuses if this machine is, or may be, another node than the one that is meant. Without a payload that can be read, its
+/// certificate tells. Without either there is nobody that this machine could be: the state goes last.
+fn judge(host: &dyn Host, card: Option<&Card>, has_payload: bool, meant: &Meant) -> Result<(), RemoveError> {
+    if let Some(card) = card {
+        if card.cluster_id != meant.cluster || card.node != meant.node {
+            return Err(RemoveError::Another(card.node.clone(), card.cluster.clone()));
+        }
+        return Ok(());
+    }
+    let pem = host.read(&Path::new(STATE).join(NODE_CERT))?;
+    match pem.as_deref().map(holder_of_pem) {
+        Some(Some(Identity { cluster, holder: Holder::Node { name, .. } })) => {
+            let is_meant = cluster == meant.cluster && name == meant.node;
+            if is_meant { Ok(()) } else { Err(RemoveError::OtherCertificate(meant.node.clone())) }
+        }
+        Some(_) => Err(RemoveError::Unknown(meant.node.clone())),
+        None if has_payload => Err(RemoveError::Unknown(meant.node.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Not what was removed before and left its settings; and a purge of names that apt does not know is an error.

@@ -27,6 +27,7 @@ mod connection;
 mod founder;
 mod history;
 mod join;
+mod members;
 mod orders;
 mod rate;
 mod remove;
@@ -40,6 +41,7 @@ mod upkeep;
 
 pub(crate) use board::Whereabouts;
 pub use connection::Server;
+pub(crate) use members::Members;
 
 /// What the handlers share.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ pub struct Api {
     nodes: board::NodeList,
     /// The manager that was let in last, and when: the next has to wait until it is one.
     entering: Mutex<Option<(Hostname, Instant)>>,
+    /// Whether each node's agent can prove its Swarm id, by its last report to any manager.
+    agents: Mutex<HashMap<Hostname, bool>>,
+    /// What each node that has to prove its Swarm id was given to sign.
+    nonces: Mutex<HashMap<Hostname, String>>,
     rate: rate::Limit,
 }
 
@@ -68,6 +74,8 @@ impl Api {
             reports: Mutex::new(HashMap::new()),
             nodes: board::NodeList::default(),
             entering: Mutex::new(None),
+            agents: Mutex::default(),
+            nonces: Mutex::default(),
             rate: rate::Limit::default(),
         }
     }

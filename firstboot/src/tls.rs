@@ -124,6 +124,15 @@ impl Credentials {
         Ok(Self { roots: Arc::new(roots), chain: certificates(card::NODE_CERT)?, key })
     }
 
+    /// The id of this node's key.
+    ///
+    /// # Errors
+    /// When the certificate is not one of this product's.
+    pub(crate) fn key_id(&self) -> Result<KeyId, TlsError> {
+        let holder = self.chain.first().and_then(|own| holder(own));
+        holder.map(|(_, key)| key).ok_or(TlsError::Config(rustls::Error::NoCertificatesPresented))
+    }
+
     /// What the API accepts: TLS 1.3, a client certificate of this cluster's CA, no early data (it could be replayed).
     pub fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
         let verifier: Arc<dyn ClientCertVerifier> =

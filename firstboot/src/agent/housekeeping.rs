@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cluster::card::Card;
+use cluster::name::Hostname;
 use cluster::wire::Stage;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use super::status::chain;
 use super::{Pi, clock_now, door, life};
 use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
-use crate::serve::{Api, Whereabouts};
+use crate::serve::{Api, Members, Whereabouts};
 use crate::steps::clock;
 
 /// While nodes appear.
@@ -50,10 +51,15 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
         if !life::is_out(&pi)
             && let Ok(nodes) = pi.engine.nodes().await
         {
-            remember_joined(&pi, &nodes);
-            for result in
-                [tidy(&pi.engine, &pi.card, &nodes).await, make_way(&pi, &api.whereabouts(), &nodes).await]
-            {
+            if let Some(own) = pi.status.report().swarm_node {
+                api.claim(&pi.card.node, &[own]);
+            }
+            let members = api.members(&nodes);
+            remember_joined(&pi, &members);
+            for result in [
+                tidy(&pi.engine, &pi.card, &members).await,
+                make_way(&pi, &api.whereabouts(), &members).await,
+            ] {
                 if let Err(error) = result {
                     tracing::warn!("{}", chain(&error));
                 }
@@ -64,7 +70,7 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             if let Err(error) = door::enforce(&pi).await {
                 tracing::warn!("{}", chain(&error));
             }
-            let removing = removals.enforce(&pi, &nodes).await.unwrap_or_else(|error| {
+            let removing = removals.enforce(&pi, &members).await.unwrap_or_else(|error| {
                 tracing::warn!("{}", chain(&error));
                 true
             });
@@ -93,25 +99,25 @@ async fn dissolve(pi: &Pi, lasted: Duration) {
     }
 }
 
-fn remember_joined(pi: &Pi, nodes: &[Node]) {
-    let ready = nodes.iter().filter(|node| node.is_ready());
-    let names = ready.filter_map(|node| {
-        pi.card
-            .nodes
-            .iter()
-            .map(|planned| &planned.name)
-            .find(|name| name.as_str() == node.description.hostname)
-    });
+fn remember_joined(pi: &Pi, members: &Members<'_>) {
+    let names = members.iter().filter(|(node, _)| node.is_ready()).filter_map(|(_, owner)| owner);
     let names: Vec<_> = names.cloned().collect();
-    if let Err(error) = pi.journal.settle(|journal| journal.joined.extend(names)) {
+    let is_listed = |id: &str| members.iter().any(|(node, _)| node.id == id);
+    if let Err(error) = pi.journal.settle(|journal| {
+        journal.joined.extend(names);
+        for ids in journal.entries.values_mut() {
+            // The last one may be on its way into the list.
+            let last = ids.last().cloned();
+            ids.retain(|id| is_listed(id) || Some(id) == last.as_ref());
+        }
+    }) {
         tracing::warn!("{}", chain(&error));
     }
 }
 
-/// Labels what is planned and removes what is left over. Ids only: names may be there twice.
-async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), EngineError> {
-    for node in remains(nodes) {
-        let name = &node.description.hostname;
+/// Labels what is planned and removes what is left over. Strangers are left alone.
+async fn tidy(engine: &Engine, card: &Card, members: &Members<'_>) -> Result<(), EngineError> {
+    for (node, name) in remains(members) {
         match engine.remove_node(&node.id).await {
             Ok(()) => tracing::info!("removed the old entry {} of {name}", node.id),
             // It came back, or somebody else removed it.
@@ -119,10 +125,10 @@ async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), Engine
             Err(error) => return Err(error),
         }
     }
-    for node in nodes.iter().filter(|node| node.is_ready()) {
-        let Some(spec) = labelled(card, node) else { continue };
+    for (node, owner) in members.iter().filter(|(node, _)| node.is_ready()) {
+        let Some(spec) = owner.and_then(|owner| labelled(card, owner, node)) else { continue };
         match engine.update_node(&node.id, node.version.index, &spec).await {
-            Ok(()) => tracing::info!("labelled {}", node.description.hostname),
+            Ok(()) => tracing::info!("labelled {} ({})", node.description.hostname, node.id),
             // Somebody else changed it: the next round reads it again.
             Err(error) if error.refusal() == Some(Refusal::OutOfSequence) => {}
             Err(error) => return Err(error),
@@ -133,9 +139,9 @@ async fn tidy(engine: &Engine, card: &Card, nodes: &[Node]) -> Result<(), Engine
 
 /// Makes managers whose address has changed workers, so that they come in anew with the new one: the others would
 /// go on looking for them at the old. Only while more than half of the managers are left without them.
-async fn make_way(pi: &Pi, told: &[Whereabouts], nodes: &[Node]) -> Result<(), EngineError> {
+async fn make_way(pi: &Pi, told: &[Whereabouts], members: &Members<'_>) -> Result<(), EngineError> {
     let own = pi.status.report().swarm_node;
-    if let Some(node) = moved(told, nodes).find(|node| Some(&node.id) != own.as_ref()) {
+    if let Some(node) = moved(told, members).find(|node| Some(&node.id) != own.as_ref()) {
         tracing::warn!("{} has another address: it has to come in anew", node.description.hostname);
         match pi.engine.demote(node).await {
             Err(error) if error.refusal() == Some(Refusal::OutOfSequence) => {}
@@ -145,36 +151,38 @@ async fn make_way(pi: &Pi, told: &[Whereabouts], nodes: &[Node]) -> Result<(), E
     Ok(())
 }
 
-/// Managers that say, under the very name and id of the entry, that they are elsewhere than the list says, if the others
-/// can do without them.
-fn moved<'a>(told: &[Whereabouts], nodes: &'a [Node]) -> impl Iterator<Item = &'a Node> {
-    let managers = move || nodes.iter().filter_map(|node| Some((node, node.manager_status.as_ref()?)));
+/// Managers that say of their own entry that they are elsewhere than the list says, if the others can do without them.
+fn moved<'n>(told: &[Whereabouts], members: &Members<'n>) -> impl Iterator<Item = &'n Node> {
+    let managers =
+        || members.iter().filter_map(|(node, owner)| Some((node, node.manager_status.as_ref()?, owner)));
     managers()
-        .filter(move |(node, status)| {
+        .filter(move |(node, status, owner)| {
             let listed = status.addr.rsplit_once(':').map(|(address, _)| address);
             let elsewhere = told
                 .iter()
-                .filter(|told| told.id == node.id && told.name.as_str() == node.description.hostname)
+                .filter(|told| told.id == node.id && *owner == Some(&told.name))
                 .any(|told| listed.is_some_and(|listed| listed != told.address.to_string()));
-            let others = managers().filter(|(other, _)| other.id != node.id);
-            let reachable = others.filter(|(_, other)| other.reachability == "reachable").count();
+            let others = managers().filter(|(other, ..)| other.id != node.id);
+            let reachable = others.filter(|(_, other, _)| other.reachability == "reachable").count();
             elsewhere && is_majority(reachable, managers().count())
         })
-        .map(|(node, _)| node)
+        .map(|(node, ..)| node)
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
-/// Workers' entries that are down and have a successor that is ready under the same name.
-fn remains(nodes: &[Node]) -> impl Iterator<Item = &Node> {
-    nodes.iter().filter(|node| {
-        let same =
-            |other: &&Node| other.id != node.id && other.description.hostname == node.description.hostname;
-        node.is_down() && node.manager_status.is_none() && nodes.iter().filter(same).any(Node::is_ready)
+/// Workers' entries that are down although their node has another one that is ready, with the node's name.
+fn remains<'m, 'n>(members: &'m Members<'n>) -> impl Iterator<Item = (&'n Node, &'m Hostname)> {
+    let owned = members.iter().filter_map(|(node, owner)| Some((node, owner?)));
+    owned.filter(|(node, owner)| {
+        let mut others = members.of(owner).filter(|other| other.id != node.id);
+        node.is_down() && node.manager_status.is_none() && others.any(Node::is_ready)
     })
 }
 
-/// The node's specification with the planned labels, if it lacks any. Others are left alone.
-fn labelled(card: &Card, node: &Node) -> Option<Value> {
-    let planned = card.nodes.iter().find(|planned| planned.name.as_str() == node.description.hostname)?;
+/// The specification of a node's entry with the planned labels, if it lacks any. Others are left alone.
+fn labelled(card: &Card, owner: &Hostname, node: &Node) -> Option<Value> {
+    let planned = card.nodes.iter().find(|planned| planned.name == *owner)?;
     let mut labels: BTreeMap<_, _> = node.read_spec().labels;
     let before = labels.clone();
     labels.extend(planned.labels.clone());
@@ -188,11 +196,23 @@ fn labelled(card: &Card, node: &Node) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    use cluster::name::Hostname;
-
     use super::*;
+
+    fn name(text: &str) -> Hostname {
+        Hostname::try_from(text).unwrap()
+    }
+
+    /// The list as it is for nodes that have proved these ids.
+    fn members<'n>(nodes: &'n [Node], proved: &[(&str, &str)]) -> Members<'n> {
+        let mut entries = BTreeMap::<_, Vec<_>>::new();
+        for (node, id) in proved {
+            entries.entry(name(node)).or_default().push((*id).to_owned());
+        }
+        Members::new(nodes, &entries, &BTreeSet::new())
+    }
 
     fn node(id: &str, hostname: &str, state: &str) -> Node {
         let json = json!({"ID": id, "Spec": {"Role": "worker", "Availability": "active", "Labels": {"own": "1"}},
@@ -209,7 +229,12 @@ mod tests {
             node("d", "red03", "unknown"),
             node("e", "red03", "ready"),
         ];
-        assert_eq!(remains(&nodes).map(|node| node.id.as_str()).collect::<Vec<_>>(), ["a"]);
+        let remains =
+            |members: &Members<'_>| remains(members).map(|(node, _)| node.id.clone()).collect::<Vec<_>>();
+        let all = [("red01", "a"), ("red01", "b"), ("red02", "c"), ("red03", "d"), ("red03", "e")];
+        assert_eq!(remains(&members(&nodes, &all)), ["a"]);
+        // Another machine that calls itself red01 does not have red01 removed while that is off.
+        assert_eq!(remains(&members(&nodes, &[("red01", "a"), ("red02", "b")])), [""; 0]);
     }
 
     #[test]
@@ -220,13 +245,14 @@ mod tests {
             serde_json::from_value(json).unwrap()
         };
         let says = |place: u8, id: &str, last: u8| Whereabouts {
-            name: Hostname::try_from(format!("red{place:02}").as_str()).unwrap(),
+            name: name(&format!("red{place:02}")),
             id: id.to_owned(),
             address: Ipv4Addr::new(10, 0, 0, last),
         };
         let told = |id: &str, last: u8| says(id.as_bytes()[0] - b'a', id, last);
         let ids = |told: &Whereabouts, nodes: &[Node]| {
-            moved(std::slice::from_ref(told), nodes).map(|node| node.id.clone()).collect::<Vec<_>>()
+            let members = members(nodes, &[("red00", "a"), ("red01", "b"), ("red02", "c")]);
+            moved(std::slice::from_ref(told), &members).map(|node| node.id.clone()).collect::<Vec<_>>()
         };
         let well = ["a", "b", "c"].map(|id| manager(id, id.as_bytes()[0] - b'a', "reachable"));
         assert_eq!(ids(&told("b", 1), &well), [""; 0], "where it was");
@@ -242,13 +268,14 @@ mod tests {
     #[test]
     fn planned_labels_are_added_and_others_kept() {
         let card = crate::serve::tests::card("red00", &[("red01", &[("disk", "ssd")])]);
-        let spec = labelled(&card, &node("b", "red01", "ready")).unwrap();
+        let red01 = name("red01");
+        let spec = labelled(&card, &red01, &node("b", "red01", "ready")).unwrap();
         assert_eq!(
             spec,
             json!({"Role": "worker", "Availability": "active", "Labels": {"own": "1", "disk": "ssd"}})
         );
         let done = Node { spec, ..node("b", "red01", "ready") };
-        assert_eq!(labelled(&card, &done), None);
-        assert_eq!(labelled(&card, &node("x", "stranger", "ready")), None);
+        assert_eq!(labelled(&card, &red01, &done), None);
+        assert_eq!(labelled(&card, &name("red09"), &node("x", "red01", "ready")), None);
     }
 }

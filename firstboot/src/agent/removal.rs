@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use cluster::card::Card;
 use serde_json::json;
 
 use super::Pi;
 use super::status::chain;
 use crate::engine::{Engine, EngineError, Node, Refusal};
-use crate::journal::Journal;
+use crate::serve::Members;
 
 /// How long a planned member that was removed may go on before it is taken out by force. Members report every 15 s,
 /// and Swarm takes as long to notice that one is gone.
@@ -26,35 +25,30 @@ pub(super) struct Removals {
 
 impl Removals {
     /// Brings every removal one step further; says whether there are any.
-    pub(super) async fn enforce(&mut self, pi: &Pi, nodes: &[Node]) -> Result<bool, EngineError> {
+    pub(super) async fn enforce(&mut self, pi: &Pi, members: &Members<'_>) -> Result<bool, EngineError> {
         let journal = pi.journal.get();
         let own = pi.status.report().swarm_node;
-        let going: Vec<_> = nodes
+        let going: Vec<_> = members
             .iter()
-            .filter(|node| Some(&node.id) != own.as_ref())
-            .filter(|node| is_dismissed(&journal, node) || journal.strangers.contains(&node.id))
+            .filter(|(node, _)| Some(&node.id) != own.as_ref())
+            .filter(|(node, owner)| {
+                owner.is_some_and(|owner| journal.orders.is_dismissed(owner))
+                    || journal.strangers.contains(&node.id)
+            })
             .collect();
-        self.since.retain(|id, _| going.iter().any(|node| node.id == *id));
-        for node in &going {
+        self.since.retain(|id, _| going.iter().any(|(node, _)| node.id == *id));
+        for (node, owner) in &going {
             let since = *self.since.entry(node.id.clone()).or_insert_with(Instant::now);
-            let by_force = since.elapsed() > PATIENCE && is_planned(&pi.card, node);
+            let by_force = since.elapsed() > PATIENCE && owner.is_some();
             passed_by(step(&pi.engine, node, by_force).await)?;
         }
         // A stranger that is gone needs no note.
-        let is_listed = |id: &String| nodes.iter().any(|node| node.id == *id);
+        let is_listed = |id: &String| members.iter().any(|(node, _)| node.id == *id);
         if let Err(error) = pi.journal.settle(|journal| journal.strangers.retain(is_listed)) {
             tracing::warn!("{}", chain(&error));
         }
         Ok(!going.is_empty())
     }
-}
-
-fn is_planned(card: &Card, node: &Node) -> bool {
-    card.nodes.iter().any(|planned| planned.name.as_str() == node.description.hostname)
-}
-
-fn is_dismissed(journal: &Journal, node: &Node) -> bool {
-    journal.orders.dismissed().any(|name| name.as_str() == node.description.hostname)
 }
 
 async fn step(engine: &Engine, node: &Node, by_force: bool) -> Result<(), EngineError> {

@@ -1,13 +1,15 @@
 //! Tells the manager what this node does, beside the steps, for as long as the node runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::wire::{Report, Stage};
+use cluster::wire::{Proof, Report, Stage};
 use tokio::time::{sleep, timeout};
 
 use super::link::LinkError;
 use super::{Pi, life, status};
+use crate::proof::Statement;
 use crate::retry::{Backoff, FORMING, MANAGER};
 use crate::steps::clock;
 
@@ -20,14 +22,23 @@ const OUT: Duration = Duration::from_secs(5);
 /// Once the node is a member.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Docker's data folder, where the engine does not say it.
+const DOCKER: &str = "/var/lib/docker";
+
 /// Reports for ever.
 pub(super) async fn run(pi: Arc<Pi>) {
     let (mut forming, mut member) = (Backoff::new(FORMING), Backoff::new(MANAGER));
     let mut turned_away = false;
+    let mut nonce = None::<String>;
     loop {
         let report = pi.report();
-        let pause = match pi.link.report(&report).await {
+        let proof = match (&nonce, &report.swarm_node) {
+            (Some(nonce), Some(id)) => prove(&pi, nonce, id).await,
+            _ => None,
+        };
+        let pause = match pi.link.report(&Report { proof, ..report.clone() }).await {
             Ok(reply) => {
+                nonce = reply.nonce;
                 if let Err(error) = life::take(&pi, &reply.orders) {
                     tracing::warn!("{}", status::chain(&error));
                 }
@@ -41,7 +52,8 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 if pi.status.report() == report {
                     pi.status.tell();
                 }
-                pace(&report).mul_f64(rand::random_range(0.8..1.2))
+                let pace = if nonce.is_some() { EAGER } else { pace(&report) };
+                pace.mul_f64(rand::random_range(0.8..1.2))
             }
             Err(error) => {
                 let backoff = if report.stage == Stage::Ready { &mut member } else { &mut forming };
@@ -63,6 +75,28 @@ pub(super) async fn run(pi: Arc<Pi>) {
         // News may cut a pause short, but not to less than a moment: steps change several things at once.
         sleep(pause.min(Duration::from_millis(200))).await;
         _ = timeout(pause, pi.status.news.notified()).await;
+    }
+}
+
+/// Proves that an entry of the node list is this node's. The manager asks again if there is no proof.
+async fn prove(pi: &Pi, nonce: &str, id: &str) -> Option<Proof> {
+    let root = pi.engine.info().await.map(|info| info.docker_root_dir).unwrap_or_default();
+    let root = PathBuf::from(if root.is_empty() { DOCKER.to_owned() } else { root });
+    let (card, key, id, nonce) = (Arc::clone(&pi.card), pi.key.clone(), id.to_owned(), nonce.to_owned());
+    let proof = pi.blocking(move |host| {
+        let (cluster, node) = (&card.cluster_id, &card.node);
+        Statement { cluster, node, key: &key, entry: &id, nonce: &nonce }.prove(host, &root)
+    });
+    match proof.await {
+        Ok(Ok(proof)) => Some(proof),
+        Ok(Err(error)) => {
+            tracing::debug!("{}", status::chain(&error));
+            None
+        }
+        Err(error) => {
+            tracing::debug!("{}", status::chain(&error));
+            None
+        }
     }
 }
 

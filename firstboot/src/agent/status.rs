@@ -43,6 +43,8 @@ impl Status {
             seed_problems,
             left: None,
             warnings: Vec::new(),
+            proves: true,
+            proof: None,
         };
         Self {
             report: Mutex::new(report),

@@ -25,6 +25,8 @@ pub struct Version {
 pub struct Info {
     /// The swarm as this engine sees it.
     pub swarm: SwarmInfo,
+    /// Where the engine keeps its data.
+    pub docker_root_dir: String,
 }
 
 /// This engine's part in a swarm.
@@ -114,6 +116,17 @@ pub struct Swarm {
     pub root_rotation_in_progress: bool,
     /// What admits new nodes.
     pub join_tokens: JoinTokens,
+    /// Whose certificates its nodes have.
+    #[serde(default, rename = "TLSInfo")]
+    pub tls_info: TlsInfo,
+}
+
+/// Whose certificates a swarm's nodes have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct TlsInfo {
+    /// The root in PEM; several while it changes.
+    pub trust_root: String,
 }
 
 impl Swarm {

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::reports::Heard;
-use super::{Api, Peer, operator_only};
+use super::{Api, Members, Peer, operator_only};
 use crate::agent::clock_now;
 use crate::engine::types::SwarmInfo;
 use crate::engine::{Engine, LocalState, Node};
@@ -99,18 +99,18 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
 
 pub(super) async fn board(api: &Api) -> Board {
     let (list, mut heard) = tokio::join!(api.nodes.read(&api.pi.engine), heard_by_all(api));
-    let nodes = list.as_deref().map_or(&[][..], Vec::as_slice);
+    let owners = api.members(list.as_deref().map_or(&[][..], Vec::as_slice));
     let orders = api.pi.journal.look(|journal| journal.orders.clone());
     let rows = api
         .pi
         .card
         .nodes
         .iter()
-        .map(|planned| (row(planned, heard.remove(&planned.name), nodes, &orders), planned));
+        .map(|planned| (row(planned, heard.remove(&planned.name), &owners, &orders), planned));
     let (rows, members): (Vec<_>, Vec<_>) = rows
         .map(|(row, planned)| {
             // Who is not to be there is not missed.
-            let member = row.dismissed || is_member(planned, row.report.as_ref(), nodes);
+            let member = row.dismissed || is_member(planned, row.report.as_ref(), &owners);
             (row, member)
         })
         .unzip();
@@ -143,7 +143,11 @@ fn manages(api: &Api, swarm: &SwarmInfo) -> bool {
 pub(super) async fn heard_by_all(api: &Api) -> HashMap<Hostname, (Report, Instant)> {
     let mut heard = api.heard();
     for told in ask_others(api).await {
-        merge(&mut heard, told);
+        // Managers believe each other what they have seen proved.
+        api.claim(&told.name, &told.entries);
+        if merge(&mut heard, &told) {
+            api.note_agent(&told.name, told.report.proves);
+        }
     }
     heard
 }
@@ -154,18 +158,25 @@ async fn ask_others(api: &Api) -> Vec<Told> {
     answers.into_iter().filter_map(|(_, answer)| answer.ok()).flatten().collect()
 }
 
-/// Keeps the newer of two reports of a node.
-fn merge(heard: &mut HashMap<Hostname, (Report, Instant)>, told: Told) {
+/// Keeps the newer of two reports of a node; returns whether that is the one that was told.
+fn merge(heard: &mut HashMap<Hostname, (Report, Instant)>, told: &Told) -> bool {
     // A clock that began later than that has nothing newer.
-    let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return };
-    if heard.get(&told.name).is_none_or(|(_, known)| *known < at) {
-        heard.insert(told.name, (told.report, at));
+    let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return false };
+    let is_newer = heard.get(&told.name).is_none_or(|(_, known)| *known < at);
+    if is_newer {
+        heard.insert(told.name.clone(), (told.report.clone(), at));
     }
+    is_newer
 }
 
-fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node], orders: &Orders) -> BoardNode {
+fn row(
+    planned: &Planned,
+    heard: Option<(Report, Instant)>,
+    members: &Members<'_>,
+    orders: &Orders,
+) -> BoardNode {
     let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
-    let swarm = entry(&planned.name, own_id, nodes);
+    let swarm = best(&planned.name, own_id, members).map(Node::to_entry);
     let last_heard_ms =
         heard.as_ref().map(|(_, at)| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
     BoardNode {
@@ -179,23 +190,24 @@ fn row(planned: &Planned, heard: Option<(Report, Instant)>, nodes: &[Node], orde
 }
 
 /// The node's own entry; else one that is ready; else any.
-pub(super) fn best<'a>(name: &Hostname, own_id: Option<&str>, nodes: &'a [Node]) -> Option<&'a Node> {
-    let named = || nodes.iter().filter(|node| node.description.hostname == name.as_str());
-    named()
+pub(super) fn best<'n>(name: &Hostname, own_id: Option<&str>, members: &Members<'n>) -> Option<&'n Node> {
+    let own = || members.of(name);
+    own()
         .find(|node| Some(node.id.as_str()) == own_id)
-        .or_else(|| named().find(|node| node.is_ready()))
-        .or_else(|| named().next())
+        .or_else(|| own().find(|node| node.is_ready()))
+        .or_else(|| own().next())
 }
 
-/// A node's entry in the managers' list.
-pub(super) fn entry(name: &Hostname, own_id: Option<&str>, nodes: &[Node]) -> Option<SwarmEntry> {
-    best(name, own_id, nodes).map(Node::to_entry)
+/// What a node is told of itself: its entry, or the one that it is about to prove. Without an entry it would join again.
+pub(super) fn told(name: &Hostname, own_id: Option<&str>, members: &Members<'_>) -> Option<SwarmEntry> {
+    let claimed = || members.strangers().find(|node| Some(node.id.as_str()) == own_id);
+    best(name, own_id, members).or_else(claimed).map(Node::to_entry)
 }
 
 /// Whether the node is in the list exactly once, in its role, ready, and as the one it says it is.
-fn is_member(planned: &Planned, report: Option<&Report>, nodes: &[Node]) -> bool {
-    let mut named = nodes.iter().filter(|node| node.description.hostname == planned.name.as_str());
-    let (Some(node), None) = (named.next(), named.next()) else { return false };
+fn is_member(planned: &Planned, report: Option<&Report>, members: &Members<'_>) -> bool {
+    let mut own = members.of(&planned.name);
+    let (Some(node), None) = (own.next(), own.next()) else { return false };
     let own_id = report.and_then(|report| report.swarm_node.as_deref());
     node.is_ready() && own_id.is_none_or(|id| id == node.id) && node.has_role(planned.role)
 }
@@ -239,9 +251,12 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use cluster::wire::{Facts, Stage};
     use serde_json::json;
 
+    use super::super::members::tests::as_called;
     use super::*;
     use crate::agent::log::{HEARD, Log};
     use crate::serve::twins::Starts;
@@ -263,6 +278,8 @@ mod tests {
             seed_problems: Vec::new(),
             left: None,
             warnings: Vec::new(),
+            proves: true,
+            proof: None,
         }
     }
 
@@ -270,7 +287,8 @@ mod tests {
     fn a_node_counts_only_once_ready_and_as_itself() {
         let card = crate::serve::tests::card("red00", &[("red01", &[])]);
         let planned = card.nodes.last().unwrap();
-        let member = |nodes: &[Node], id: Option<&str>| is_member(planned, Some(&report(id)), nodes);
+        let member =
+            |nodes: &[Node], id: Option<&str>| is_member(planned, Some(&report(id)), &as_called(nodes));
         assert!(member(&[node("a", "ready")], Some("a")));
         assert!(member(&[node("a", "ready")], None));
         assert!(!member(&[node("a", "ready")], Some("b")), "another machine under its name");
@@ -278,7 +296,11 @@ mod tests {
         assert!(!member(&[node("a", "down")], Some("a")));
         assert!(!member(&[], Some("a")));
         let as_manager = Planned { role: cluster::identity::Role::Manager, ..planned.clone() };
-        assert!(!is_member(&as_manager, Some(&report(Some("a"))), &[node("a", "ready")]), "in another role");
+        let nodes = [node("a", "ready")];
+        assert!(!is_member(&as_manager, Some(&report(Some("a"))), &as_called(&nodes)), "in another role");
+        let unproved = Members::new(&nodes, &BTreeMap::new(), &BTreeSet::new());
+        assert!(!is_member(planned, Some(&report(Some("a"))), &unproved), "only called so");
+        assert_eq!(told(&planned.name, Some("a"), &unproved).unwrap().id, "a");
     }
 
     #[test]
@@ -310,11 +332,11 @@ mod tests {
         let name = Hostname::try_from("red01").unwrap();
         let told = |word: &str, age_ms| {
             let report = Report { word: word.to_owned(), ..report(None) };
-            Told { name: name.clone(), report, age_ms }
+            Told { name: name.clone(), report, age_ms, entries: Vec::new() }
         };
         let mut heard = HashMap::new();
         for (word, age_ms, kept) in [("old", 900, "old"), ("new", 10, "new"), ("older", 990, "new")] {
-            merge(&mut heard, told(word, age_ms));
+            merge(&mut heard, &told(word, age_ms));
             assert_eq!(heard[&name].0.word, kept);
         }
     }
@@ -323,7 +345,8 @@ mod tests {
     fn a_re_flashed_node_is_shown_by_its_new_entry() {
         let name = Hostname::try_from("red01").unwrap();
         let nodes = [node("old", "down"), node("new", "ready")];
-        assert_eq!(best(&name, None, &nodes).unwrap().id, "new");
-        assert_eq!(best(&name, Some("old"), &nodes).unwrap().id, "old");
+        let members = as_called(&nodes);
+        assert_eq!(best(&name, None, &members).unwrap().id, "new");
+        assert_eq!(best(&name, Some("old"), &members).unwrap().id, "old");
     }
 }

@@ -13,7 +13,7 @@ use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
 use cluster::wire::{JoinReply, ProblemCode};
 
-use super::{Api, Peer, coded, problem};
+use super::{Api, Members, Peer, coded, problem};
 use crate::agent::clock_now;
 use crate::agent::door::Window;
 use crate::agent::status::chain;
@@ -53,7 +53,8 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         return problem(StatusCode::SERVICE_UNAVAILABLE, "waiting for the manager to start the swarm");
     }
     let window = Window::new(&journal, &api.pi.card, clock_now(&api.pi) / 1000);
-    if let Err((status, code, why)) = judge(name, &nodes, window, &journal.joined) {
+    let members = api.members(&nodes);
+    if let Err((status, code, why)) = judge(name, &members, window, &journal.joined) {
         // A conflict passes by itself and is asked about every second.
         if status == StatusCode::CONFLICT {
             tracing::debug!("{name} at {} has to wait: {why}", peer.address);
@@ -63,7 +64,7 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         return coded(status, code, why);
     }
     if *role == Role::Manager
-        && let Err(why) = admit_manager(&api, name, &nodes).await
+        && let Err(why) = admit_manager(&api, name, &members).await
     {
         tracing::debug!("{name} has to wait: {why}");
         return problem(StatusCode::SERVICE_UNAVAILABLE, why);
@@ -84,13 +85,14 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
 
 /// A manager more changes how many make a majority, so they come in one at a time, through the one that leads, and
 /// what is left of an earlier life goes first. The reason is for the one that has to wait.
-async fn admit_manager(api: &Api, name: &Hostname, nodes: &[Node]) -> Result<(), String> {
+async fn admit_manager(api: &Api, name: &Hostname, members: &Members<'_>) -> Result<(), String> {
     let own = api.pi.status.report().swarm_node;
     let leads = |node: &&Node| node.manager_status.as_ref().is_some_and(|manager| manager.leader);
-    if nodes.iter().find(leads).is_none_or(|leader| Some(&leader.id) != own.as_ref()) {
+    if members.iter().map(|(node, _)| node).find(leads).is_none_or(|leader| Some(&leader.id) != own.as_ref())
+    {
         return Err("waiting for the manager that leads".to_owned());
     }
-    if let Some(old) = nodes.iter().find(|node| node.description.hostname == name.as_str()) {
+    if let Some(old) = members.of(name).next() {
         let cleared = if old.manager_status.is_some() {
             api.pi.engine.demote(old).await
         } else {
@@ -105,7 +107,7 @@ async fn admit_manager(api: &Api, name: &Hostname, nodes: &[Node]) -> Result<(),
     if let Some((other, since)) = entering.as_ref()
         && other != name
         && since.elapsed() < ENTER
-        && !is_in(other, nodes)
+        && !is_in(other, members)
     {
         return Err(format!("waiting for {other}: managers come in one at a time"));
     }
@@ -113,20 +115,18 @@ async fn admit_manager(api: &Api, name: &Hostname, nodes: &[Node]) -> Result<(),
     Ok(())
 }
 
-fn is_in(name: &Hostname, nodes: &[Node]) -> bool {
-    let mut named = nodes.iter().filter(|node| node.description.hostname == name.as_str());
-    named.any(|node| node.is_ready() && node.has_role(Role::Manager))
+fn is_in(name: &Hostname, members: &Members<'_>) -> bool {
+    members.of(name).any(|node| node.is_ready() && node.has_role(Role::Manager))
 }
 
 /// Decides whether a planned node gets the token.
 fn judge(
     name: &Hostname,
-    nodes: &[Node],
+    members: &Members<'_>,
     window: Window,
     joined: &BTreeSet<Hostname>,
 ) -> Result<(), (StatusCode, ProblemCode, &'static str)> {
-    let mut entries = nodes.iter().filter(|node| node.description.hostname == name.as_str());
-    if entries.any(|node| !node.is_down()) {
+    if members.of(name).any(|node| !node.is_down()) {
         // A re-flashed node's old entry takes some 16 s to be known as down.
         let why = "waiting for the node's old entry to be given up";
         return Err((StatusCode::CONFLICT, ProblemCode::OldEntry, why));
@@ -155,6 +155,7 @@ pub(super) fn managers(own: Option<Ipv4Addr>, own_id: Option<&str>, nodes: &[Nod
 mod tests {
     use serde_json::json;
 
+    use super::super::members::tests::as_called;
     use super::*;
 
     const OPEN: Window = Window { closed: false, opened: Some(1000), now: 1500, seconds: 600 };
@@ -171,7 +172,7 @@ mod tests {
             })
             .collect();
         let joined = if joined { BTreeSet::from([name.clone()]) } else { BTreeSet::new() };
-        judge(&name, &nodes, window, &joined).map_err(|(status, code, _)| (status.as_u16(), code))
+        judge(&name, &as_called(&nodes), window, &joined).map_err(|(status, code, _)| (status.as_u16(), code))
     }
 
     #[test]

@@ -15,7 +15,7 @@ use cluster::orders::Orders;
 use cluster::wire::Removal;
 
 use super::orders::{Body, give};
-use super::{Api, Peer, operator_only, problem};
+use super::{Api, Members, Peer, operator_only, problem};
 use crate::agent::removal::drain;
 use crate::agent::status::chain;
 use crate::election::is_majority;
@@ -36,9 +36,10 @@ pub(super) async fn post(
         return remove_stranger(&api, &peer, &name, list.as_deref()).await;
     };
     let orders = api.pi.journal.look(|journal| journal.orders.clone());
-    let members: Vec<_> = nodes.iter().filter(|node| node.description.hostname == name).collect();
+    let list_of_members = api.members(nodes);
+    let members: Vec<_> = list_of_members.of(&planned.name).collect();
     if !orders.is_dismissed(&planned.name) {
-        if let Err(why) = judge(planned, &api.pi.card.nodes, &orders, nodes) {
+        if let Err(why) = judge(planned, &api.pi.card.nodes, &orders, &list_of_members) {
             return problem(StatusCode::CONFLICT, why);
         }
         // Before it hears of it. What fails here housekeeping does again.
@@ -61,7 +62,7 @@ pub(super) async fn post(
 }
 
 /// Whether a node may go, or why not.
-fn judge(planned: &Planned, all: &[Planned], orders: &Orders, nodes: &[Node]) -> Result<(), String> {
+fn judge(planned: &Planned, all: &[Planned], orders: &Orders, members: &Members<'_>) -> Result<(), String> {
     // Where all leave there is no majority to keep.
     if planned.role == Role::Worker || orders.is_dissolved() {
         return Ok(());
@@ -79,10 +80,9 @@ fn judge(planned: &Planned, all: &[Planned], orders: &Orders, nodes: &[Node]) ->
              swarm again. Plan fewer managers first"
         ));
     }
-    let listed = || nodes.iter().filter_map(|node| Some((node, node.manager_status.as_ref()?)));
-    let others = listed().filter(|(node, status)| {
-        node.description.hostname != name.as_str() && status.reachability == "reachable"
-    });
+    let listed = || members.iter().filter_map(|(node, owner)| Some((owner, node.manager_status.as_ref()?)));
+    let others =
+        listed().filter(|(owner, status)| *owner != Some(name) && status.reachability == "reachable");
     // Before there is a swarm there is nothing to lose.
     if listed().next().is_some() && !is_majority(others.count(), listed().count()) {
         return Err(format!(
@@ -96,16 +96,17 @@ async fn remove_stranger(api: &Api, peer: &Peer, name: &str, list: Option<&[Node
     let Some(nodes) = list else {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "this manager cannot read the node list now");
     };
-    let is_planned = |node: &Node| {
-        api.pi.card.nodes.iter().any(|planned| planned.name.as_str() == node.description.hostname)
-    };
+    let owners = api.members(nodes);
     let members: Vec<_> =
         nodes.iter().filter(|node| node.id == name || node.description.hostname == name).collect();
     if members.is_empty() {
         return problem(StatusCode::NOT_FOUND, "no such node is planned, and none is in the node list");
     }
     // A planned node may have an entry more, of an earlier life; only that one may be named by its id.
-    if members.iter().any(|node| node.manager_status.is_some() || (is_planned(node) && !node.is_down())) {
+    if members
+        .iter()
+        .any(|node| node.manager_status.is_some() || (owners.owner(&node.id).is_some() && !node.is_down()))
+    {
         let why = "this is a manager, or a planned node under its id: name a planned node, or a worker";
         return problem(StatusCode::CONFLICT, why);
     }
@@ -126,6 +127,7 @@ mod tests {
     use cluster::name::Hostname;
     use serde_json::json;
 
+    use super::super::members::tests::as_called;
     use super::*;
 
     fn planned(names: &[&str]) -> Vec<Planned> {
@@ -149,7 +151,8 @@ mod tests {
         let three = planned(&["red00", "red01", "red02"]);
         let well: Vec<_> = ["red00", "red01", "red02"].map(|name| manager(name, "reachable")).into();
         let none = Orders::default();
-        let may = |all: &[Planned], orders: &Orders, nodes: &[Node]| judge(&all[0], all, orders, nodes);
+        let may =
+            |all: &[Planned], orders: &Orders, nodes: &[Node]| judge(&all[0], all, orders, &as_called(nodes));
         assert_eq!(may(&three, &none, &well), Ok(()));
         assert_eq!(may(&three, &none, &[]), Ok(()), "no swarm yet");
         let mut ill = well.clone();
@@ -166,9 +169,9 @@ mod tests {
         let ended = Orders { killed: 5, ..Orders::default() };
         let gone = Orders { removed: BTreeMap::from([(three[2].name.clone(), 7)]), ..ended.clone() };
         for (all, orders) in [(&three[..1], &ended), (&three[..], &gone)] {
-            assert_eq!(judge(&all[0], all, orders, &[]), Ok(()));
+            assert_eq!(judge(&all[0], all, orders, &as_called(&[])), Ok(()));
             let formed_again = Orders { up: 6, ..orders.clone() };
-            assert!(judge(&all[0], all, &formed_again, &[]).is_err());
+            assert!(judge(&all[0], all, &formed_again, &as_called(&[])).is_err());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `PUT /v1/nodes/{name}`: what a node says of itself.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use cluster::card::Card;
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
 use cluster::wire::{Cause, NodeError, ProblemCode, Report, ReportReply, Told, Want};
@@ -24,6 +26,10 @@ const MARKS: usize = 16;
 /// Most problems of a seed stage that are kept: it has hardly more parts.
 const PROBLEMS: usize = 24;
 
+/// Shown of a node whose agent proves nothing.
+const OLD_AGENT: &str = "its agent is old: the swarm knows this node only by the name that its machine gives itself, which another \
+                         machine could give itself, too. A new card or `builder config` renews the agent";
+
 /// A report and when it came, by the monotonic clock, and what came before it.
 #[derive(Debug)]
 pub(super) struct Heard {
@@ -39,20 +45,23 @@ pub(super) async fn put(
     Path(name): Path<String>,
     body: Result<Json<Report>, JsonRejection>,
 ) -> Response {
-    let name = match peer.identity.holder {
-        Holder::Node { name: own, .. } if own.as_str() == name => own,
+    let name = match &peer.identity.holder {
+        Holder::Node { name: own, .. } if own.as_str() == name => own.clone(),
         _ => return problem(StatusCode::FORBIDDEN, "a node reports for itself only"),
     };
     let Json(report) = match body {
         Ok(body) => body,
         Err(rejection) => return problem(rejection.status(), rejection.body_text()),
     };
-    let report = bounded(report);
+    let mut report = bounded(report);
+    let proof = report.proof.take();
+    report.address = report.address.filter(|address| may_be_at(&api.pi.card, &peer, *address));
     let own_id = report.swarm_node.clone();
     // Whatever Docker does: that a node was heard is nobody's affair but this manager's.
-    api.hear(name.clone(), report);
+    api.hear(name.clone(), report.clone());
+    let nonce = api.identify(&peer, &report, proof).await;
     let nodes = api.nodes.read(&api.pi.engine).await;
-    let swarm = nodes.as_deref().and_then(|nodes| board::entry(&name, own_id.as_deref(), nodes));
+    let swarm = nodes.as_deref().and_then(|nodes| board::told(&name, own_id.as_deref(), &api.members(nodes)));
     let orders = api.pi.journal.look(|journal| journal.orders.of(&name));
     let want = if orders.is_out(&name) { Want::Leave } else { Want::Run };
     let reply = ReportReply {
@@ -62,12 +71,14 @@ pub(super) async fn put(
         swarm,
         reads_list: nodes.is_some(),
         orders,
+        nonce,
     };
     Json(reply).into_response()
 }
 
 impl Api {
     fn hear(&self, name: Hostname, report: Report) {
+        self.note_agent(&name, report.proves);
         let mut reports = self.lock_reports();
         let (before, mut log, mut starts) = match reports.remove(&name) {
             Some(Heard { report, log, starts, .. }) => (Some(report), log, starts),
@@ -90,6 +101,9 @@ impl Heard {
     /// The report as it is shown: what its node cannot know of itself comes first.
     pub(super) fn shown(&self) -> Report {
         let mut report = self.report.clone();
+        if !report.proves {
+            report.warnings.push(OLD_AGENT.to_owned());
+        }
         if self.starts.are_two(Instant::now()) {
             let serial = report.facts.serial.as_deref().unwrap_or("unknown");
             let message = format!(
@@ -108,12 +122,23 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
     if !matches!(peer.identity.holder, Holder::Node { role: Role::Manager, .. }) {
         return problem(StatusCode::FORBIDDEN, "only managers exchange what they have heard");
     }
+    let entries = api.pi.journal.look(|journal| journal.entries.clone());
     let told = api.heard().into_iter().map(|(name, (report, at))| Told {
+        entries: entries.get(&name).cloned().unwrap_or_default(),
         name,
         report,
         age_ms: u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     Json(told.collect::<Vec<_>>()).into_response()
+}
+
+/// Whether a node may be at this address: a worker only where its connection comes from, or where it is planned. Managers
+/// control the swarm anyway.
+fn may_be_at(card: &Card, peer: &Peer, address: Ipv4Addr) -> bool {
+    let Holder::Node { role, name } = &peer.identity.holder else { return false };
+    let is_planned =
+        || card.nodes.iter().any(|planned| planned.name == *name && planned.address == Some(address));
+    *role == Role::Manager || peer.address.ip() == IpAddr::V4(address) || is_planned()
 }
 
 /// What a node says ends up on a person's terminal: no control characters, and not without end.
@@ -161,6 +186,8 @@ mod tests {
             left: None,
             seed_problems: vec!["\u{7}".to_owned(); 500],
             warnings: vec!["\u{1b}[2J".to_owned(); 500],
+            proves: true,
+            proof: None,
         });
         assert_eq!(report.warnings, vec![" [2J".to_owned(); PROBLEMS]);
         assert_eq!(report.seed_problems, vec![" ".to_owned(); PROBLEMS]);

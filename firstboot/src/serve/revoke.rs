@@ -76,10 +76,14 @@ pub(super) async fn post(
             format!("{name} is refused from now on, but whether it is a member cannot be seen: {why}");
         return problem(StatusCode::SERVICE_UNAVAILABLE, message);
     }
-    // By host name: what a node says of its Swarm id is the word of somebody who is not trusted any more.
-    let members = nodes.iter().flatten().filter(|node| node.description.hostname == name);
-    let members: Vec<_> = members.map(|node| node.id.clone()).collect();
-    if let Err(error) = pi.journal.settle(|journal| journal.expelled.extend(members.iter().cloned())) {
+    // What the node has proved, whatever its engine is called; and the name, if its agent cannot prove anything.
+    let members =
+        nodes.as_deref().map(|nodes| api.members(nodes).of(&planned.name).cloned().collect::<Vec<_>>());
+    let members: Vec<_> = members.into_iter().flatten().map(|node| node.id).collect();
+    if let Err(error) = pi.journal.settle(|journal| {
+        journal.expelled.extend(members.iter().cloned());
+        journal.entries.insert(planned.name.clone(), Vec::new());
+    }) {
         return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
     }
     let unfinished = match timeout_at(until, door::enforce(pi)).await {

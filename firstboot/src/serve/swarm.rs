@@ -1,6 +1,6 @@
 //! `GET /v1/swarm`: what the managers' node list says of every member, what the agents say of theirs, and what runs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
 use cluster::wire::{DetailNode, Report, SwarmDetail};
 
-use super::{Api, Peer, board, operator_only, problem};
+use super::{Api, Members, Peer, board, operator_only, problem};
 use crate::agent::status::chain;
 use crate::engine::work::{Service, Task};
 use crate::engine::{EngineError, Node, Refusal};
@@ -36,7 +36,8 @@ pub(super) async fn get(State(api): State<Arc<Api>>, Extension(peer): Extension<
     let (lists, heard) = tokio::join!(lists, board::heard_by_all(&api));
     match lists {
         Ok((nodes, services, tasks)) => {
-            Json(detail(&api.pi.card, &nodes, &services, &tasks, heard)).into_response()
+            let members = api.members(&nodes);
+            Json(detail(&api.pi.card, &members, &services, &tasks, heard)).into_response()
         }
         Err((status, why)) => problem(status, why),
     }
@@ -73,7 +74,7 @@ const NO_QUORUM: &str = "too few managers can be reached: more than half of them
 
 fn detail(
     card: &Card,
-    nodes: &[Node],
+    members: &Members<'_>,
     services: &[Service],
     tasks: &[Task],
     mut heard: Heard,
@@ -83,23 +84,23 @@ fn detail(
         running.entry(&task.node_id).or_default().push(task.name(services));
     }
     let mut rows = Vec::new();
-    let mut shown = HashSet::new();
     for planned in &card.nodes {
         let heard = heard.remove(&planned.name);
         let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
         // What the agent says is said of one entry, should there be several.
-        let best = board::best(&planned.name, own_id, nodes);
-        for node in nodes.iter().filter(|node| node.description.hostname == planned.name.as_str()) {
-            shown.insert(&node.id);
+        let best = board::best(&planned.name, own_id, members);
+        for node in members.of(&planned.name) {
             let said = heard.as_ref().filter(|_| best.is_some_and(|best| best.id == node.id));
-            rows.push(with_report(row(node, true), said));
+            // An engine may call itself otherwise.
+            let row = DetailNode { name: planned.name.to_string(), ..row(node, true) };
+            rows.push(with_report(row, said));
         }
         if best.is_none() {
             let absent = DetailNode { role: planned.role, ..absent(planned.name.as_str()) };
             rows.push(with_report(absent, heard.as_ref()));
         }
     }
-    let mut strangers: Vec<_> = nodes.iter().filter(|node| !shown.contains(&node.id)).collect();
+    let mut strangers: Vec<_> = members.strangers().collect();
     strangers.sort_by_key(|node| (&node.description.hostname, &node.id));
     rows.extend(strangers.into_iter().map(|node| row(node, false)));
     for row in &mut rows {

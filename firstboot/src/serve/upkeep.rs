@@ -1,6 +1,6 @@
 //! Small changes to one member: `/v1/nodes/{name or id}/availability`, `/labels`, and what is left to do for it, `/tasks`.
 //!
-//! A member is named by its host name or by its Swarm id; strangers are members, too. Each change reads the node list
+//! A member is named by its planned name or by its Swarm id, a stranger by its host name or id. Each change reads the node list
 //! anew, so that nothing is overwritten that somebody else has changed.
 
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use axum::{Extension, Json};
 use cluster::card::Card;
 use cluster::identity::Holder;
 use cluster::label;
+use cluster::name::Hostname;
 use cluster::wire::{Labels, NodeTasks, SetAvailability, SetLabels};
 use serde_json::{Value, json};
 
 use super::swarm::{Denied, in_time};
-use super::{Api, Peer, operator_only, problem};
+use super::{Api, Members, Peer, operator_only, problem};
 use crate::engine::work::Task;
 use crate::engine::{Node, Refusal};
 
@@ -36,7 +37,8 @@ pub(super) async fn tasks(
         return operator_only();
     }
     let tasks = async {
-        let node = find(&in_time(&api, api.pi.engine.nodes()).await?, &name)?;
+        let nodes = in_time(&api, api.pi.engine.nodes()).await?;
+        let node = find(&api.members(&nodes), &name)?;
         let tasks = in_time(&api, api.pi.engine.tasks_of(&node.id)).await?;
         let alive = tasks.iter().filter(|task| task.node_id == node.id && Task::is_alive(task)).count();
         Ok(NodeTasks { swarm: node.to_entry(), running: u64::try_from(alive).unwrap_or(u64::MAX) })
@@ -61,7 +63,7 @@ pub(super) async fn availability(
         Ok(body) => body,
         Err(rejection) => return problem(rejection.status(), rejection.body_text()),
     };
-    let changed = change(&api, &name, |node| {
+    let changed = change(&api, &name, |node, _| {
         let wanted = json!(availability.as_str());
         Ok((node.read_spec().availability != availability.as_str()).then_some(("Availability", wanted)))
     });
@@ -92,8 +94,8 @@ pub(super) async fn labels(
     if let Err(why) = check(&wanted) {
         return problem(StatusCode::UNPROCESSABLE_ENTITY, why);
     }
-    let changed = change(&api, &name, |node| {
-        if let Some(label) = planned_otherwise(&api.pi.card, node, &wanted) {
+    let changed = change(&api, &name, |node, owner| {
+        if let Some(label) = owner.and_then(|owner| planned_otherwise(&api.pi.card, owner, &wanted)) {
             let name = &node.description.hostname;
             let why = format!(
                 "the cluster file plans the label {label} of {name}, and the managers would put it back: change it there"
@@ -116,12 +118,19 @@ pub(super) async fn labels(
     }
 }
 
-/// The member that is meant.
-fn find(nodes: &[Node], name: &str) -> Result<Node, Denied> {
-    if let Some(node) = nodes.iter().find(|node| node.id == name) {
+/// The member that is meant: an id, a planned node, or what a stranger calls itself.
+fn find(members: &Members<'_>, name: &str) -> Result<Node, Denied> {
+    if let Some((node, _)) = members.iter().find(|(node, _)| node.id == name) {
         return Ok(node.clone());
     }
-    let named: Vec<_> = nodes.iter().filter(|node| node.description.hostname == name).collect();
+    let mut named: Vec<_> = members
+        .iter()
+        .filter(|(_, owner)| owner.is_some_and(|owner| owner.as_str() == name))
+        .map(|(node, _)| node)
+        .collect();
+    if named.is_empty() {
+        named.extend(members.strangers().filter(|node| node.description.hostname == name));
+    }
     match named[..] {
         [] => Err((StatusCode::NOT_FOUND, "no such node is in the swarm".to_owned())),
         [node] => Ok(node.clone()),
@@ -140,14 +149,16 @@ fn find(nodes: &[Node], name: &str) -> Result<Node, Denied> {
 async fn change(
     api: &Api,
     name: &str,
-    wanted: impl Fn(&Node) -> Result<Option<(&'static str, Value)>, Denied>,
+    wanted: impl Fn(&Node, Option<&Hostname>) -> Result<Option<(&'static str, Value)>, Denied>,
 ) -> Result<Node, Denied> {
     let engine = &api.pi.engine;
     let mut tries = 0;
     loop {
         tries += 1;
-        let mut node = find(&in_time(api, engine.nodes()).await?, name)?;
-        let Some((field, value)) = wanted(&node)? else { return Ok(node) };
+        let nodes = in_time(api, engine.nodes()).await?;
+        let members = api.members(&nodes);
+        let mut node = find(&members, name)?;
+        let Some((field, value)) = wanted(&node, members.owner(&node.id))? else { return Ok(node) };
         if let Some(fields) = node.spec.as_object_mut() {
             fields.insert(field.to_owned(), value);
         }
@@ -184,8 +195,8 @@ fn check(wanted: &SetLabels) -> Result<(), String> {
 }
 
 /// A label that the plan has otherwise than is wanted.
-fn planned_otherwise<'a>(card: &'a Card, node: &Node, wanted: &SetLabels) -> Option<&'a str> {
-    let planned = card.nodes.iter().find(|planned| planned.name.as_str() == node.description.hostname)?;
+fn planned_otherwise<'a>(card: &'a Card, owner: &Hostname, wanted: &SetLabels) -> Option<&'a str> {
+    let planned = card.nodes.iter().find(|planned| planned.name == *owner)?;
     let differs = |(label, value): &(&String, &String)| {
         wanted.unset.contains(*label) || wanted.set.get(*label).is_some_and(|wanted| wanted != *value)
     };

@@ -285,6 +285,25 @@ async fn what_was_brought_is_taken_away_and_the_swarm_left() {
     assert_eq!(refused.to_string(), "this machine is red01 of the cluster red: nothing was removed");
     assert_eq!((host.files(), power.log().len()), (before, 0));
     assert!(client.swarm().await.is_ok());
+    // Without a payload that can be read, the certificate tells; without a certificate, nothing does.
+    let place = |name: &str, bytes: &[u8]| {
+        let path = Path::new(seed::STATE).join(name);
+        host.place(&path, Node::File { bytes: bytes.to_vec(), mode: 0o600, owner: None });
+    };
+    let file = |name: &str| match host.files().get(&Path::new(seed::STATE).join(name)) {
+        Some(Node::File { bytes, .. }) => bytes.clone(),
+        _ => panic!("{name} is missing"),
+    };
+    let (card, certificate) = (file("card.json"), file("node.pem"));
+    place("card.json", b"{");
+    let refused = remove::remove(host.as_ref(), &client, true, Some(&meant("red02"))).await.unwrap_err();
+    assert!(refused.to_string().contains("certificate is not the one of red02"), "{refused}");
+    place("node.pem", b"");
+    let refused = remove::remove(host.as_ref(), &client, true, Some(&meant("red01"))).await.unwrap_err();
+    assert!(refused.to_string().contains("may be another node than red01"), "{refused}");
+    assert_eq!(power.log().len(), 0);
+    place("node.pem", &certificate);
+    place("card.json", &card);
     remove::remove(host.as_ref(), &client, true, Some(&meant("red01"))).await.unwrap();
     assert!(client.swarm().await.is_err(), "it has left");
     assert!(!host.files().contains_key(Path::new(UNIT)));

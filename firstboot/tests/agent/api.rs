@@ -96,7 +96,7 @@ async fn reports_arrive_before_docker_is_there_and_are_bounded() {
 #[tokio::test]
 async fn the_token_is_given_to_planned_workers_once_there_is_a_swarm() {
     let world = World::new(&["red01"]);
-    let manager = world.switch_on("red00", None);
+    let manager = world.switch_on("red00", Some(r#"{"version": 1, "entries": {"red01": ["w"]}}"#));
     world.wait_for_api().await;
     let worker = world.ca.node("worker", "red01");
     assert_eq!(world.status(&worker, Method::POST, "/v1/join").await, 503, "no swarm yet");
@@ -107,8 +107,11 @@ async fn the_token_is_given_to_planned_workers_once_there_is_a_swarm() {
     let reply: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(reply, json!({"token": WORKER_TOKEN, "managers": ["127.0.0.1:2377"], "up": 0}));
 
-    let member = json!({"ID": "w", "Description": {"Hostname": "red01"}, "Status": {"State": "ready"}});
-    world.swarm.lock().unwrap().nodes.push(member);
+    let member =
+        |id: &str| json!({"ID": id, "Description": {"Hostname": "red01"}, "Status": {"State": "ready"}});
+    world.swarm.lock().unwrap().nodes.push(member("stranger"));
+    assert_eq!(world.status(&worker, Method::POST, "/v1/join").await, 200, "only called so");
+    world.swarm.lock().unwrap().nodes.push(member("w"));
     assert_eq!(world.status(&worker, Method::POST, "/v1/join").await, 409, "a member already");
 }
 

@@ -68,7 +68,10 @@ fn unflushed(mut files: Files) -> Files {
 
 /// What of a disk is the same in every world: each has its own certificates.
 pub(crate) fn comparable(mut files: Files) -> Files {
-    files.retain(|path, _| path.extension().is_none_or(|extension| extension != "pem" && extension != "crt"));
+    files.retain(|path, _| {
+        path.extension()
+            .is_none_or(|extension| extension != "pem" && extension != "crt" && extension != "key")
+    });
     files
 }
 

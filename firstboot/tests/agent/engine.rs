@@ -14,7 +14,9 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use firstboot::host::Host as _;
 use firstboot::host::fake::{FakeHost, Node, Power};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
 use serde_json::{Value, json};
 
 #[path = "engine/nodes.rs"]
@@ -30,7 +32,9 @@ use phase::Phase;
 pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
 /// On the machine: the engine answers where this is, and not empty.
 pub(crate) const DOCKERD: &str = "/usr/sbin/dockerd";
+/// Swarm's own certificate of the node, and its key.
 const CERTIFICATE: &str = "/var/lib/docker/swarm/certificates/swarm-node.crt";
+const KEY: &str = "/var/lib/docker/swarm/certificates/swarm-node.key";
 
 /// What all engines share.
 #[derive(Debug, Default)]
@@ -56,13 +60,30 @@ pub(crate) struct Swarm {
     rotating: u8,
     /// Requests to start a swarm on an engine that is in one already.
     pub(crate) second_inits: u32,
+    /// What its certificates come from.
+    root: Root,
     /// When whose certificate ends.
     expiries: Vec<(String, SystemTime)>,
     serial: u32,
     /// Members whose engine does not run.
     off: BTreeSet<String>,
+    /// How often the node list was read.
+    pub(crate) looks: u32,
     /// How often somebody left.
     pub(crate) leaves: u32,
+}
+
+/// A swarm's own CA.
+#[derive(Debug)]
+struct Root(CertifiedIssuer<'static, KeyPair>);
+
+impl Default for Root {
+    fn default() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "swarm-ca");
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
 }
 
 impl Swarm {
@@ -97,6 +118,8 @@ pub(crate) struct Engine {
     pub(crate) socket: PathBuf,
     /// What it runs on, where it shares a machine's power, disk and clock.
     machine: Mutex<Option<(Arc<Power>, Arc<FakeHost>)>>,
+    /// Where it keeps its certificate.
+    disk: Mutex<Option<Arc<FakeHost>>>,
     phase: Mutex<Phase>,
     /// How often it was asked what it is in.
     looks: AtomicU32,
@@ -126,6 +149,7 @@ impl Engine {
             node_refusals: Mutex::default(),
             socket: folder.join(format!("{hostname}.sock")),
             machine: Mutex::default(),
+            disk: Mutex::default(),
             phase: Mutex::default(),
             looks: AtomicU32::default(),
         })
@@ -135,6 +159,11 @@ impl Engine {
     /// change is an effect before it is done and another before it is answered, and without power it is silent.
     pub(crate) fn install_on(&self, power: &Arc<Power>, host: &Arc<FakeHost>) {
         *self.machine.lock().unwrap() = Some((Arc::clone(power), Arc::clone(host)));
+    }
+
+    /// Has it keep its certificate in these files.
+    pub(crate) fn keep_on(&self, host: &Arc<FakeHost>) {
+        *self.disk.lock().unwrap() = Some(Arc::clone(host));
     }
 
     /// Starts answering.
@@ -202,14 +231,24 @@ const CERTIFIED: Duration = Duration::from_secs(90 * 86_400);
 
 impl Engine {
     fn certify(&self, swarm: &mut Swarm, id: &str) {
-        let Some((_, host)) = self.machine.lock().unwrap().clone() else { return };
-        let expiry = host.now() + CERTIFIED;
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.not_after = expiry.into();
-        let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
-        host.place(CERTIFICATE, Node::File { bytes: pem.into(), mode: 0o644, owner: None });
-        swarm.expiries.retain(|(known, _)| known != id);
-        swarm.expiries.push((id.to_owned(), expiry));
+        let Some(host) = self.disk.lock().unwrap().clone() else { return };
+        let mut params = CertificateParams::new(vec!["swarm-worker".to_owned(), id.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, id);
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        // Clocks stand still on machines without power of their own.
+        if self.machine.lock().unwrap().is_some() {
+            let expiry = host.now() + CERTIFIED;
+            params.not_after = expiry.into();
+            swarm.expiries.retain(|(known, _)| known != id);
+            swarm.expiries.push((id.to_owned(), expiry));
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &swarm.root.0).unwrap().pem();
+        // As SwarmKit writes it.
+        let key = key.serialize_pem().replacen("KEY-----\n", "KEY-----\nkek-version: 0\n\n", 1);
+        host.place(CERTIFICATE, Node::File { bytes: certificate.into(), mode: 0o644, owner: None });
+        host.place(KEY, Node::File { bytes: key.into(), mode: 0o600, owner: None });
     }
 
     /// Nobody is connected with an expired certificate.
@@ -288,7 +327,7 @@ async fn swarm(State(engine): State<Arc<Engine>>) -> Response {
     let rotating = swarm.rotating > 0;
     swarm.rotating = swarm.rotating.saturating_sub(1);
     Json(json!({"Version": {"Index": 7}, "Spec": swarm.spec, "JoinTokens": tokens,
-        "RootRotationInProgress": rotating}))
+        "RootRotationInProgress": rotating, "TLSInfo": {"TrustRoot": swarm.root.0.pem()}}))
     .into_response()
 }
 

@@ -112,7 +112,7 @@ async fn a_swarm_that_started_without_its_settings_gets_them() {
 #[tokio::test]
 async fn a_worker_whose_entry_was_removed_joins_anew_and_its_remains_are_cleared() {
     let world = World::new(&["red01"]);
-    let manager = world.switch_on("red00", None);
+    let manager = world.switch_on("red00", Some(r#"{"version": 1, "entries": {"red01": ["older"]}}"#));
     manager.engine.start();
     // This engine believes it is a member, but the manager does not list it.
     let worker = world.switch_on("red01", None);

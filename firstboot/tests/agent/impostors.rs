@@ -80,6 +80,7 @@ fn reply() -> Vec<u8> {
         want: Want::Run,
         swarm: None,
         reads_list: false,
+        nonce: None,
         orders: Default::default(),
     };
     let body = serde_json::to_string(&reply).unwrap();

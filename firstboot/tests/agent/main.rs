@@ -20,6 +20,7 @@ mod impostors;
 mod installing;
 mod life;
 mod managers;
+mod members;
 #[path = "../../../cluster/tests/fuzz/mutate.rs"]
 mod mutate;
 mod removing;

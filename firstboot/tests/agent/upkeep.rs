@@ -100,7 +100,11 @@ async fn the_operator_sees_members_strangers_and_the_missing_with_what_runs_on_t
             task("w", &red01, 3, "shutdown", "shutdown"),
         ];
     }
-    eventually(async || detail(&world).await.nodes[1].uptime_ms.is_some()).await;
+    eventually(async || {
+        let red01 = &detail(&world).await.nodes[1];
+        red01.swarm.is_some() && red01.uptime_ms.is_some()
+    })
+    .await;
     let seen = detail(&world).await;
     let named = |node: &DetailNode| (node.name.clone(), node.planned, node.swarm.is_some());
     assert_eq!(

@@ -159,6 +159,7 @@ impl World {
         engine: Arc<Engine>,
         address: Ipv4Addr,
     ) -> Pi {
+        engine.keep_on(&host);
         let options = self.options(&engine, address);
         let machine: Arc<FakeHost> = Arc::clone(&host);
         let task = tokio::spawn(async move {
@@ -170,6 +171,7 @@ impl World {
 
     /// Starts an agent as a process of its own, as far as that goes: dropping it ends all that it had begun.
     pub(crate) fn boot(&self, host: &Arc<FakeHost>, engine: &Engine) -> Life {
+        engine.keep_on(host);
         let options = self.options(engine, Ipv4Addr::LOCALHOST);
         let machine: Arc<FakeHost> = Arc::clone(host);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

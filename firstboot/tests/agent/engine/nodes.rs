@@ -19,6 +19,7 @@ pub(super) async fn list(State(engine): State<Arc<Engine>>) -> Response {
     }
     let mut swarm = engine.swarm.lock().unwrap();
     engine.drop_expired(&mut swarm);
+    swarm.looks += 1;
     let mut nodes = swarm.nodes.clone();
     if !swarm.has_leader() {
         // The last that the leader wrote, before anybody was missed.
