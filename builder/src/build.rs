@@ -22,6 +22,7 @@ use crate::plan::Write;
 use crate::report::{Bytes, Progress};
 use crate::scratch::{self, Existing, Scratch, ScratchError};
 use crate::spread::{SpreadError, Target};
+use crate::trusted_hosts::TrustedHosts;
 
 mod copy;
 
@@ -33,6 +34,8 @@ pub(crate) use copy::extents;
 pub struct Order<'a> {
     /// The image, and the folder where relative paths in the cluster file start.
     pub source: (&'a ImageSource, &'a Path),
+    /// The hosts that may be asked for the image.
+    pub hosts: &'a TrustedHosts,
     /// For which nodes.
     pub nodes: Vec<Hostname>,
     /// Where the cards go. Made if absent.
@@ -204,7 +207,7 @@ fn base_and_copies(
         false => targets(drafts)?,
     };
     let following = !targets.is_empty();
-    let (base, copies) = fetch::base_with_copies(source, folder, cache, targets, progress)?;
+    let (base, copies) = fetch::base_with_copies(source, folder, cache, order.hosts, targets, progress)?;
     match copies {
         Copies::Made(results) if following => {
             results

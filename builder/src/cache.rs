@@ -2,9 +2,10 @@
 //!
 //! `images/<sha256>.img` is an image, sparse and read-only; `<sha256>.json` beside it says how it looked when it was
 //! whole, and its digests. `sources/` remembers the digest of local files, so that they are not read again only to be
-//! recognised. `downloads/` holds what came of downloads that are not finished, `cards/` what was written to which card.
-//! Anything may be deleted at any time. An image gets its name after it was unpacked, checked and written to
-//! the disk, so a run that is killed leaves nothing that looks whole; an image that changed later is made again.
+//! recognised. `promises/` remembers the digests that OS lists gave. `downloads/` holds what came of downloads that are
+//! not finished, `cards/` what was written to which card. Anything may be deleted at any time. An image gets its name
+//! after it was unpacked, checked and written to the disk, so a run that is killed leaves nothing that looks whole; an
+//! image that changed later is made again.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +24,7 @@ mod audit;
 pub(crate) mod record;
 
 pub use audit::{Finding, Kept};
-use record::{Record, Seen, Stamp};
+use record::{Promise, Record, Seen, Stamp};
 
 /// A cache folder.
 #[derive(Debug, Clone)]
@@ -102,6 +103,35 @@ impl Cache {
 
     fn sources(&self) -> PathBuf {
         self.folder.join("sources")
+    }
+
+    /// The digests that the publisher, or a mirror of the user's, is known to have promised of the file at an address.
+    /// Those in a lock prove nothing, because it may have come with somebody's repository.
+    pub(crate) fn promised_at(&self, url: &str) -> Vec<Digest> {
+        let promise = record::read::<Promise>(&self.promise_path(url)).filter(|promise| promise.url == url);
+        promise.map(|promise| promise.digests).unwrap_or_default()
+    }
+
+    /// Remembers what was promised of the file at an address, or came from there.
+    pub(crate) fn note_promise(&self, url: &str, digests: &[Digest]) -> Result<(), CacheError> {
+        let known = self.promised_at(url);
+        let mut all = known.clone();
+        all.extend(digests.iter().filter(|digest| !known.contains(digest)));
+        if all == known {
+            return Ok(());
+        }
+        let path = self.promise_path(url);
+        let folder = self.promises();
+        owner::make_folders(&folder).map_err(|source| CacheError::Access { path: folder, source })?;
+        record::write(&path, &Promise { url: url.to_owned(), digests: all })
+    }
+
+    fn promises(&self) -> PathBuf {
+        self.folder.join("promises")
+    }
+
+    fn promise_path(&self, url: &str) -> PathBuf {
+        self.promises().join(format!("{}.json", digest::of_bytes(url.as_bytes())))
     }
 
     /// The folder for what is remembered of cards. Made if absent.

@@ -14,6 +14,7 @@ pub mod check;
 mod columns;
 pub mod completions;
 pub mod config;
+mod consent;
 pub mod devices;
 pub mod drain;
 pub mod exec;

@@ -19,6 +19,7 @@ use crate::image::overlay::SECTOR;
 use crate::lock::{self, Lock};
 use crate::report::Progress;
 use crate::spread::{SpreadError, Target};
+use crate::trusted_hosts::{ImageHost, TrustedHosts};
 
 mod answer;
 mod client;
@@ -28,9 +29,11 @@ mod error;
 mod local;
 mod locate;
 mod newest;
+mod origin;
 mod oslist;
 mod partial;
 mod pin;
+mod publisher;
 mod redirect;
 mod unpack;
 mod unpacking;
@@ -41,16 +44,19 @@ use digest::Digest;
 pub use download::DownloadError;
 pub use error::FetchError;
 pub use locate::LocateError;
-use locate::Place;
+use locate::{Located, Place};
 pub use newest::Names;
 use newest::Settled;
 pub(crate) use newest::examine;
+pub use origin::{Origin, origin};
 pub(crate) use oslist::is_date;
 pub use oslist::{LeafError, ListError};
 use partial::Partial;
 pub use partial::PartialError;
 pub(crate) use partial::length as partial_length;
 pub use pin::{Pin, Verified};
+pub(crate) use publisher::is_publishers;
+use redirect::Follow;
 pub use redirect::RedirectError;
 use unpacking::{Unpacking, format_of};
 
@@ -84,7 +90,8 @@ pub enum Copies {
     Made(Vec<Result<(), SpreadError>>),
 }
 
-/// Finds or makes the unpacked image. `folder` is where relative paths start and the lock lies.
+/// Finds or makes the unpacked image. `folder` is where relative paths start and the lock lies; `hosts` are those that
+/// may be asked for it.
 ///
 /// # Errors
 /// As [`Fetcher::base_with_copies`].
@@ -92,9 +99,10 @@ pub fn base(
     source: &ImageSource,
     folder: &Path,
     cache: &Cache,
+    hosts: &TrustedHosts,
     progress: &Progress,
 ) -> Result<Base, Failure> {
-    Fetcher::new(cache, progress).base(source, folder)
+    Fetcher::new(cache, hosts, progress).base(source, folder)
 }
 
 /// As [`base`], and if the image has to be unpacked, its content is written to `copies` on the way: while two cores
@@ -106,28 +114,48 @@ pub fn base_with_copies(
     source: &ImageSource,
     folder: &Path,
     cache: &Cache,
+    hosts: &TrustedHosts,
     copies: Vec<Target>,
     progress: &Progress,
 ) -> Result<(Base, Copies), Failure> {
-    Fetcher::new(cache, progress).base_with_copies(source, folder, copies)
+    Fetcher::new(cache, hosts, progress).base_with_copies(source, folder, copies)
 }
 
 /// What brings images.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
     cache: &'a Cache,
+    hosts: &'a TrustedHosts,
     progress: &'a Progress,
     pauses: &'a [Duration],
     /// The official list, unless another is given.
     os_list: Option<Url>,
     names: Names,
     notes_content: bool,
+    /// Whether the user typed the address of the image.
+    is_typed: bool,
 }
 
 impl<'a> Fetcher<'a> {
     /// As every command but `builder images` uses it.
-    pub const fn new(cache: &'a Cache, progress: &'a Progress) -> Self {
-        Self { cache, progress, pauses: &PAUSES, os_list: None, names: Names::Locked, notes_content: false }
+    pub const fn new(cache: &'a Cache, hosts: &'a TrustedHosts, progress: &'a Progress) -> Self {
+        let names = Names::Locked;
+        Self {
+            cache,
+            hosts,
+            progress,
+            pauses: &PAUSES,
+            os_list: None,
+            names,
+            notes_content: false,
+            is_typed: false,
+        }
+    }
+
+    /// Takes the image's address for the user's own word, which needs no confirmation.
+    #[must_use]
+    pub fn typed(self, is_typed: bool) -> Self {
+        Self { is_typed, ..self }
     }
 
     /// Waits otherwise before it takes up a broken download again, and as often as there are pauses.
@@ -193,14 +221,29 @@ impl<'a> Fetcher<'a> {
     ) -> Result<(Base, Copies), Failure> {
         let mut settled = self.settle(source, folder)?;
         let (what, pin) = (settled.place.to_string(), settled.pin);
-        let found = pin.digest().and_then(|digest| self.cache.find(&digest));
-        let (image, copies) = match (found, &settled.place) {
+        let (image, copies) = match (self.cached(&settled), &settled.place) {
             (Some(image), _) => (image, Copies::Untouched),
             (None, Place::Local(path)) => return self.local(path, &what, pin, copies),
             (None, Place::Remote(url)) => self.remote(url, &what, &settled, copies)?,
         };
         settled.learn(&image)?;
         Ok((base_of(image, pin), copies))
+    }
+
+    /// The host that the image would be downloaded from without the user's leave. Nothing is asked of it.
+    pub fn unconfirmed(&self, source: &ImageSource, folder: &Path) -> Option<ImageHost> {
+        // What is wrong with the image is told by whoever fetches it. The lock's entries are held to another rule.
+        let located = locate::locate(source, folder).ok()?;
+        let Located::Place { place: Place::Remote(url), pin, .. } = located else { return None };
+        if self.may_ask(&url) || pin.digest().is_some_and(|digest| self.cache.find(&digest).is_some()) {
+            return None;
+        }
+        ImageHost::of(&url)
+    }
+
+    fn may_ask(&self, url: &Url) -> bool {
+        let is_near = || self.os_list.as_ref().is_some_and(|list| oslist::is_near(list, url));
+        self.is_typed || self.hosts.may_serve(url) || is_near()
     }
 
     fn local(
@@ -244,7 +287,11 @@ impl<'a> Fetcher<'a> {
         settled: &Settled,
         copies: Vec<Target>,
     ) -> Result<(CachedImage, Copies), FetchError> {
-        let pin = settled.pin;
+        if !self.may_ask(url) {
+            let host = ImageHost::of(url).ok_or_else(|| LocateError::Url(url.to_string()));
+            let host = host.map_err(FetchError::Locate)?;
+            return Err(FetchError::Unconfirmed { url: Box::new(url.clone()), host });
+        }
         let write = |error| FetchError::Download(DownloadError::Write(error));
         let waiting = || self.progress.say("download: another builder is at it; waiting for its end");
         let mut partial = Partial::open(&self.cache.downloads(), url, waiting, |length, file| {
@@ -255,7 +302,7 @@ impl<'a> Fetcher<'a> {
         })
         .map_err(write)?;
         // Whoever was at it has brought it.
-        if let Some(image) = pin.digest().and_then(|digest| self.cache.find(&digest)) {
+        if let Some(image) = self.cached(settled) {
             partial.remove().map_err(write)?;
             return Ok((image, Copies::Untouched));
         }
@@ -282,7 +329,12 @@ impl<'a> Fetcher<'a> {
         copies: Vec<Target>,
     ) -> Result<(CachedImage, Copies), FetchError> {
         let prepare = |source| DownloadError::Prepare { url: Box::new(url.clone()), source };
-        let client = Client::new().map_err(prepare).map_err(FetchError::Download)?;
+        let trusts_redirects = self.is_typed || self.os_list.is_some() || is_publishers(url);
+        let follow = match trusts_redirects {
+            true => Follow::Anywhere,
+            false => Follow::Confirmed(self.hosts.clone()),
+        };
+        let client = Client::new(follow).map_err(prepare).map_err(FetchError::Download)?;
         let order = download::Order {
             url,
             size: settled.release.as_ref().and_then(|release| release.image_download_size),
@@ -300,7 +352,12 @@ impl<'a> Fetcher<'a> {
             cache: self.cache,
             progress: self.progress,
         };
-        unpacking.run(partial.file(), published, copies)?.keep(self.cache, what)
+        let brought = unpacking.run(partial.file(), published, copies)?.keep(self.cache, what)?;
+        // The same image may be in the cache from elsewhere; now it is known to be there, too.
+        if let (Some(release), Some(digest)) = (&settled.release, settled.pin.digest()) {
+            self.cache.note_promise(&release.url, &[digest]).map_err(FetchError::Cache)?;
+        }
+        Ok(brought)
     }
 }
 

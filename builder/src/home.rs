@@ -10,6 +10,8 @@ use nix::unistd::{Uid, User};
 
 /// Caches in a home folder, as `directories` has it on each system.
 const CACHES: &str = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+/// Settings in a home folder, likewise.
+const CONFIGS: &str = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".config" };
 
 /// The operator's home folder: under `sudo` that of who typed it, by the user database, else `HOME`.
 pub(crate) fn home() -> Option<PathBuf> {
@@ -19,9 +21,23 @@ pub(crate) fn home() -> Option<PathBuf> {
 /// The folder for our cache in the operator's home, or in `XDG_CACHE_HOME` where the system has that.
 pub(crate) fn cache() -> Option<PathBuf> {
     match behind_sudo() {
-        Some(home) => Some(cache_in(&home, env::var_os("XDG_CACHE_HOME"))),
+        Some(home) => Some(ours_in(&home, CACHES, env::var_os("XDG_CACHE_HOME"))),
         None => Some(ProjectDirs::from("", "", "builder")?.cache_dir().to_owned()),
     }
+}
+
+/// The folder for our settings in the operator's home, or in `XDG_CONFIG_HOME` where the system has that.
+pub(crate) fn config() -> Option<PathBuf> {
+    match behind_sudo() {
+        Some(home) => Some(ours_in(&home, CONFIGS, env::var_os("XDG_CONFIG_HOME"))),
+        None => Some(ProjectDirs::from("", "", "builder")?.config_dir().to_owned()),
+    }
+}
+
+/// The number of the operator: under `sudo` the invoking user's.
+pub(crate) fn uid() -> u32 {
+    let own = rustix::process::geteuid();
+    uid_behind_sudo(own.is_root(), env::var_os("SUDO_UID").as_deref()).unwrap_or(own.as_raw())
 }
 
 fn behind_sudo() -> Option<PathBuf> {
@@ -38,14 +54,18 @@ fn home_behind_sudo(
     sudo_uid: Option<&OsStr>,
     home_of: impl FnOnce(u32) -> Option<PathBuf>,
 ) -> Option<PathBuf> {
-    // Whoever is not root cannot have another's files: what stands there is left from a shell further up.
-    let uid = sudo_uid.filter(|_| is_root)?.to_str()?.parse::<u32>().ok().filter(|uid| *uid != 0)?;
-    home_of(uid).filter(|home| home.is_absolute())
+    home_of(uid_behind_sudo(is_root, sudo_uid)?).filter(|home| home.is_absolute())
 }
 
-fn cache_in(home: &Path, xdg: Option<OsString>) -> PathBuf {
+fn uid_behind_sudo(is_root: bool, sudo_uid: Option<&OsStr>) -> Option<u32> {
+    // Whoever is not root cannot have another's files: what stands there is left from a shell further up.
+    sudo_uid.filter(|_| is_root)?.to_str()?.parse::<u32>().ok().filter(|uid| *uid != 0)
+}
+
+/// Our folder in `usual`, a folder in that home, or in the one that the environment names.
+fn ours_in(home: &Path, usual: &str, xdg: Option<OsString>) -> PathBuf {
     let xdg = xdg.map(PathBuf::from).filter(|folder| folder.is_absolute() && !cfg!(target_os = "macos"));
-    xdg.unwrap_or_else(|| home.join(CACHES)).join("builder")
+    xdg.unwrap_or_else(|| home.join(usual)).join("builder")
 }
 
 #[cfg(test)]
@@ -93,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_cache_is_in_that_home_unless_another_folder_is_named() {
-        let cache = |xdg: Option<&str>| cache_in(Path::new("/home/ada"), xdg.map(OsString::from));
+        let cache = |xdg: Option<&str>| ours_in(Path::new("/home/ada"), CACHES, xdg.map(OsString::from));
         let usual = Path::new("/home/ada").join(CACHES).join("builder");
         assert_eq!(cache(None), usual);
         assert_eq!(cache(Some("caches")), usual, "a relative one is to be ignored");

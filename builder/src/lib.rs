@@ -30,4 +30,5 @@ pub mod running;
 pub mod scratch;
 pub mod spread;
 pub mod ssh;
+pub mod trusted_hosts;
 pub mod why;

@@ -9,7 +9,7 @@ pub mod pages;
 pub mod reference;
 
 /// The files that commands read and write, and what they are for.
-pub const FILES: [(&str, &str); 8] = [
+pub const FILES: [(&str, &str); 9] = [
     ("cluster.yaml", "The cluster file, where no other is named with --file."),
     (
         "hostnames.yaml",
@@ -31,6 +31,11 @@ pub const FILES: [(&str, &str); 8] = [
         "~/.cache/builder/",
         "Downloaded and decompressed images, where no other folder is named with --cache. On macOS \
          ~/Library/Caches/builder/.",
+    ),
+    (
+        "~/.config/builder/trusted-hosts.json",
+        "The hosts that you confirmed with builder images trust or at a question. Another folder with XDG_CONFIG_HOME. On \
+         macOS ~/Library/Application Support/builder/.",
     ),
     (
         "firstboot-ARCH",

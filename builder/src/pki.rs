@@ -36,6 +36,7 @@ mod ssh;
 
 pub use revoked::{Keys, keys, set_aside};
 pub use running::{Running, RunningHost, remember_running, running};
+pub(crate) use ssh::config_path;
 
 use authority::Authority;
 use error::{PkiError, Whose};
@@ -301,8 +302,35 @@ pub fn own_host(project: &Project, running: &Running, node: &Node) -> Option<Hos
     }
 }
 
+/// How `ssh` reaches the nodes of a cluster file, as text of ssh_config(5). Computed anew: the file `ssh_config` in the
+/// secrets folder is for people to use, and what somebody else put there, such as a `ProxyCommand`, does not count.
+///
+/// # Errors
+/// As [`existing`].
+pub fn ssh_config(project: &Project, identities: &Identities) -> Result<String, Failure> {
+    let path = project.secrets_folder();
+    let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
+    Ok(ssh_texts(project, &folder, identities)?.config)
+}
+
 /// Rewrites `known_hosts` and `ssh_config` where they differ from what the cluster file and the addresses make of them.
 fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> Result<(), PkiError> {
+    let SshTexts { known_hosts, config } = ssh_texts(project, folder, identities)?;
+    for (name, text) in [(ssh::KNOWN_HOSTS, known_hosts), (ssh::CONFIG, config)] {
+        if folder.read(name)?.as_deref() != Some(&text) {
+            folder.write_all(&[NewFile { replaces: true, ..NewFile::new(name, text) }])?;
+        }
+    }
+    Ok(())
+}
+
+/// What the cluster file and the addresses make of `known_hosts` and `ssh_config`.
+struct SshTexts {
+    known_hosts: String,
+    config: String,
+}
+
+fn ssh_texts(project: &Project, folder: &Folder, identities: &Identities) -> Result<SshTexts, PkiError> {
     let known = read_addresses(folder)?.addresses;
     let running = running::read(folder)?;
     let hosts: Vec<_> = project
@@ -322,13 +350,9 @@ fn refresh_ssh(project: &Project, folder: &Folder, identities: &Identities) -> R
     let file = folder.path(ssh::KNOWN_HOSTS);
     let absolute =
         std::path::absolute(&file).map_err(|source| PkiError::File { verb: "find", path: file, source })?;
-    let config = ssh::config(&hosts, project.cluster.user.name.as_str(), &absolute);
-    for (name, text) in [(ssh::KNOWN_HOSTS, ssh::known_hosts(&hosts)), (ssh::CONFIG, config)] {
-        if folder.read(name)?.as_deref() != Some(&text) {
-            folder.write_all(&[NewFile { replaces: true, ..NewFile::new(name, text) }])?;
-        }
-    }
-    Ok(())
+    let config = ssh::config(&hosts, project.cluster.user.name.as_str(), &absolute)
+        .map_err(|source| PkiError::File { verb: "write ssh_config for", path: absolute, source })?;
+    Ok(SshTexts { known_hosts: ssh::known_hosts(&hosts), config })
 }
 
 fn read_addresses(folder: &Folder) -> Result<ssh::Addresses, PkiError> {

@@ -96,7 +96,7 @@ impl Ssh {
                     identities.node(&host.name)?;
                 }
             }
-            Ok::<_, Failure>(read(&project.secrets_folder().join("ssh_config"))?)
+            pki::ssh_config(project, &identities)
         });
         Self::open(hosts.list.clone(), ours.transpose()?.as_deref(), user, own)
     }

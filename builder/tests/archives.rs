@@ -9,6 +9,7 @@ use builder::cache::{Cache, Finding};
 use builder::error::{Failure, Kind};
 use builder::fetch::{self, Base, digest};
 use builder::report::Progress;
+use builder::trusted_hosts::TrustedHosts;
 use cluster::spec::ImageSource;
 use tempfile::TempDir;
 
@@ -42,7 +43,13 @@ impl Bench {
 
     fn base(&self, location: &str, sha256: Option<&str>) -> Result<Base, Failure> {
         let source = ImageSource { location: location.to_owned(), sha256: sha256.map(str::to_owned) };
-        fetch::base(&source, self.folder.path(), &self.cache(), &Progress::new(true, false))
+        fetch::base(
+            &source,
+            self.folder.path(),
+            &self.cache(),
+            &TrustedHosts::default(),
+            &Progress::new(true, false),
+        )
     }
 
     fn accepts(&self, name: &str) {

@@ -65,6 +65,11 @@ impl Bench {
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
+    /// Confirms a host, as its user would.
+    fn trusts(&self, host: &str) {
+        succeeded(&self.builder().args(["images", "trust", host]).output().unwrap());
+    }
+
     fn names(&self, folder: &str) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let mut names: Vec<_> =
@@ -223,6 +228,7 @@ fn an_interrupted_build_says_so_and_leaves_no_folder() {
     let url =
         format!("http://{}/pios.img.xz\nimage_sha256: {}", server.local_addr().unwrap(), "0".repeat(64));
     fs::write(bench.path("cluster.yaml"), CLUSTER.replace("pios.img.xz", &url)).unwrap();
+    bench.trusts(&server.local_addr().unwrap().to_string());
     let mut child = bench.command(&[]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut request, _) = server.accept().unwrap();
     std::io::Read::read_exact(&mut request, &mut [0; 4]).unwrap();
@@ -239,6 +245,7 @@ fn an_interrupted_build_says_so_and_leaves_no_folder() {
 #[test]
 fn images_are_downloaded_through_the_proxy_of_the_environment() {
     let bench = Bench::new();
+    bench.trusts("images.invalid");
     for (scheme, variable, wanted) in [
         ("http", "http_proxy", "GET http://images.invalid/os.img.xz HTTP/1.1\r\n"),
         ("https", "https_proxy", "CONNECT images.invalid:443 HTTP/1.1\r\n"),

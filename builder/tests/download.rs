@@ -7,6 +7,8 @@ mod bench;
 mod commands;
 #[path = "download/deaths.rs"]
 mod deaths;
+#[path = "download/hosts.rs"]
+mod hosts;
 #[path = "download/lists.rs"]
 mod lists;
 #[path = "download/manners.rs"]

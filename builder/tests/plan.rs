@@ -19,5 +19,7 @@ mod names;
 mod ports;
 #[path = "plan/refusals.rs"]
 mod refusals;
+#[path = "plan/repository.rs"]
+mod repository;
 #[path = "plan/shown.rs"]
 mod shown;

@@ -66,6 +66,14 @@ pub(super) struct Seen {
     pub(super) digest: Digest,
 }
 
+/// What an OS list said of the file at an address.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Promise {
+    pub(super) url: String,
+    pub(super) digests: Vec<Digest>,
+}
+
 /// An image in the cache, as it was when it was whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

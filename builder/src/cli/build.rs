@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::build::{self, Card, Order};
 use crate::cache::Cache;
-use crate::cli::Globals;
+use crate::cli::{Globals, consent};
 use crate::error::{Failure, Kind, builder, hint};
 use crate::fetch::Base;
 use crate::plan::{self, PlanOptions, Planner};
@@ -42,14 +42,16 @@ pub struct BuildArgs {
 pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
     let project = project::load_for_cards(&globals.file)?;
     let cluster = &project.cluster;
+    let cache = Cache::open(globals.cache.as_deref())?;
+    let hosts = consent::hosts(&project, &cache)?;
     let order = Order {
         source: (&cluster.image, &project.folder),
+        hosts: &hosts,
         nodes: plan::select(cluster, &args.nodes)?,
         folder: &args.output,
         force: args.force,
     };
     let progress = Progress::new(globals.quiet, globals.json);
-    let cache = Cache::open(globals.cache.as_deref())?;
     let options = PlanOptions { firstboot: args.firstboot.clone() };
     let (cards, base) = build::build(&order, &cache, &progress, |base| {
         plan::check_image(&project, &base.path, &cache)?;

@@ -11,8 +11,8 @@ use clap::Args;
 use cluster::name::Hostname;
 
 use crate::cache::Cache;
-use crate::cli::Globals;
 use crate::cli::size::Size;
+use crate::cli::{Globals, consent};
 use crate::device::contents::{self, Contents};
 use crate::device::{Claimed, Demand, Disk, Kernel, claim};
 use crate::error::{Failure, Kind, builder, hint, one_line};
@@ -86,9 +86,10 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     let slots = slots::find(&kernel, &args.devices, &nodes, (&demand, args.yes))?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let hosts = consent::hosts(&project, &cache)?;
     let signals = |source| Failure::new(Kind::Failed, FlashError::Signals(source));
     let ending = EndOnSignal::listen(|| ()).map_err(signals)?;
-    let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
+    let base = fetch::base(&project.cluster.image, &project.folder, &cache, &hosts, &progress)?;
     demand.needed = base.size;
     demand.image = Some(base.path.clone());
     plan::check_image(&project, &base.path, &cache)?;

@@ -1,4 +1,5 @@
-//! `builder images`: which OS images there are by name, bringing one into the cache, and reading the cache again.
+//! `builder images`: which OS images there are by name, bringing one into the cache, reading the cache again, and the hosts
+//! that images may come from.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,9 +14,10 @@ use crate::project::{self, Project, ProjectError};
 mod known;
 mod list;
 mod pull;
+mod trust;
 mod verify;
 
-/// Know the OS images: list, pull, verify
+/// Know the OS images: list, pull, verify, trust
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct ImagesArgs {
@@ -28,6 +30,7 @@ enum Command {
     List(list::ListArgs),
     Pull(pull::PullArgs),
     Verify(verify::VerifyArgs),
+    Trust(trust::TrustArgs),
 }
 
 /// Runs the command.
@@ -40,6 +43,7 @@ pub fn run(globals: &Globals, args: &ImagesArgs) -> Result<(), Failure> {
         Command::List(args) => list::run(globals, args),
         Command::Pull(args) => pull::run(globals, args),
         Command::Verify(args) => verify::run(globals, args),
+        Command::Trust(args) => trust::run(globals, args),
     }
 }
 

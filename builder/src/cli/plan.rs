@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cache::Cache;
-use crate::cli::Globals;
+use crate::cli::{Globals, consent};
 use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::EndOnSignal;
 use crate::plan::{self, PlanOptions, Planner, show};
@@ -37,17 +37,19 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     let nodes = plan::select(cluster, &args.nodes)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let hosts = consent::hosts(&project, &cache)?;
     let _ending =
         EndOnSignal::listen(|| ()).map_err(|source| Failure::new(Kind::Failed, SignalError(source)))?;
-    let base = fetch::base(&cluster.image, &project.folder, &cache, &progress)?;
+    let base = fetch::base(&cluster.image, &project.folder, &cache, &hosts, &progress)?;
     plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::preview(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
     let cards = nodes.iter().map(|node| Ok(planner.card(node)?.without_writes()));
     let cards: Vec<_> = cards.collect::<Result<_, Failure>>()?;
+    let from = fetch::origin(&cluster.image, &project.folder);
     let text = if globals.json {
-        format!("{:#}\n", show::document(cluster, &planner, &cards))
+        format!("{:#}\n", show::document(cluster, &planner, from.as_ref(), &cards))
     } else {
-        show::text(cluster, &planner, &cards)
+        show::text(cluster, &planner, from.as_ref(), &cards)
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever reads it has seen enough.

@@ -10,8 +10,8 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cache::Cache;
-use crate::cli::Globals;
 use crate::cli::flash::Show;
+use crate::cli::{Globals, consent};
 use crate::device::claim::ReadOnly;
 use crate::device::{Kernel, Refusal};
 use crate::error::{Failure, Hint, Kind, builder, hint, program};
@@ -173,8 +173,9 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     let medium = ReadOnly::open(&args.device).map_err(open)?;
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
+    let hosts = consent::hosts(&project, &cache)?;
     let ending = EndOnSignal::listen(|| ()).map_err(VerifyError::Signals)?;
-    let base = fetch::base(&project.cluster.image, &project.folder, &cache, &progress)?;
+    let base = fetch::base(&project.cluster.image, &project.folder, &cache, &hosts, &progress)?;
     plan::check_image(&project, &base.path, &cache)?;
     let options = PlanOptions { firstboot: args.firstboot.clone() };
     let plan = Planner::preview(&project, &base.path, &options)?.card(node)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode, Url};
 use thiserror::Error;
 
-use super::redirect;
+use super::redirect::{self, Follow};
 
 /// How long a server may stay silent before it counts as gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub enum GetError {
 }
 
 impl Client {
-    pub(super) fn new() -> Result<Self, ClientError> {
+    pub(super) fn new(follow: Follow) -> Result<Self, ClientError> {
         let error = |source: Box<dyn std::error::Error + Send + Sync>| ClientError(source);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -56,7 +56,7 @@ impl Client {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
-            .redirect(redirect::policy())
+            .redirect(redirect::policy(follow))
             .user_agent(concat!("builder/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| error(source.into()))?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
 use thiserror::Error;
 
 use super::digest::Digest;
@@ -13,6 +14,7 @@ use crate::error::{Failure, Hint, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::lock::LockError;
 use crate::spread::SpreadError;
+use crate::trusted_hosts::{ImageHost, TrustError};
 
 /// Why an image could not be had.
 #[derive(Debug, Error)]
@@ -73,6 +75,29 @@ pub enum FetchError {
         /// The file.
         url: String,
     },
+    /// The user has not confirmed the host that the cluster file names.
+    #[error("the image {url} is not on the publisher's server, and {host} is not confirmed")]
+    Unconfirmed {
+        /// The image.
+        url: Box<Url>,
+        /// Its host.
+        host: ImageHost,
+    },
+    /// The lock pins a name to a file that it does not stand for.
+    #[error("{} pins {name} to {url}, which {problem}", lock.display())]
+    Misdirected {
+        /// The lock.
+        lock: PathBuf,
+        /// The name in the cluster file.
+        name: String,
+        /// What the lock says that it means.
+        url: String,
+        /// Why it cannot mean that.
+        problem: &'static str,
+    },
+    /// The confirmed hosts cannot be read or written.
+    #[error(transparent)]
+    Trust(TrustError),
     /// The download did not succeed.
     #[error(transparent)]
     Download(DownloadError),
@@ -124,10 +149,12 @@ impl From<FetchError> for Failure {
             FetchError::Cache(error) => error.into(),
             FetchError::Lock(error) => error.into(),
             FetchError::Locate(error) => error.into(),
+            FetchError::Trust(error) => error.into(),
             error => {
                 let hint = error.hint();
                 let kind = match error {
                     FetchError::WrongDigest { .. } => Kind::VerificationFailed,
+                    FetchError::Unconfirmed { .. } | FetchError::Misdirected { .. } => Kind::Usage,
                     _ => Kind::Failed,
                 };
                 let failure = Self::new(kind, error);
@@ -158,8 +185,22 @@ impl FetchError {
     }
 }
 
+/// How to confirm a host without a terminal.
+pub(super) fn confirm(host: &ImageHost) -> Hint {
+    hint!["if you know that host: ", builder(["images", "trust"]).args([host.to_string()])]
+}
+
 fn advise(error: &FetchError) -> Option<Hint> {
     let advice = match error {
+        FetchError::Unconfirmed { host, .. } => return Some(confirm(host)),
+        FetchError::Misdirected { .. } => {
+            return Some(hint![
+                "to pin the publisher's newest release: ",
+                builder(["images", "pull", "--update"]),
+                "; if it is a mirror of yours, name its list: ",
+                builder(["images", "pull", "--os-list", "URL"])
+            ]);
+        }
         FetchError::Locate(error) => return error.hint().map(Hint::from),
         FetchError::Unpack { source: DecodeError::UnknownFormat, .. } => {
             "check that it is an OS image: .img, .img.xz, .img.gz, .img.zst or .zip"

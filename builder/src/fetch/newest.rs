@@ -7,14 +7,17 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 
 use super::client::Client;
+use super::digest::Digest;
 use super::locate::{self, LocateError, Located, Place};
 use super::oslist::{self, ListError};
 use super::pin::Pin;
+use super::redirect::Follow;
 use super::unpacking::format_of;
 use super::{FetchError, Fetcher, local};
 use crate::cache::CachedImage;
 use crate::catalog::{Catalog, Release, Series};
 use crate::lock::{self, Lock};
+use crate::trusted_hosts::TrustedHosts;
 
 /// What names without a date mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +36,31 @@ pub(super) struct Settled {
     pub(super) place: Place,
     pub(super) pin: Pin,
     pub(super) release: Option<Release>,
+    /// What has to hold for an image in the cache before it may stand for a name of the catalog.
+    named: Option<Named>,
     /// Where the release is pinned, and by what name.
     lock: Option<(Lock, String)>,
+}
+
+/// What a name of the catalog stands for, by others than the cluster file and its lock. Those may come with somebody's
+/// repository, and so may a local archive that got into the cache: both together could otherwise replace the
+/// publisher's image.
+#[derive(Debug)]
+struct Named {
+    /// What the addresses of the series have in their paths.
+    path: Option<String>,
+    /// Digests that the catalog or an OS list promised of this release.
+    promised: Vec<Digest>,
 }
 
 impl Fetcher<'_> {
     /// Finds out where the image is.
     pub(super) fn settle(&self, source: &ImageSource, folder: &Path) -> Result<Settled, FetchError> {
         match locate::locate(source, folder).map_err(FetchError::Locate)? {
-            Located::Place { place, pin, release } => Ok(Settled { place, pin, release, lock: None }),
+            Located::Place { place, pin, release } => {
+                let named = release.as_ref().map(|release| self.named(release)).transpose()?;
+                Ok(Settled { place, pin, release, named, lock: None })
+            }
             Located::Series { series, given } => {
                 let (release, lock) = match self.names {
                     Names::Newest => (self.newest(&series)?, None),
@@ -55,21 +74,18 @@ impl Fetcher<'_> {
                 let place = Place::Remote(locate::parse(&release.url).map_err(FetchError::Locate)?);
                 let pin = Pin::of(release.image_download_sha256, release.extract_sha256);
                 let pin = given.map_or(pin, Pin::Either);
-                Ok(Settled { place, pin, release: Some(release), lock })
+                let named = Some(self.named(&release)?);
+                Ok(Settled { place, pin, release: Some(release), named, lock })
             }
         }
     }
 
     fn locked(&self, series: &Series, lock: &mut Lock) -> Result<Release, FetchError> {
-        let before = lock.find(&series.name).cloned();
-        if let (Names::Locked, Some(before)) = (self.names, &before) {
+        if let (Names::Locked, Some(before)) = (self.names, lock.find(&series.name)) {
+            check_locked(series, before, lock, |url| self.may_serve_named(url))?;
             return Ok(before.clone());
         }
-        let mut release = self.newest(series)?;
-        // What was seen of the same file stays known.
-        if let Some(before) = before.filter(|before| before.url == release.url) {
-            release = before.completed_by(&release).unwrap_or(release);
-        }
+        let release = self.newest(series)?;
         lock.pin(&series.name, release.clone()).map_err(FetchError::Lock)?;
         let (name, date) = (&series.name, &release.release_date);
         self.progress.say(&format!("{name} is the release of {date}, pinned in {}", lock::NAME));
@@ -82,7 +98,7 @@ impl Fetcher<'_> {
         let official =
             || Url::parse(oslist::OFFICIAL).map_err(|_| LocateError::Url(oslist::OFFICIAL.to_owned()));
         let list = self.os_list.clone().map_or_else(official, Ok).map_err(FetchError::Locate)?;
-        let found = Client::new()
+        let found = Client::new(Follow::Anywhere)
             .map_err(ListError::Prepare)
             .and_then(|client| oslist::newest(&client, &list, series));
         let release = found.map_err(|source| FetchError::Newest {
@@ -90,13 +106,72 @@ impl Fetcher<'_> {
             known: catalog.newest_known(series).map(|entry| entry.name.clone()),
             source,
         })?;
-        match catalog.at(&release.url) {
-            Some(known) => {
-                release.completed_by(&known.release).ok_or(FetchError::Contradiction { url: release.url })
-            }
-            None => Ok(release),
-        }
+        let release = match catalog.at(&release.url) {
+            Some(known) => release
+                .completed_by(&known.release)
+                .ok_or_else(|| FetchError::Contradiction { url: release.url.clone() })?,
+            None => release,
+        };
+        let digests: Vec<_> = release.digests().collect();
+        self.cache.note_promise(&release.url, &digests).map_err(FetchError::Cache)?;
+        Ok(release)
     }
+
+    fn named(&self, release: &Release) -> Result<Named, FetchError> {
+        let catalog = Catalog::built_in().map_err(LocateError::Catalog).map_err(FetchError::Locate)?;
+        let of_series = |series: &&Series| release.url.contains(&series.path);
+        let mut promised = self.cache.promised_at(&release.url);
+        promised.extend(catalog.at(&release.url).iter().flat_map(|entry| entry.release.digests()));
+        Ok(Named { path: catalog.series.iter().find(of_series).map(|series| series.path.clone()), promised })
+    }
+
+    /// Whether an image that has a name in the catalog may be there.
+    fn may_serve_named(&self, url: &Url) -> bool {
+        self.hosts.may_serve_named(url)
+            || self.os_list.as_ref().is_some_and(|list| oslist::is_near(list, url))
+    }
+
+    /// The image in the cache, if it is what the cluster file means.
+    pub(super) fn cached(&self, settled: &Settled) -> Option<CachedImage> {
+        let image = self.cache.find(&settled.pin.digest()?)?;
+        let Some(named) = &settled.named else { return Some(image) };
+        let is_promised = [Some(image.key), image.published, image.content]
+            .into_iter()
+            .flatten()
+            .any(|digest| named.promised.contains(&digest));
+        let url = image.source.as_deref().and_then(|source| Url::parse(source).ok());
+        let is_downloaded = url.is_some_and(|url| {
+            self.may_serve_named(&url) && named.path.as_ref().is_some_and(|path| url.path().contains(path))
+        });
+        (is_promised || is_downloaded).then_some(image)
+    }
+}
+
+/// Refuses an entry of the lock that the publisher's list could not have.
+fn check_locked(
+    series: &Series,
+    release: &Release,
+    lock: &Lock,
+    may_serve: impl FnOnce(&Url) -> bool,
+) -> Result<(), FetchError> {
+    let catalog = Catalog::built_in().map_err(LocateError::Catalog).map_err(FetchError::Locate)?;
+    let url = locate::parse(&release.url).map_err(FetchError::Locate)?;
+    let known = catalog.at(&release.url);
+    let problem = if !may_serve(&url) {
+        "is neither the publisher's https: server nor a mirror of yours"
+    } else if !url.path().contains(&series.path) {
+        "is not one of its releases"
+    } else if known.is_some_and(|known| release.completed_by(&known.release).is_none()) {
+        "has other digests in the catalog of this builder"
+    } else {
+        return Ok(());
+    };
+    Err(FetchError::Misdirected {
+        lock: lock.path().to_owned(),
+        name: series.name.clone(),
+        url: url.into(),
+        problem,
+    })
 }
 
 /// Whether an image can be what the cluster file means, as far as that is seen without the network and without reading all
@@ -113,9 +188,11 @@ pub(crate) fn examine(source: &ImageSource, folder: &Path) -> Result<(), FetchEr
         Located::Place { .. } => Ok(()),
         Located::Series { series, .. } => {
             // A damaged lock is for whoever needs it to tell of.
-            let lock = Lock::read(folder).ok();
-            let locked = lock.as_ref().and_then(|lock| lock.find(&series.name));
-            locked.map_or(Ok(()), |release| locate::refuse_by_name(&release.url)).map_err(FetchError::Locate)
+            let Ok(lock) = Lock::read(folder) else { return Ok(()) };
+            let Some(release) = lock.find(&series.name) else { return Ok(()) };
+            let hosts = TrustedHosts::read().map_err(FetchError::Trust)?;
+            check_locked(&series, release, &lock, |url| hosts.may_serve_named(url))?;
+            locate::refuse_by_name(&release.url).map_err(FetchError::Locate)
         }
     }
 }

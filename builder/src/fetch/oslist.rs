@@ -11,6 +11,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::client::{Client, ClientError, GetError};
+use super::publisher::is_publishers;
 use crate::catalog::{Release, Series};
 
 mod leaf;
@@ -20,8 +21,6 @@ pub(crate) use leaf::is_date;
 
 /// The official list.
 pub(super) const OFFICIAL: &str = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json";
-/// Where images and further lists may be besides where the list is.
-const PUBLISHER: &str = "downloads.raspberrypi.com";
 /// Bytes of one list. The official one has less than one mebibyte.
 const LIST_LIMIT: usize = 8 << 20;
 /// Links followed in a row.
@@ -141,8 +140,8 @@ fn search(
 }
 
 /// Whether a list may send us there: to where it is itself, or over https to the publisher.
-fn is_near(list: &Url, url: &Url) -> bool {
-    url.origin() == list.origin() || (url.scheme() == "https" && url.host_str() == Some(PUBLISHER))
+pub(super) fn is_near(list: &Url, url: &Url) -> bool {
+    url.origin() == list.origin() || is_publishers(url)
 }
 
 fn items(url: &Url, text: &[u8]) -> Result<Vec<Value>, ListError> {

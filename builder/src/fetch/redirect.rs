@@ -6,8 +6,32 @@ use reqwest::Url;
 use reqwest::redirect::Policy;
 use thiserror::Error;
 
+use crate::trusted_hosts::{ImageHost, TrustedHosts};
+
 /// As many as browsers follow of one kind; mirrors need two or three.
 const LIMIT: usize = 10;
+
+/// Whose redirects are followed where.
+#[derive(Debug, Clone)]
+pub(super) enum Follow {
+    /// To any host: the publisher says where its files are, and the user knows the URL that they typed.
+    Anywhere,
+    /// To confirmed hosts and within the host that was asked. A host that only a repository names could otherwise have
+    /// this computer send requests to any server that it can reach.
+    Confirmed(TrustedHosts),
+}
+
+impl Follow {
+    fn allows(&self, asked: &[Url], next: &Url) -> bool {
+        let host = ImageHost::of(next);
+        match self {
+            Self::Anywhere => true,
+            Self::Confirmed(hosts) => {
+                hosts.may_serve(next) || asked.iter().any(|url| ImageHost::of(url) == host)
+            }
+        }
+    }
+}
 
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,13 +45,16 @@ pub enum RedirectError {
     /// Anybody on the way could change what comes.
     #[error("the server sends us from https: to {0}, where anybody on the way can change what comes")]
     Downgrade(Box<Url>),
+    /// The user has not confirmed that host.
+    #[error("the server redirects to {0}, and {host} is not confirmed", host = .0.host_str().unwrap_or_default())]
+    Unconfirmed(Box<Url>),
     /// Nothing that is fetched.
     #[error("the server sends us to {0}, which is neither https: nor http:")]
     Scheme(Box<Url>),
 }
 
 /// Decides about one step. `asked` is what was asked so far, first to last.
-pub(super) fn judge(asked: &[Url], next: &Url) -> Result<(), RedirectError> {
+pub(super) fn judge(asked: &[Url], next: &Url, follow: &Follow) -> Result<(), RedirectError> {
     match next.scheme() {
         "https" => {}
         "http" if asked.iter().any(|url| url.scheme() == "https") => {
@@ -35,6 +62,9 @@ pub(super) fn judge(asked: &[Url], next: &Url) -> Result<(), RedirectError> {
         }
         "http" => {}
         _ => return Err(RedirectError::Scheme(Box::new(next.clone()))),
+    }
+    if !follow.allows(asked, next) {
+        return Err(RedirectError::Unconfirmed(Box::new(next.clone())));
     }
     if asked.contains(next) {
         return Err(RedirectError::Circle(Box::new(next.clone())));
@@ -46,8 +76,8 @@ pub(super) fn judge(asked: &[Url], next: &Url) -> Result<(), RedirectError> {
 }
 
 /// The same for the client.
-pub(super) fn policy() -> Policy {
-    Policy::custom(|attempt| match judge(attempt.previous(), attempt.url()) {
+pub(super) fn policy(follow: Follow) -> Policy {
+    Policy::custom(move |attempt| match judge(attempt.previous(), attempt.url(), &follow) {
         Ok(()) => attempt.follow(),
         Err(error) => attempt.error(error),
     })
@@ -71,6 +101,30 @@ mod tests {
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
+    }
+
+    fn judge(asked: &[Url], next: &Url) -> Result<(), RedirectError> {
+        super::judge(asked, next, &Follow::Anywhere)
+    }
+
+    #[test]
+    fn a_host_that_is_not_typed_leads_only_to_confirmed_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut hosts = TrustedHosts::at(&folder.path().join("trusted-hosts.json")).unwrap();
+        hosts.confirm(&"cdn.example.org".parse().unwrap()).unwrap();
+        let (asked, follow) = ([url("https://example.org/os")], Follow::Confirmed(hosts));
+        for allowed in [
+            "https://example.org/mirror/os",
+            "https://cdn.example.org/os",
+            "https://downloads.raspberrypi.com/os",
+        ] {
+            assert_eq!(super::judge(&asked, &url(allowed), &follow), Ok(()), "{allowed}");
+        }
+        for other in ["https://example.org:8443/os", "https://192.168.1.1/reboot", "https://localhost/"] {
+            let refused = Err(RedirectError::Unconfirmed(Box::new(url(other))));
+            assert_eq!(super::judge(&asked, &url(other), &follow), refused, "{other}");
+            assert_eq!(judge(&asked, &url(other)), Ok(()), "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What makes `ssh -F red.secrets/ssh_config red03` work: host keys, `known_hosts`, `ssh_config`, last known addresses.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -94,8 +95,11 @@ pub(super) fn known_hosts(hosts: &[Host<'_>]) -> String {
 
 /// The text of `ssh_config` (ssh_config(5)). A node with a card of ours answers to its host key alone, whatever address led
 /// there; `user` logs in where nothing else is said.
-pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> String {
-    let file = config_path(known_hosts);
+///
+/// # Errors
+/// As [`config_path`].
+pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> io::Result<String> {
+    let file = config_path(known_hosts)?;
     let mut text = String::new();
     for Host { name, way } in hosts {
         let address = match way {
@@ -125,13 +129,19 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> Stri
              \x20   IdentitiesOnly no\n"
         ));
     }
-    text
+    Ok(text)
 }
 
 /// A path as ssh_config(5) takes it: in double quotes, `%` doubled since it begins a token.
-fn config_path(path: &Path) -> String {
+///
+/// # Errors
+/// For a path with a control character: a line break would begin another setting.
+pub(crate) fn config_path(path: &Path) -> io::Result<String> {
     let text = path.display().to_string();
-    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%"))
+    if text.contains(char::is_control) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its name has a control character"));
+    }
+    Ok(format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%")))
 }
 
 #[cfg(test)]
@@ -146,7 +156,7 @@ mod tests {
     fn a_known_address_is_preferred_to_mdns() {
         let (zero, one) = (Hostname::try_from("red00").unwrap(), Hostname::try_from("red01").unwrap());
         let hosts = [host(&zero, Some(Ipv4Addr::new(10, 0, 0, 5))), host(&one, None)];
-        let text = config(&hosts, "pi", Path::new("/home/ada/100% Pi/known_hosts"));
+        let text = config(&hosts, "pi", Path::new("/home/ada/100% Pi/known_hosts")).unwrap();
         assert!(text.contains("Host red00\n    HostName 10.0.0.5\n    User pi\n"), "{text}");
         assert!(text.contains("Host red01\n    HostName red01.local\n"), "{text}");
         assert!(text.contains("UserKnownHostsFile \"/home/ada/100%% Pi/known_hosts\"\n"), "{text}");
@@ -157,14 +167,23 @@ mod tests {
     }
 
     #[test]
+    fn a_path_cannot_add_a_setting() {
+        let hosts = [];
+        for path in ["/home/ada/a\n    ProxyCommand id\n/known_hosts", "/home/a\rb/known_hosts"] {
+            assert!(config(&hosts, "pi", Path::new(path)).is_err(), "{path:?}");
+        }
+        assert_eq!(config_path(Path::new("/a\"b%")).unwrap(), "\"/a\\\"b%%\"");
+    }
+
+    #[test]
     fn what_ran_before_us_is_reached_and_known_as_the_user_does() {
         let name = Hostname::try_from("red00").unwrap();
         let own =
             |text: &str| [Host { name: &name, way: Way::Own(cluster::host::Host::try_from(text).unwrap()) }];
         assert_eq!(known_hosts(&own("10.1.1.1")), "");
-        let text = config(&own("ada@10.1.1.1"), "pi", Path::new("/known_hosts"));
+        let text = config(&own("ada@10.1.1.1"), "pi", Path::new("/known_hosts")).unwrap();
         assert_eq!(text, "Host red00\n    User ada\n    HostName 10.1.1.1\n");
-        let text = config(&own("red00"), "pi", Path::new("/known_hosts"));
+        let text = config(&own("red00"), "pi", Path::new("/known_hosts")).unwrap();
         assert_eq!(text, "Host red00\n    User pi\n");
     }
 

@@ -6,10 +6,11 @@ use cluster::spec::Cluster;
 use serde_json::{Value, json};
 
 use super::{CardPlan, FileChange, Planner};
+use crate::fetch::Origin;
 
-/// What all cards get comes first, then what each gets of its own.
-pub fn text(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> String {
-    let mut out = head(cluster, planner);
+/// What all cards get comes first, then what each gets of its own. `from` is the server that the image comes from.
+pub fn text(cluster: &Cluster, planner: &Planner, from: Option<&Origin>, cards: &[CardPlan]) -> String {
+    let mut out = head(cluster, planner, from);
     let common = common(cards);
     if !common.is_empty() {
         out.push_str("\n# every card\n");
@@ -27,12 +28,14 @@ pub fn text(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> String 
 }
 
 /// One document with everything [`text`] says.
-pub fn document(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> Value {
+pub fn document(cluster: &Cluster, planner: &Planner, from: Option<&Origin>, cards: &[CardPlan]) -> Value {
     let (image, agent) = (planner.image(), planner.agent());
     json!({
         "cluster": cluster.name,
         "image": {
             "source": cluster.image.location,
+            "host": from.map(|from| &from.host),
+            "host_is_publisher": from.map(|from| from.is_publisher),
             "release": image.codename,
             "cloud_init": image.release.has_cloud_init(),
             "made": image.date.map(|date| date.to_string()),
@@ -45,12 +48,16 @@ pub fn document(cluster: &Cluster, planner: &Planner, cards: &[CardPlan]) -> Val
     })
 }
 
-fn head(cluster: &Cluster, planner: &Planner) -> String {
+fn head(cluster: &Cluster, planner: &Planner, from: Option<&Origin>) -> String {
     let (image, agent) = (planner.image(), planner.agent());
     let made = image.date.map(|date| format!(" of {date}")).unwrap_or_default();
     let remarks: String = image.remarks.iter().map(|remark| format!("note    {remark}\n")).collect();
+    let from = from.map_or_else(String::new, |Origin { host, is_publisher }| match is_publisher {
+        true => format!("from    {host}\n"),
+        false => format!("from    {host}, which is not the publisher's server\n"),
+    });
     format!(
-        "cluster {}\nimage   {}: {}{made}, {}\n{remarks}agent   {}\n",
+        "cluster {}\nimage   {}: {}{made}, {}\n{from}{remarks}agent   {}\n",
         cluster.name,
         cluster.image.location,
         image.name,

@@ -11,6 +11,7 @@ use builder::error::Failure;
 use builder::fetch::digest::{self, Digest};
 use builder::fetch::{Base, Fetcher};
 use builder::report::Progress;
+use builder::trusted_hosts::TrustedHosts;
 use cluster::spec::ImageSource;
 use tempfile::TempDir;
 
@@ -39,7 +40,20 @@ impl Bench {
     pub(crate) fn fetch(&self, url: &str, sha256: Digest) -> Result<Base, Failure> {
         let source = ImageSource { location: url.to_owned(), sha256: Some(sha256.to_string()) };
         let (cache, progress) = (self.cache(), Progress::new(true, false));
-        Fetcher::new(&cache, &progress).with_pauses(&PAUSES).base(&source, self.0.path())
+        let hosts = self.trusts(url);
+        Fetcher::new(&cache, &hosts, &progress).with_pauses(&PAUSES).base(&source, self.0.path())
+    }
+
+    /// The user's confirmed hosts, in the home folder of the program.
+    pub(crate) fn hosts(&self) -> TrustedHosts {
+        TrustedHosts::at(&self.path(".config/builder/trusted-hosts.json")).unwrap()
+    }
+
+    /// The same with the host of that address.
+    pub(crate) fn trusts(&self, url: &str) -> TrustedHosts {
+        let mut hosts = self.hosts();
+        hosts.confirm(&url.parse().unwrap()).unwrap();
+        hosts
     }
 
     /// Fetches, and compares with the image.

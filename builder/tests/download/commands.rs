@@ -34,6 +34,7 @@ fn list_shows_names_and_what_the_cache_holds() {
     let server = Server::new(move |_, _| Reply::whole(&body));
     let url = server.url("os.img.xz");
     cluster(&bench, &url, &sha256);
+    bench.trusts(&url);
     bench.run(&["images", "pull"]).done();
     let out = bench.run(&["images", "list"]).done();
     let own = out.lines().find(|line| line.starts_with('*')).unwrap();
@@ -166,6 +167,7 @@ fn a_local_archive_is_neither_the_newest_nor_of_an_older_builder() {
         &source,
         &bench.path(""),
         &bench.cache(),
+        &bench.hosts(),
         &builder::report::Progress::new(true, false),
     )
     .unwrap();

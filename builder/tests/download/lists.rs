@@ -198,6 +198,7 @@ fn a_file_of_another_length_than_known_is_refused_at_once() {
         }}});
         let bench = bench();
         std::fs::write(bench.path("cluster.lock"), lock.to_string()).unwrap();
+        bench.hosts().confirm_mirror(&server.url("list.json").parse().unwrap()).unwrap();
         let said = bench.run(&["images", "pull"]).failed(1);
         assert!(said.contains(reason), "{said}");
         assert_eq!(server.asked().len(), 1);

@@ -55,3 +55,27 @@ fn a_nodes_host_key_is_the_one_on_its_card() {
     let one = bench.run(&["red00", "--", "echo", "ok"]);
     assert_eq!((one.code, one.talk.as_str()), (Some(0), "done on 1 of 1 host\n"));
 }
+
+/// The file is for people. Somebody else may have put it there, with a program of theirs.
+#[test]
+fn an_ssh_config_in_the_folder_starts_no_program() {
+    let bench = Bench::without_server();
+    fs::write(bench.path("cluster.yaml"), CLUSTER).unwrap();
+    let project = project::load(&bench.path("cluster.yaml")).unwrap();
+    pki::open(&project).unwrap();
+    let at = ["red00", "red01", "red02"].map(|name| (Hostname::try_from(name).unwrap(), address(1)));
+    pki::remember_addresses(&project, &BTreeMap::from(at)).unwrap();
+    let file = bench.path("red.secrets/ssh_config");
+    let mark = bench.path("started");
+    let text = fs::read_to_string(&file).unwrap();
+    let theirs = format!("Host *\n    ProxyCommand touch {}\n{text}", mark.display());
+    fs::write(&file, &theirs).unwrap();
+    let run = bench.run(&["--", "true"]);
+    assert!(run.error().contains("red[00-02]: it cannot be reached: connection refused"), "{run:?}");
+    assert!(!mark.exists());
+    // With that file ssh would have started it.
+    let mut ssh = std::process::Command::new("ssh");
+    ssh.arg("-F").arg(&file).args(["-o", "BatchMode=yes", "red00", "true"]);
+    assert!(!ssh.output().unwrap().status.success());
+    assert!(mark.exists());
+}

@@ -137,6 +137,18 @@ fn sudo_puts_the_user_s_key_on_the_card_and_leaves_everything_to_the_user() {
 }
 
 #[test]
+fn a_host_confirmed_under_sudo_is_kept_for_the_user() {
+    let laptop = Laptop::new();
+    succeeded(&laptop.sudo(&["images", "trust", "example.org"]).output().unwrap());
+    let file = laptop.bench.path("home/.config/builder/trusted-hosts.json");
+    assert_eq!(fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+    laptop.assert_all_is_hers();
+    let listed = laptop.builder(&["images", "trust"]).output().unwrap();
+    succeeded(&listed);
+    assert_eq!(listed.stdout, b"example.org\n");
+}
+
+#[test]
 fn a_download_that_ended_under_sudo_goes_on_without() {
     let laptop = Laptop::new();
     let mut image = vec![0; 1 << 20];

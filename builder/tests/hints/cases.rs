@@ -383,6 +383,34 @@ pub(crate) const CASES: &[Case] = &[
         then: Some(1),
     },
     Case {
+        name: "a lock that leads a name elsewhere",
+        prepare: |bench| {
+            bench.cluster(&CLUSTER.replace("pios.img", "raspios-lite-arm64"));
+            let lock = format!(
+                r#"{{"version": 1, "images": {{"raspios-lite-arm64": {{"release_date": "2026-10-06",
+                "url": "https://example.org/raspios_lite_arm64/images/x.img.xz", "extract_sha256": "{DIGEST}"}}}}}}"#
+            );
+            fs::write(bench.path("cluster.lock"), lock).unwrap();
+        },
+        words: &["plan"],
+        code: 2,
+        // There is no network here, and no such mirror.
+        hints: &[("builder images pull --update", FAILED), ("builder images pull --os-list URL", &[2])],
+        then: None,
+    },
+    Case {
+        name: "an image on a host that is not confirmed",
+        prepare: |bench| {
+            let image = format!("https://127.0.0.1:1/os.img.xz\nimage_sha256: {DIGEST}");
+            bench.cluster(&CLUSTER.replace("pios.img", &image));
+        },
+        words: &["plan"],
+        code: 2,
+        hints: &[("builder images trust 127.0.0.1:1", DONE)],
+        // There is no network here.
+        then: Some(1),
+    },
+    Case {
         name: "a rehearsal without the manager",
         prepare: |_| {},
         words: &["rehearse", "red01"],

@@ -23,9 +23,10 @@ use cases::{CASES, Case, DIGEST, NO_READER};
 const CLUSTER: &str = "version: 1\ncluster: red\nimage: pios.img\nnodes: red[00-02]\n";
 
 /// What is typed otherwise than the hint says, because the test knows more or has less time.
-const FILLED_IN: [(&str, &str); 4] = [
+const FILLED_IN: [(&str, &str); 5] = [
     ("ADDRESS", "127.0.0.1:1"),
     ("HEX", DIGEST),
+    ("URL", "http://127.0.0.1:1/list.json"),
     ("--wait --timeout 1h", "--wait"),
     ("--wait", "--wait --timeout 1s"),
 ];

@@ -360,7 +360,7 @@ fn a_boot_partition_that_is_not_in_order_is_repaired_on_the_card() {
             planner.image().remarks
         );
         let card = bench.card(1);
-        let said = show::text(&bench.project.cluster, &planner, std::slice::from_ref(&card));
+        let said = show::text(&bench.project.cluster, &planner, None, std::slice::from_ref(&card));
         assert!(said.contains("\nnote    ") && said.contains(remark), "{said}");
         let built = bench.apply(&card);
         fsck(&built, recipe.boot_bytes(), bench.folder.path());

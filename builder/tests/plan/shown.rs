@@ -18,8 +18,8 @@ fn everything_shown(bench: &Bench) -> [String; 3] {
     let nodes = bench.project.cluster.nodes.iter();
     let cards: Vec<_> = nodes.map(|node| shown(planner.card(&node.name))).collect();
     [
-        show::text(&bench.project.cluster, &planner, &cards),
-        show::document(&bench.project.cluster, &planner, &cards).to_string(),
+        show::text(&bench.project.cluster, &planner, None, &cards),
+        show::document(&bench.project.cluster, &planner, None, &cards).to_string(),
         format!("{planner:?}{cards:?}"),
     ]
 }

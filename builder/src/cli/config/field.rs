@@ -11,7 +11,7 @@ use cluster::proxy::Proxy;
 use cluster::spec::Node;
 use cluster::spec::hostnames::Hostnames;
 
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::pki::{self, Running, RunningHost};
 use crate::project::{self, Project};
 use crate::running::check::{Candidate, Entry, Verdict};
@@ -88,9 +88,9 @@ impl Field {
             }
             // Beside the user's own: a machine may have a card of ours, or not.
             if is_new && file.is_file() {
-                let file = file.display().to_string().replace('%', "%%");
+                let file = pki::config_path(&file).map_err(|source| Failure::new(Kind::Failed, source))?;
                 text.push_str(&format!(
-                    "    GlobalKnownHostsFile \"{file}\" /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n"
+                    "    GlobalKnownHostsFile {file} /etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2\n"
                 ));
             }
         }

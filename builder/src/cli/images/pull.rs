@@ -10,12 +10,13 @@ use thiserror::Error;
 
 use crate::cache::Cache;
 use crate::catalog::Catalog;
-use crate::cli::Globals;
-use crate::error::{Failure, Kind, builder, hint};
+use crate::cli::{Globals, consent};
+use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::fetch::{FetchError, Fetcher, LocateError, Names};
 use crate::lock::{self, Lock};
 use crate::project;
 use crate::report::{Bytes, Progress};
+use crate::trusted_hosts::TrustedHosts;
 
 /// Download an image, check it and unpack it into the cache
 ///
@@ -73,6 +74,19 @@ impl From<PullError> for Failure {
     }
 }
 
+/// Keeps that a list is at a mirror of the user's: other commands go by the lock, which names that mirror from now on. The
+/// image is there either way.
+fn remember(hosts: &mut TrustedHosts, list: &Url, progress: &Progress) {
+    if hosts.may_serve_named(list) {
+        return;
+    }
+    let origin = list.origin().ascii_serialization();
+    progress.say(&match hosts.confirm_mirror(list) {
+        Ok(()) => format!("{origin} counts as a mirror of the publisher's server from now on"),
+        Err(error) => format!("cannot remember {origin} as a mirror: {}", one_line(&error)),
+    });
+}
+
 pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     // Without a name there has to be a cluster file, and loading it says what to type.
     let project = match &args.image {
@@ -107,14 +121,26 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
     };
     let progress = Progress::new(globals.quiet, globals.json);
     let cache = Cache::open(globals.cache.as_deref())?;
-    let fetcher =
-        Fetcher::new(&cache, &progress).with_os_list(args.os_list.clone()).with_names(names).noting_content();
+    let mut hosts = match &args.image {
+        Some(_) => TrustedHosts::read()?,
+        None => {
+            project.as_ref().map_or_else(|| Ok(TrustedHosts::read()?), |own| consent::hosts(own, &cache))?
+        }
+    };
+    let fetcher = Fetcher::new(&cache, &hosts, &progress)
+        .with_os_list(args.os_list.clone())
+        .with_names(names)
+        .noting_content()
+        .typed(args.image.as_deref().is_some_and(|image| image.contains("://")));
     let base = fetcher.base(&source, folder).map_err(|failure| match &args.image {
         Some(url) if url.contains("://") && args.sha256.is_none() && own.is_none() => {
             failure.hint(builder(["images", "pull", url, "--sha256", "HEX"]))
         }
         _ => failure,
     })?;
+    if let Some(list) = &args.os_list {
+        remember(&mut hosts, list, &progress);
+    }
     let pinned = match own {
         Some(project) => Lock::read(&project.folder)?.find(&source.location).cloned(),
         None => None,

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use thiserror::Error;
 
-use super::known::{self, Known};
+use super::known::{self, Known, PinnedBy};
 use super::list::nickname;
 use crate::cache::{Cache, Finding, Kept};
 use crate::cli::Globals;
@@ -129,7 +129,9 @@ fn is_meant(name: &str, kept: &Kept, known: &[Known]) -> bool {
     by_digest || by_source || known.iter().any(|known| known.name == name && known.is(image))
 }
 
-/// What the image is to be, by catalog or lock, whatever the cache has noted.
+/// What the image is to be by the catalog, whatever the cache has noted. A lock is not believed: it may have come with
+/// somebody's repository, and an image that is not what is promised is removed.
 fn promised(kept: &Kept, known: &[Known]) -> Option<crate::fetch::digest::Digest> {
-    known.iter().filter(|known| known.is(&kept.image)).find_map(Known::content)
+    let by_catalog = known.iter().filter(|known| known.pinned == PinnedBy::Catalog);
+    by_catalog.filter(|known| known.is(&kept.image)).find_map(Known::content)
 }

@@ -4,11 +4,13 @@ use reqwest::{StatusCode, Url};
 use thiserror::Error;
 
 use super::super::client::ClientError;
+use super::super::error::confirm;
 use super::super::partial::PartialError;
 use super::super::redirect::RedirectError;
 use crate::error::{Failure, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::report::Bytes;
+use crate::trusted_hosts::ImageHost;
 
 /// Why a download failed.
 #[derive(Debug, Error)]
@@ -157,6 +159,9 @@ impl From<DownloadError> for Failure {
                 builder(["images", "list"]),
                 "`"
             ]),
+            DownloadError::Redirect { source: RedirectError::Unconfirmed(next), .. } => {
+                ImageHost::of(next).map(|host| confirm(&host))
+            }
             DownloadError::Redirect {
                 source: RedirectError::Downgrade(_) | RedirectError::Scheme(_),
                 ..
