@@ -22,6 +22,8 @@ const OUT: Duration = Duration::from_secs(5);
 /// Once the node is a member.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
+/// Proofs in a row that are sent without delay. Later ones come with the next reports: something is wrong then.
+const PROOFS: u32 = 5;
 /// Docker's data folder, where the engine does not say it.
 const DOCKER: &str = "/var/lib/docker";
 
@@ -29,7 +31,7 @@ const DOCKER: &str = "/var/lib/docker";
 pub(super) async fn run(pi: Arc<Pi>) {
     let (mut forming, mut member) = (Backoff::new(FORMING), Backoff::new(MANAGER));
     let mut turned_away = false;
-    let mut nonce = None::<String>;
+    let (mut nonce, mut proofs) = (None::<String>, 0);
     loop {
         let report = pi.report();
         let proof = match (&nonce, &report.swarm_node) {
@@ -39,6 +41,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
         let pause = match pi.link.report(&Report { proof, ..report.clone() }).await {
             Ok(reply) => {
                 nonce = reply.nonce;
+                proofs = if nonce.is_some() { proofs + 1 } else { 0 };
                 if let Err(error) = life::take(&pi, &reply.orders) {
                     tracing::warn!("{}", status::chain(&error));
                 }
@@ -52,7 +55,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 if pi.status.report() == report {
                     pi.status.tell();
                 }
-                let pace = if nonce.is_some() { EAGER } else { pace(&report) };
+                let pace = if (1..=PROOFS).contains(&proofs) { EAGER } else { pace(&report) };
                 pace.mul_f64(rand::random_range(0.8..1.2))
             }
             Err(error) => {
@@ -82,6 +85,7 @@ pub(super) async fn run(pi: Arc<Pi>) {
 async fn prove(pi: &Pi, nonce: &str, id: &str) -> Option<Proof> {
     let root = pi.engine.info().await.map(|info| info.docker_root_dir).unwrap_or_default();
     let root = PathBuf::from(if root.is_empty() { DOCKER.to_owned() } else { root });
+    let name = id.to_owned();
     let (card, key, id, nonce) = (Arc::clone(&pi.card), pi.key.clone(), id.to_owned(), nonce.to_owned());
     let proof = pi.blocking(move |host| {
         let (cluster, node) = (&card.cluster_id, &card.node);
@@ -90,7 +94,7 @@ async fn prove(pi: &Pi, nonce: &str, id: &str) -> Option<Proof> {
     match proof.await {
         Ok(Ok(proof)) => Some(proof),
         Ok(Err(error)) => {
-            tracing::debug!("{}", status::chain(&error));
+            tracing::warn!("cannot prove the Swarm id {name}: {}", status::chain(&error));
             None
         }
         Err(error) => {

@@ -12,7 +12,7 @@ use cluster::card::{Card, Planned};
 use cluster::identity::Holder;
 use cluster::name::Hostname;
 use cluster::orders::Orders;
-use cluster::wire::{Board, BoardNode, Report, SwarmEntry, Told};
+use cluster::wire::{Board, BoardNode, Report, Stage, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -177,6 +177,7 @@ fn row(
 ) -> BoardNode {
     let own_id = heard.as_ref().and_then(|(report, _)| report.swarm_node.as_deref());
     let swarm = best(&planned.name, own_id, members).map(Node::to_entry);
+    let heard = heard.map(|(report, at)| (with_doubt(report, members), at));
     let last_heard_ms =
         heard.as_ref().map(|(_, at)| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX));
     BoardNode {
@@ -187,6 +188,19 @@ fn row(
         swarm,
         dismissed: orders.is_dismissed(&planned.name),
     }
+}
+
+/// Adds a warning to the report of a node that works in the swarm and has not proved its entry.
+fn with_doubt(mut report: Report, members: &Members<'_>) -> Report {
+    let claimed = report.swarm_node.as_ref().filter(|_| report.proves && report.stage == Stage::Ready);
+    let unproved = claimed.filter(|id| members.strangers().any(|node| node.id == **id));
+    if let Some(id) = unproved {
+        let warning = format!(
+            "the node has not proved yet that {id} is its entry in the swarm; why is shown there by: sudo journalctl -u firstboot"
+        );
+        report.warnings.push(warning);
+    }
+    report
 }
 
 /// The node's own entry; else one that is ready; else any.
@@ -253,7 +267,7 @@ impl Api {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use cluster::wire::{Facts, Stage};
+    use cluster::wire::Facts;
     use serde_json::json;
 
     use super::super::members::tests::as_called;

@@ -261,6 +261,9 @@ impl Member {
         for manager in &reply.managers {
             match self.pi.engine.join(&reply.token, *manager, self.local.ip, drain).await {
                 Ok(()) => {
+                    // What was missing so far was another entry: the managers need a moment to hear of this one.
+                    *self.since.lock().unwrap_or_else(PoisonError::into_inner) =
+                        (Condition::Outside, Instant::now());
                     self.pi.mark(Stage::Swarm);
                     self.pi.status.say("joined, waiting to be seen ready");
                     self.pi.status.news.notify_one();

@@ -137,6 +137,8 @@ async fn a_false_proof_is_no_proof_and_each_is_asked_for_anew() {
     let board = world.board().await;
     assert_eq!(row(&board, "red02").swarm, None);
     assert_eq!(row(&board, "red01").swarm.unwrap().id, own);
+    let warnings = row(&board, "red02").report.unwrap().warnings;
+    assert_eq!(warnings, [""; 0], "red01 has proved that entry");
     // What was sent as a proof is passed on to nobody.
     let shown: Option<Report> = row(&board, "red02").report;
     assert_eq!(shown.unwrap().proof, None);
