@@ -30,7 +30,7 @@ mod tls;
 mod upkeep;
 
 pub use error::{Attempt, Obstacle, RemoteError};
-pub use life::{Told, Untold};
+pub use life::{ReopenError, Told, Untold};
 pub use locate::{Address, AddressError};
 pub use upkeep::UpkeepError;
 

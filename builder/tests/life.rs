@@ -27,6 +27,8 @@ mod manager;
 mod project;
 #[path = "life/removing.rs"]
 mod removing;
+#[path = "life/reopening.rs"]
+mod reopening;
 use manager::{Answer, serve};
 use project::{hostname, node};
 
@@ -415,7 +417,8 @@ fn a_node_is_turned_away_by_the_managers_that_are_on_and_the_others_are_named() 
     bench.identities = pki::open(&bench.project).unwrap();
     let present = |bench: &Bench| pki::keys(&bench.project, &hostname("red02")).unwrap().present;
     assert!(present(&bench).is_some());
-    let revoked = answer(&Revoked { members: vec!["id-of-red02".to_owned()], unfinished: None });
+    let revoked =
+        answer(&Revoked { members: vec!["id-of-red02".to_owned()], unfinished: None, unsaved: None });
     let ask = |bench: &Bench, address: SocketAddr, json| {
         let run = |project: &Project, args: &RevokeArgs, style: Style, desk: &mut Desk<'_>| {
             revoke(project, args, style.json, desk)
@@ -452,6 +455,32 @@ fn a_node_is_turned_away_by_the_managers_that_are_on_and_the_others_are_named() 
         pki::open(&bench.project).unwrap().node(&hostname("red02")).unwrap().cert_pem,
         before.cert_pem
     );
+}
+
+#[test]
+fn a_revocation_that_a_full_disk_does_not_keep_is_not_done_yet() {
+    let bench = Bench::new();
+    let why = "cannot write the journal: cannot write /var/lib/firstboot/journal.json: no space\u{1b}[2J"
+        .to_owned();
+    let unfinished = Some(format!("it is not on the manager's disk: {why}"));
+    let revoked = Revoked { members: Vec::new(), unfinished, unsaved: Some(why) };
+    let run = |project: &Project, args: &RevokeArgs, style: Style, desk: &mut Desk<'_>| {
+        revoke(project, args, style.json, desk)
+    };
+    let ask = |json| {
+        let address = bench.manager(vec![answer(&revoked)]);
+        bench.ask(run, &format!("--yes red02 --manager {address}"), None, json)
+    };
+    let told = ask(false);
+    assert_eq!((told.code(), told.talk.as_str()), (6, ""), "no new card yet");
+    insta::assert_snapshot!(told.out.clone() + &told.failure(), @"
+    red02: the manager refuses its certificate from now on
+    red02: not finished yet, the manager goes on by itself: it is not on the manager's disk: cannot write the journal: cannot write /var/lib/firstboot/journal.json: no space�[2J
+    error: red02 is refused from now on, but only until a manager restarts: cannot write the journal: cannot write /var/lib/firstboot/journal.json: no space�[2J
+    hint: make room on the manager's disk, then: builder revoke red02
+    ");
+    let json: serde_json::Value = serde_json::from_str(&ask(true).out).unwrap();
+    assert!(json.pointer("/0/unsaved").unwrap().as_str().unwrap().starts_with("cannot write the journal"));
 }
 
 #[test]

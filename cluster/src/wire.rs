@@ -13,6 +13,7 @@
 //! | `POST /v1/tokens/rotate` | operator | none | 204 |
 //! | `POST /v1/leave` | operator | [`Order`] or none | 202 with [`Orders`] |
 //! | `POST /v1/up` | operator | [`Order`] or none | 202 with [`Orders`] |
+//! | `POST /v1/window` | operator | none | [`JoinWindow`] |
 //! | `POST /v1/nodes/{name}/remove` | operator | [`Order`] or none | [`Removal`], or 404/409 with [`Problem`] |
 //! | `POST /v1/token` | operator | [`TokenFor`] | [`JoinReply`], or 409/503 with [`Problem`] |
 //! | `GET /v1/swarm` | operator | none | [`SwarmDetail`], or 503 with [`Problem`] |
@@ -297,6 +298,17 @@ pub struct Revoked {
     pub members: Vec<String>,
     /// Why removing them or changing the tokens is not finished; the manager goes on trying by itself.
     pub unfinished: Option<String>,
+    /// Why the manager could not write the revocation to its disk: it is in force, and a restart of the manager before there is
+    /// room would forget it. The manager goes on trying by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved: Option<String>,
+}
+
+/// The join window, after it was opened again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinWindow {
+    /// How long it is open from now on, in seconds of the time that the manager is on.
+    pub seconds: u64,
 }
 
 /// What the removal of a node has come to. The managers go on by themselves.

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use crate::agent::status::chain;
 use crate::engine::{Engine, EngineError, LocalState, Refusal};
 use crate::host::{Host, HostError, Program};
-use crate::journal::{self, JournalError, JournalFile};
+use crate::journal::{self, Journal, JournalError, JournalFile};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, MARK, STATE};
 use crate::tls;
@@ -173,11 +173,7 @@ fn reopen(host: &Arc<dyn Host>, before: &Card, now: &Card) -> Result<(), AdoptEr
         return Ok(());
     }
     let journal = JournalFile::open(Arc::clone(host), Path::new(STATE))?;
-    Ok(journal.settle(|journal| {
-        journal.window_opened = None;
-        journal.window_is_sure = false;
-        journal.window_closed = false;
-    })?)
+    Ok(journal.settle(Journal::reopen_window)?)
 }
 
 /// The machine and what it is to get.

@@ -35,6 +35,7 @@ use crate::steps::swarm::table::Move;
 use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
+mod clock_steps;
 mod diary;
 pub(crate) mod door;
 mod facts;
@@ -203,6 +204,7 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
         beside.spawn(housekeeping::run(Arc::clone(&pi), api));
     }
     beside.spawn(diary::run(Arc::clone(&pi)));
+    beside.spawn(clock_steps::run(Arc::clone(&pi)));
     if pi.has_peers() {
         beside.spawn(reporter::run(Arc::clone(&pi)));
     }
@@ -313,8 +315,10 @@ async fn live(pi: &Arc<Pi>) -> Result<std::convert::Infallible, StepError> {
     let docker = Docker::new(Arc::clone(pi), local);
     loop {
         life::follow(pi).await;
-        if pi.card.role == Role::Manager {
-            open_window(pi, synced);
+        if pi.card.role == Role::Manager
+            && let Err(error) = door::count(pi, synced)
+        {
+            tracing::warn!("{}", chain(&error));
         }
         tokio::select! {
             ended = work(pi, local, &docker) => return ended,
@@ -338,20 +342,6 @@ fn settle_address(pi: &Pi, local: Local) {
     tracing::info!("address {}/{}", local.ip, local.prefix);
     pi.status.change(|report| report.address = Some(local.ip));
     pi.status.news.notify_one();
-}
-
-/// Lets the join window begin, unless it has.
-fn open_window(pi: &Pi, synced: bool) {
-    let now = facts::unix_ms(pi.host.as_ref()) / 1000;
-    if let Err(error) = pi.journal.settle(|journal| {
-        // While there is to be no swarm, nothing counts down.
-        if journal.has_left(&pi.card.node) || journal.has_to_leave(&pi.card.node) {
-            return;
-        }
-        door::open_window(journal, now, synced);
-    }) {
-        tracing::warn!("{}", chain(&error));
-    }
 }
 
 /// Docker, then the swarm, until the manager's list calls this node ready.

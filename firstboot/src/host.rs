@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use cluster::wire::{Cause, ProblemCode};
 use rustix::io::Errno;
@@ -179,6 +179,9 @@ pub trait Host: Send + Sync + fmt::Debug {
     }
     /// The clock.
     fn now(&self) -> SystemTime;
+    /// The time since the kernel started, a suspended machine's included (`CLOCK_BOOTTIME`). Setting the clock does not
+    /// change it.
+    fn since_boot(&self) -> Duration;
     /// Steps the clock.
     fn set_clock(&self, to: SystemTime) -> Result<(), HostError>;
     /// Flushes everything to disk.
@@ -225,6 +228,20 @@ mod tests {
         keeps_the_contract(&RealHost::new(folder.path().to_owned()));
         let root = (PathBuf::from("/"), Node::Folder { mode: 0o755, owner: None });
         keeps_the_contract(&FakeHost::new(Arc::default(), Files::from([root]), SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn the_time_since_boot_is_no_matter_of_the_clock() {
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+        let since_boot = RealHost::new("/".into()).since_boot().as_secs_f64();
+        // A container may be told another uptime, but never a longer one.
+        assert!(since_boot + 0.02 >= uptime, "{since_boot} {uptime}");
+        let fake = FakeHost::new(Arc::default(), Files::new(), SystemTime::UNIX_EPOCH);
+        fake.set_clock(SystemTime::UNIX_EPOCH + Duration::from_secs(500)).unwrap();
+        fake.pass(Duration::from_secs(7));
+        assert_eq!(fake.since_boot(), Duration::from_secs(7));
+        assert_eq!(fake.now(), SystemTime::UNIX_EPOCH + Duration::from_secs(507));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::election::Ballots;
 use crate::host::{Host, HostError};
+use crate::window::Count;
 
 /// The journal's version. A newer one than this counts as damaged: it may say what this agent would not heed.
 pub const VERSION: u32 = 1;
@@ -51,6 +52,9 @@ pub struct Journal {
     /// The installation of Docker's packages.
     #[serde(default)]
     pub install: Progress,
+    /// Packages of Docker's that were here before ours were installed: the owner's.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub owners_packages: BTreeSet<String>,
     /// `swarm init` on this node.
     #[serde(default)]
     pub init: Progress,
@@ -60,7 +64,10 @@ pub struct Journal {
     /// Manager: its part in the agreement on who starts the swarm.
     #[serde(default)]
     pub ballots: Ballots,
-    /// Manager: when it first had a believable clock, seconds since 1970. The join window counts from here.
+    /// Manager: how long the join window has been open; see [`crate::window`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Count>,
+    /// Manager: when the join window was opened, by the clock of that time, seconds since 1970. Older agents count from here.
     #[serde(default)]
     pub window_opened: Option<u64>,
     /// Manager: whether that clock was set from the network.
@@ -143,12 +150,14 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether it may be otherwise after a while: what could not be read is there perhaps, and a full disk gets room.
+    /// Whether it may be otherwise after a while: what could not be read is there perhaps, a full disk gets room, and a file
+    /// system that is read-only, as at a first start before it was checked, is mounted anew.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) => true,
             Self::Write(HostError::File { source, .. }) => {
-                matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+                use ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+                matches!(source.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
             }
             Self::Write(_) | Self::Parse(_) | Self::TooNew(_) => false,
         }
@@ -210,7 +219,14 @@ fn numbered(mut journal: Journal) -> Journal {
 pub struct JournalFile {
     host: Arc<dyn Host>,
     path: PathBuf,
-    current: Mutex<Journal>,
+    content: Mutex<Content>,
+}
+
+#[derive(Debug)]
+struct Content {
+    journal: Journal,
+    /// It has something that did not reach the disk.
+    unsaved: bool,
 }
 
 impl JournalFile {
@@ -232,25 +248,26 @@ impl JournalFile {
                 (Journal { install: Progress::Unknown, init: Progress::Unknown, ..fresh }, true)
             }
         };
-        let file = Self { host, path, current: Mutex::new(current) };
+        let content = Mutex::new(Content { journal: current, unsaved: false });
+        let file = Self { host, path, content };
         if is_new {
             file.update(|_| ())?;
         }
         Ok(file)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Journal> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The present content.
     pub fn get(&self) -> Journal {
-        self.lock().clone()
+        self.lock().journal.clone()
     }
 
     /// Looks at the content without copying it.
     pub fn look<T>(&self, look: impl FnOnce(&Journal) -> T) -> T {
-        look(&self.lock())
+        look(&self.lock().journal)
     }
 
     /// Changes the content and brings it to disk before returning. Memory changes only if the disk did.
@@ -263,18 +280,51 @@ impl JournalFile {
         self.write(change, false)
     }
 
+    /// Changes the content at once, and then brings it to disk: for what is to be in force even if it cannot be written down,
+    /// such as a revocation on a full disk. What did not reach the disk does with the next change, or with [`Self::flush`].
+    ///
+    /// # Errors
+    /// When it is in memory only.
+    pub fn enact(&self, change: impl FnOnce(&mut Journal)) -> Result<(), JournalError> {
+        let mut content = self.lock();
+        let before = content.journal.clone();
+        change(&mut content.journal);
+        content.unsaved |= content.journal != before;
+        self.save(&mut content)
+    }
+
+    /// Brings to disk what is in memory only.
+    ///
+    /// # Errors
+    /// When it still is.
+    pub fn flush(&self) -> Result<(), JournalError> {
+        self.save(&mut self.lock())
+    }
+
+    fn save(&self, content: &mut Content) -> Result<(), JournalError> {
+        if content.unsaved {
+            self.put(&content.journal)?;
+            content.unsaved = false;
+        }
+        Ok(())
+    }
+
     fn write<T>(&self, change: impl FnOnce(&mut Journal) -> T, always: bool) -> Result<T, JournalError> {
         // Held throughout: a vote must see what the one before it promised.
-        let mut current = self.lock();
-        let mut next = current.clone();
+        let mut content = self.lock();
+        let mut next = content.journal.clone();
         let result = change(&mut next);
-        if always || next != *current {
-            let mut bytes = serde_json::to_vec_pretty(&next).map_err(JournalError::Parse)?;
-            bytes.push(b'\n');
-            self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::Write)?;
-            *current = next;
+        if always || next != content.journal {
+            self.put(&next)?;
+            *content = Content { journal: next, unsaved: false };
         }
         Ok(result)
+    }
+
+    fn put(&self, journal: &Journal) -> Result<(), JournalError> {
+        let mut bytes = serde_json::to_vec_pretty(journal).map_err(JournalError::Parse)?;
+        bytes.push(b'\n');
+        self.host.write(&self.path, &bytes, 0o600, None).map_err(JournalError::Write)
     }
 }
 
@@ -344,21 +394,27 @@ mod tests {
     }
 
     #[test]
-    fn a_good_one_opens_on_a_full_disk_and_a_new_one_waits_for_room() {
-        let full = |text| {
-            let host = machine(text, Arc::default());
-            Arc::new(Arc::into_inner(host).unwrap().with_limit(Limit::Room(0)))
-        };
-        assert_eq!(
-            open(&full(Some(r#"{"version": 1, "init": "completed"}"#))).get().init,
-            Progress::Completed
-        );
-        for text in [None, Some("damaged")] {
-            let host = full(text);
-            let before = host.files();
-            let machine: Arc<FakeHost> = Arc::clone(&host);
-            assert!(JournalFile::open(machine, Path::new(STATE)).unwrap_err().is_transient());
-            assert_eq!(host.files(), before);
+    fn a_good_one_opens_on_a_full_or_read_only_disk_and_a_new_one_waits() {
+        for limit in [Limit::Room(0), Limit::ReadOnly] {
+            let limited = |text| {
+                let host = machine(text, Arc::default());
+                host.set_limit(limit);
+                host
+            };
+            assert_eq!(
+                open(&limited(Some(r#"{"version": 1, "init": "completed"}"#))).get().init,
+                Progress::Completed
+            );
+            for text in [None, Some("damaged")] {
+                let host = limited(text);
+                let before = host.files();
+                let machine: Arc<FakeHost> = Arc::clone(&host);
+                assert!(
+                    JournalFile::open(machine, Path::new(STATE)).unwrap_err().is_transient(),
+                    "{limit:?}"
+                );
+                assert_eq!(host.files(), before);
+            }
         }
     }
 
@@ -402,6 +458,39 @@ mod tests {
         let journal = open(&host);
         assert!(journal.update(|journal| journal.init = Progress::Started).is_err());
         assert_eq!(journal.get().init, Progress::Never);
+    }
+
+    #[test]
+    fn what_is_enacted_holds_on_a_full_disk_and_is_written_once_there_is_room() {
+        let host = machine(None, Arc::default());
+        let (journal, red01) = (open(&host), Hostname::try_from("red01").unwrap());
+        host.set_limit(Limit::Room(0));
+        assert!(journal.enact(|journal| journal.rotations_wanted = 1).unwrap_err().is_transient());
+        assert_eq!(journal.get().rotations_wanted, 1);
+        assert_eq!(open(&host).get().rotations_wanted, 0, "it is not on the disk");
+        assert!(journal.flush().is_err());
+        assert!(journal.update(|journal| journal.settled = 5).is_err());
+        assert_eq!(journal.get().settled, 0, "what is believed only from the disk is not mixed in");
+        host.set_limit(Limit::Healthy);
+        journal.flush().unwrap();
+        assert_eq!(open(&host).get().rotations_wanted, 1);
+        // Any other write brings it, too.
+        host.set_limit(Limit::ReadOnly);
+        journal.enact(|journal| journal.rotations_wanted = 2).unwrap_err();
+        host.set_limit(Limit::Healthy);
+        journal.settle(|journal| journal.joined.insert(red01.clone())).unwrap();
+        assert_eq!((open(&host).get().rotations_wanted, open(&host).get().joined.len()), (2, 1));
+    }
+
+    #[test]
+    fn what_is_enacted_already_is_not_written_again() {
+        let power = Arc::<Power>::default();
+        let host = machine(None, Arc::clone(&power));
+        let journal = open(&host);
+        let written = power.log().len();
+        journal.enact(|journal| journal.window_closed = false).unwrap();
+        journal.flush().unwrap();
+        assert_eq!(power.log().len(), written);
     }
 
     #[test]

@@ -17,4 +17,6 @@ pub mod retry;
 pub mod seed;
 pub mod serve;
 pub mod steps;
+mod tally;
 pub mod tls;
+pub mod window;

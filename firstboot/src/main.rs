@@ -47,6 +47,9 @@ enum Command {
         /// Remove Docker, too, if the agent installed it
         #[arg(long)]
         docker: bool,
+        /// Only print the packages that --docker purges
+        #[arg(long, requires = "docker")]
+        simulate: bool,
         /// Only if it is a node of the cluster with this id
         #[arg(long, value_name = "ID", requires = "node", value_parser = cluster_id)]
         cluster: Option<ClusterId>,
@@ -82,8 +85,11 @@ fn main() -> ExitCode {
     let (root, payload) = match Cli::parse().command {
         Some(Command::Agent(args)) => return run_agent(args),
         Some(Command::Adopt(args)) => return run_once(async |host| adopt(host, &args).await),
-        Some(Command::Remove { docker, cluster, node, engine }) => {
+        Some(Command::Remove { docker, simulate, cluster, node, engine }) => {
             let meant = cluster.zip(node).map(|(cluster, node)| Meant { cluster, node });
+            if simulate {
+                return run_once(async |host| simulate_removal(host.as_ref(), meant.as_ref()));
+            }
             return run_once(async |host| remove(host, docker, meant.as_ref(), &engine).await);
         }
         Some(Command::Seed { root, payload }) => (root, payload),
@@ -157,6 +163,13 @@ async fn remove(
     args: &EngineArgs,
 ) -> Result<(), Box<dyn Error>> {
     Ok(remove::remove(host.as_ref(), &Engine::new(&args.docker_socket)?, docker, meant).await?)
+}
+
+/// The line begins with a word of ours: a shell's start-up files may print others.
+fn simulate_removal(host: &RealHost, meant: Option<&Meant>) -> Result<(), Box<dyn Error>> {
+    let packages = remove::packages(host, meant)?.unwrap_or_default();
+    writeln!(io::stdout(), "purges: {}", packages.join(" "))?;
+    Ok(())
 }
 
 fn cluster_id(text: &str) -> Result<ClusterId, NameError> {

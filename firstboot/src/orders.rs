@@ -49,9 +49,7 @@ impl Journal {
         self.settled = self.orders.leave(node).max(self.orders.up);
         self.init = Progress::Never;
         self.ballots = Ballots::default();
-        self.window_opened = None;
-        self.window_is_sure = false;
-        self.window_closed = false;
+        self.reopen_window();
         self.expelled.clear();
         self.strangers.clear();
         // There are no tokens any more.

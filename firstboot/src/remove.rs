@@ -3,6 +3,7 @@
 //! Power or connection lost here: done again. The state goes last, because it says what there is to do. Images and volumes
 //! of Docker stay: they are the user's. Debian's package would take them along, see `NUKES`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use cluster::card::{CARD, Card, NODE_CERT};
@@ -13,15 +14,15 @@ use thiserror::Error;
 use crate::adopt::{self, AdoptError, UNIT};
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
+use crate::journal::{self, JournalError, Stored};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
-use crate::steps::docker::{proxy, repository};
+use crate::steps::docker::{apt, owners, proxy, repository};
 use crate::tls::holder_of_pem;
 
-/// Docker's own packages and Debian's, and what comes with them and serves nothing else. Not `iptables`: others use it, too.
-const PACKAGES: [&str; 7] =
-    ["docker-ce", "docker-ce-cli", "containerd.io", "docker.io", "docker-cli", "containerd", "runc"];
+/// Debian's packages of Docker's that other software may have come to need.
+const SHARED: [&str; 2] = ["containerd", "runc"];
 
 /// Purging Debian's docker.io runs a script that empties `/var/lib/docker`: the second, which removing the package copies from
 /// the first if that is there (its `prerm` and `postrm`, 20.10.24 and 26.1.5). A copy may also be left of a docker.io that
@@ -47,6 +48,20 @@ pub enum RemoveError {
          removed; if it is the right machine, log in and type: sudo {BINARY} remove"
     )]
     Unknown(Hostname),
+    /// The owner's packages need ours.
+    #[error(
+        "{} would be removed with {}: nothing was removed. If it may go, type on this node: sudo apt-get remove {}; to keep \
+         Docker: sudo {BINARY} remove", others.join(", "), ours.join(", "), others.join(" ")
+    )]
+    Needed {
+        /// What was to be purged.
+        ours: Vec<String>,
+        /// What needs it.
+        others: Vec<String>,
+    },
+    /// The journal, which says what was here before us.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The swarm.
     #[error(transparent)]
     Swarm(#[from] AdoptError),
@@ -61,7 +76,53 @@ pub struct Meant {
     pub node: Hostname,
 }
 
-/// Removes what we installed, if this is the node that is meant. With `docker`, Docker too, unless it was there before us.
+/// The packages that [`remove`] purges with Docker: those that the agent installed, if nothing of the owner's needs them. apt is
+/// asked; nothing is changed. `None`: Docker is not ours to remove.
+///
+/// # Errors
+/// [`RemoveError::Needed`]; [`RemoveError::Another`].
+pub fn packages(host: &dyn Host, meant: Option<&Meant>) -> Result<Option<Vec<String>>, RemoveError> {
+    read_card(host, meant)?;
+    // It was written with the packages, and stays as long as they do, whatever became of the agent meanwhile.
+    if host.read(Path::new(DROP_IN))?.is_none() {
+        return Ok(None);
+    }
+    let before = match journal::read(host, &Path::new(STATE).join(journal::FILE))? {
+        Stored::Valid(journal) => journal.owners_packages,
+        Stored::Absent | Stored::Damaged { .. } => BTreeSet::new(),
+    };
+    let is_ours = |package: &&str| !before.contains(*package) && apt::is_installed(host, package);
+    let mut ours: Vec<_> = owners::DOCKER.into_iter().filter(is_ours).collect();
+    while !ours.is_empty() {
+        let simulated = host.run(&apt::purge(&ours, true))?;
+        let others = apt::removals(&simulated).into_iter().filter(|name| !ours.contains(&name.as_str()));
+        let others: Vec<_> = others.collect();
+        if others.is_empty() {
+            break;
+        }
+        if !ours.iter().any(|package| SHARED.contains(package)) {
+            return Err(RemoveError::Needed { ours: owned(&ours), others });
+        }
+        ours.retain(|package| !SHARED.contains(package));
+    }
+    Ok(Some(owned(&ours)))
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// The payload, if it can be read.
+fn read_card(host: &dyn Host, meant: Option<&Meant>) -> Result<Option<Card>, RemoveError> {
+    let json = host.read(&Path::new(STATE).join(CARD))?;
+    let card = json.as_ref().and_then(|json| Card::from_json(json).ok());
+    if let Some(meant) = meant {
+        judge(host, card.as_ref(), json.is_some(), meant)?;
+    }
+    Ok(card)
+}
+
+/// Removes what we installed, if this is the node that is meant. With `docker`, Docker too, as far as [`packages`] says.
 ///
 /// # Errors
 /// See [`RemoveError`]; may be repeated.
@@ -71,13 +132,10 @@ pub async fn remove(
     docker: bool,
     meant: Option<&Meant>,
 ) -> Result<(), RemoveError> {
-    let state = Path::new(STATE);
     let unit = Path::new("/etc/systemd/system").join(UNIT);
-    let json = host.read(&state.join(CARD))?;
-    let card = json.as_ref().and_then(|json| Card::from_json(json).ok());
-    if let Some(meant) = meant {
-        judge(host, card.as_ref(), json.is_some(), meant)?;
-    }
+    let card = read_card(host, meant)?;
+    // Before anything is changed: it may not be possible.
+    let packages = if docker { packages(host, meant)? } else { None };
     if host.read(&unit)?.is_some() {
         host.run(&Program::new("systemctl", ["disable", "--now", UNIT]))?;
     }
@@ -85,9 +143,8 @@ pub async fn remove(
     if card.is_some() && engine.version().await.is_ok() {
         adopt::leave(engine).await?;
     }
-    // It was written with the packages, and stays as long as they do, whatever became of the agent meanwhile.
-    if docker && host.read(Path::new(DROP_IN))?.is_some() {
-        remove_docker(host)?;
+    if let Some(packages) = packages {
+        remove_docker(host, &packages)?;
     }
     memory_cgroup::restore(host)?;
     host.remove(&unit)?;
@@ -119,23 +176,13 @@ fn judge(host: &dyn Host, card: Option<&Card>, has_payload: bool, meant: &Meant)
     }
 }
 
-/// Not what was removed before and left its settings; and a purge of names that apt does not know is an error.
-fn is_installed(host: &dyn Host, package: &str) -> bool {
-    let query = Program::new("dpkg-query", ["--show", "--showformat=${Status}", package]);
-    host.run(&query).is_ok_and(|status| status == b"install ok installed")
-}
-
-fn remove_docker(host: &dyn Host) -> Result<(), HostError> {
-    let packages: Vec<_> =
-        PACKAGES.into_iter().filter(|package| is_installed(host, package)).map(str::to_owned).collect();
+fn remove_docker(host: &dyn Host, packages: &[String]) -> Result<(), HostError> {
     if !packages.is_empty() {
         for script in NUKES {
             host.remove(Path::new(script))?;
         }
-        let mut purge = Program::new("apt-get", ["purge", "--yes", "-q"]);
-        purge.args.extend(packages);
-        purge.env.push(("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()));
-        host.run(&purge)?;
+        let packages: Vec<_> = packages.iter().map(String::as_str).collect();
+        host.run(&apt::purge(&packages, false))?;
     }
     let settings = host.read(Path::new(DAEMON))?;
     if settings.is_some_and(|settings| is_ours(&settings)) {

@@ -21,6 +21,7 @@ use cluster::name::{Hostname, KeyId};
 use cluster::wire::{BODY_LIMIT, Board, Problem, ProblemCode};
 
 use crate::agent::Pi;
+use crate::tally::Tally;
 
 mod board;
 mod connection;
@@ -38,6 +39,7 @@ mod swarm;
 mod tokens;
 mod twins;
 mod upkeep;
+mod window;
 
 pub(crate) use board::Whereabouts;
 pub use connection::Server;
@@ -56,6 +58,8 @@ pub struct Api {
     /// What each node that has to prove its Swarm id was given to sign.
     nonces: Mutex<HashMap<Hostname, String>>,
     rate: rate::Limit,
+    /// What was logged of each key, and how often it happened.
+    logged: Tally<(KeyId, &'static str)>,
 }
 
 /// Who is asking, from the certificate.
@@ -77,6 +81,7 @@ impl Api {
             agents: Mutex::default(),
             nonces: Mutex::default(),
             rate: rate::Limit::default(),
+            logged: Tally::default(),
         }
     }
 
@@ -104,6 +109,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/v1/orders", get(orders::get))
         .route("/v1/leave", post(orders::leave))
         .route("/v1/up", post(orders::up))
+        .route("/v1/window", post(window::post))
         .route("/v1/token", post(tokens::give))
         .route("/v1/swarm", get(swarm::get))
         .route("/v1/nodes/{name}/tasks", get(upkeep::tasks))
@@ -126,7 +132,9 @@ async fn admit(
         return problem(StatusCode::TOO_MANY_REQUESTS, "too many requests");
     }
     if !is_planned(&api.pi.card, &peer.identity) {
-        tracing::warn!("{} at {} is not planned", peer.identity.to_uri(), peer.address);
+        if let Some(times) = api.logged.count((peer.key.clone(), "not planned")) {
+            tracing::warn!("{} at {} is not planned{times}", peer.identity.to_uri(), peer.address);
+        }
         let message = "this certificate's holder is not planned in this cluster";
         return coded(StatusCode::FORBIDDEN, ProblemCode::NotPlanned, message);
     }
@@ -135,7 +143,9 @@ async fn admit(
     if api.pi.card.revoked.contains(&peer.key)
         || api.pi.journal.look(|journal| journal.revoked.contains(&peer.key))
     {
-        tracing::warn!("{} at {} was revoked", peer.identity.to_uri(), peer.address);
+        if let Some(times) = api.logged.count((peer.key.clone(), "revoked")) {
+            tracing::warn!("{} at {} was revoked{times}", peer.identity.to_uri(), peer.address);
+        }
         let message = "this node's certificate was revoked; it needs a new card";
         return coded(StatusCode::FORBIDDEN, ProblemCode::Revoked, message);
     }

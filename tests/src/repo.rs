@@ -31,6 +31,8 @@ pub struct Repo {
     folder: PathBuf,
     codename: String,
     architecture: String,
+    /// What its index calls it.
+    origin: String,
     key: String,
 }
 
@@ -46,6 +48,7 @@ impl Repo {
             folder: folder.to_owned(),
             codename: codename.to_owned(),
             architecture: architecture.to_owned(),
+            origin: "Docker".to_owned(),
             key: String::new(),
         };
         let debs =
@@ -62,8 +65,8 @@ impl Repo {
         Ok(repo)
     }
 
-    /// Makes a repository of packages that contain nothing, given by name and version. A package called `broken` cannot be
-    /// configured.
+    /// Makes a repository that calls itself `origin`, of packages that contain nothing, given by name, version and further fields
+    /// of their control file. A package called `broken` cannot be configured.
     ///
     /// # Errors
     /// As for [`Repo::new`].
@@ -71,7 +74,8 @@ impl Repo {
         folder: &Path,
         codename: &str,
         architecture: &str,
-        packages: &[(&str, &str)],
+        origin: &str,
+        packages: &[(&str, &str, &str)],
     ) -> Result<Self> {
         images::require(&PROGRAMS)?;
         fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -79,13 +83,14 @@ impl Repo {
             folder: folder.to_owned(),
             codename: codename.to_owned(),
             architecture: architecture.to_owned(),
+            origin: origin.to_owned(),
             key: String::new(),
         };
-        for (name, version) in packages {
+        for (name, version, fields) in packages {
             let tree = folder.join(name);
             let control = format!(
                 "Package: {name}\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: Tests <tests@localhost>\n\
-                 Description: empty\n"
+                 {fields}Description: empty\n"
             );
             write(&tree.join("DEBIAN/control"), control.as_bytes())?;
             if *name == "broken" {
@@ -234,7 +239,7 @@ impl Repo {
         write(&path.with_extension("gz"), &packed)?;
         let date = images::capture("date", ["--utc", "--rfc-email"])?;
         let release = format!(
-            "Origin: Docker\nLabel: Docker CE\nSuite: {0}\nCodename: {0}\nDate: {1}\nArchitectures: {2}\nComponents: stable\n\
+            "Origin: {7}\nLabel: Docker CE\nSuite: {0}\nCodename: {0}\nDate: {1}\nArchitectures: {2}\nComponents: stable\n\
              SHA256:\n {3} {4} {plain}\n {5} {6} {plain}.gz\n",
             self.codename,
             String::from_utf8_lossy(&date).trim(),
@@ -243,6 +248,7 @@ impl Repo {
             index.len(),
             digest(&packed),
             packed.len(),
+            self.origin,
         );
         write(&self.release().join("Release"), release.as_bytes())
     }

@@ -19,7 +19,7 @@ use tests::repo::{Repo, Server};
 const SOURCES: &str = "etc/apt/sources.list.d/docker.sources";
 const OLD_LIST: &str = "etc/apt/sources.list.d/docker.list";
 
-/// A system with apt, a repository in the place of the distribution's, and one in the place of Docker's.
+/// A system with apt, and a repository in the place of the distribution's and of Docker's.
 struct World {
     suite: &'static str,
     root: PathBuf,
@@ -28,6 +28,8 @@ struct World {
     server: Server,
     lab: TempDir,
 }
+
+const OURS: &str = "docker.io docker-cli iptables docker-ce docker-ce-cli containerd.io broken containerd runc podman extras";
 
 /// Debian's required packages and apt, as they come.
 fn tree(suite: &str) -> PathBuf {
@@ -56,18 +58,22 @@ impl World {
         images::run("cp", ["--archive", &tree(suite).to_string_lossy(), &root.to_string_lossy()]).unwrap();
         let architecture = images::host_architecture().unwrap();
         let mut packages = vec![
-            ("iptables", "1.8"),
-            ("docker.io", "26.1"),
-            ("docker-ce", "5:29.0.0-1"),
-            ("docker-ce-cli", "5:29.0.0-1"),
-            ("containerd.io", "2.1"),
-            ("broken", "1"),
+            ("iptables", "1.8", ""),
+            ("docker.io", "26.1", "Depends: containerd, runc\n"),
+            ("containerd", "1.7", "Depends: runc\n"),
+            ("runc", "1.1", ""),
+            ("podman", "4.3", "Depends: runc\n"),
+            ("extras", "1", "Depends: docker.io\n"),
+            ("docker-ce", "5:29.0.0-1", ""),
+            ("docker-ce-cli", "5:29.0.0-1", ""),
+            ("containerd.io", "2.1", ""),
+            ("broken", "1", ""),
         ];
         if suite == "trixie" {
-            packages.push(("docker-cli", "26.1"));
+            packages.push(("docker-cli", "26.1", ""));
         }
-        let repo =
-            Repo::of_empty_packages(&lab.path().join("repo"), suite, &architecture, &packages).unwrap();
+        let repo = lab.path().join("repo");
+        let repo = Repo::of_empty_packages(&repo, suite, &architecture, "Debian", &packages).unwrap();
         let server = repo.serve(Ipv4Addr::LOCALHOST).unwrap();
         let world = Self { suite, host: RealHost::new(root.clone()), root, repo, server, lab };
         world.write("etc/apt/keyrings/debian.asc", world.repo.key());
@@ -93,8 +99,7 @@ impl World {
                 self.suite
             ),
         );
-        let ours = "dpkg --purge docker.io docker-cli iptables docker-ce docker-ce-cli containerd.io broken";
-        self.run(&["sh", "-c", &format!("{ours} 2>/dev/null")]);
+        self.run(&["sh", "-c", &format!("dpkg --purge --force-depends {OURS} 2>/dev/null")]);
     }
 
     fn write(&self, path: &str, text: &str) {
@@ -114,11 +119,25 @@ impl World {
 
     /// Another repository beside the distribution's.
     fn other(&self, name: &str) -> (Repo, Server) {
+        self.beside(name, "Other", &[("other", "1", "")])
+    }
+
+    fn beside(&self, name: &str, origin: &str, packages: &[(&str, &str, &str)]) -> (Repo, Server) {
         let architecture = images::host_architecture().unwrap();
         let folder = self.lab.path().join(name);
-        let repo = Repo::of_empty_packages(&folder, self.suite, &architecture, &[("other", "1")]).unwrap();
-        let server = repo.serve(Ipv4Addr::LOCALHOST).unwrap();
+        let repo = Repo::of_empty_packages(&folder, self.suite, &architecture, origin, packages).unwrap();
+        let server = repo.serve(Ipv4Addr::new(127, 0, 0, 2)).unwrap();
         (repo, server)
+    }
+
+    /// What a program in the tree prints.
+    fn says(&self, words: &[&str]) -> String {
+        let output = Command::new("chroot").arg(&self.root).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn version(&self, package: &str) -> String {
+        self.says(&["dpkg-query", "--show", "--showformat=${Version}", package])
     }
 
     fn install_as(&self, docker: &CardDocker, again: bool) -> Result<Vec<String>, String> {
@@ -200,7 +219,7 @@ fn explains_missing_packages(world: &World) {
     world.write("etc/apt/sources.list.d/debian.list", &line);
     let error = world.install().unwrap_err();
     let (cause, effect) =
-        (error.find("connect to 127.0.0.1"), error.find("Unable to locate package docker.io"));
+        (error.find("connect to 127.0.0.2"), error.find("Unable to locate package docker.io"));
     assert!(cause.is_some() && cause < effect, "{error}");
 
     world.reset();
@@ -288,6 +307,96 @@ fn passes_over_packages_of_others(world: &World) {
     }
 }
 
+/// A repository in the place of Docker's that also has what Debian has, only newer.
+const GREEDY: [(&str, &str, &str); 6] = [
+    ("docker-ce", "5:30.0.0-1", ""),
+    ("docker-ce-cli", "5:30.0.0-1", ""),
+    ("containerd.io", "2.2", "Conflicts: containerd, runc\nReplaces: containerd, runc\n"),
+    ("docker-buildx-plugin", "9", ""),
+    ("iptables", "99", ""),
+    ("tar", "99", ""),
+];
+
+fn takes_only_dockers_packages_from_dockers_repository(world: &World) {
+    let upgrades = || {
+        let plan = world.says(&["apt-get", "--simulate", "dist-upgrade"]);
+        plan.lines().any(|line| line.starts_with("Inst tar "))
+    };
+    // The official repository is known by its host, whatever it says of itself; a mirror by what it says.
+    for (name, origin, host) in
+        [("official", "Debian", "download.docker.com"), ("mirror", "Docker", "127.0.0.2")]
+    {
+        world.reset();
+        world.write("etc/hosts", "127.0.0.2 download.docker.com\n");
+        let (repo, server) = world.beside(name, origin, &GREEDY);
+        let docker = CardDocker {
+            source: DockerSource::Docker,
+            version: None,
+            url: Some(server.url().replace("127.0.0.2", host)),
+            key: Some(repo.key().to_owned()),
+        };
+        assert_eq!(world.install_as(&docker, false).unwrap(), Vec::<String>::new());
+        assert_eq!(
+            (world.version("docker-ce").as_str(), world.version("iptables").as_str()),
+            ("5:30.0.0-1", "1.8")
+        );
+        assert!(!upgrades(), "{name}: {}", world.says(&["apt-cache", "policy", "tar"]));
+        // Its own packages come from there, those that are not asked for as well.
+        assert!(world.run(&["apt-get", "-y", "install", "docker-buildx-plugin"]), "{name}");
+        // Without our file it would have been otherwise.
+        fs::remove_file(world.root.join("etc/apt/preferences.d/docker")).unwrap();
+        assert!(upgrades(), "{name}: the test sees nothing");
+        world.run(&["dpkg", "--purge", "docker-buildx-plugin"]);
+    }
+}
+
+fn removes_nothing_of_the_owners(world: &World) {
+    world.reset();
+    let (repo, server) = world.beside("conflicting", "Docker", &GREEDY);
+    let docker = CardDocker {
+        source: DockerSource::Docker,
+        version: None,
+        url: Some(server.url()),
+        key: Some(repo.key().to_owned()),
+    };
+    assert!(world.run(&["apt-get", "-qq", "update"]));
+    assert!(world.run(&["apt-get", "-qq", "-y", "install", "containerd", "runc", "podman"]));
+    for again in [false, true] {
+        let error = world.install_as(&docker, again).unwrap_err();
+        assert!(
+            error.contains("installing docker-ce would remove ")
+                && error.contains(", so nothing was changed: "),
+            "{error}"
+        );
+        // podman depends on runc.
+        assert!(["containerd", "runc", "podman"].iter().all(|name| error.contains(name)), "{error}");
+        ["containerd", "runc", "podman"].iter().for_each(|package| world.assert_installed(package));
+        assert!(!world.has("var/lib/dpkg/info/docker-ce.list"));
+    }
+    assert!(world.run(&["apt-get", "-qq", "-y", "remove", "containerd", "runc", "podman"]));
+    assert_eq!(world.install_as(&docker, true).unwrap(), Vec::<String>::new());
+    world.assert_installed("docker-ce");
+}
+
+fn purges_nothing_that_others_need(world: &World) {
+    world.reset();
+    assert_eq!(world.install().unwrap(), Vec::<String>::new());
+    let packages = || firstboot::remove::packages(&world.host, None);
+    assert_eq!(packages().unwrap(), None, "nothing says that it is ours");
+    world.write(firstboot::steps::docker::settings::DROP_IN.trim_start_matches('/'), "");
+    let cli = if world.suite == "trixie" { "docker-cli " } else { "" };
+    let going = || packages().unwrap().unwrap().join(" ");
+    assert_eq!(going(), format!("docker.io {cli}containerd runc"));
+    assert!(world.run(&["apt-get", "-qq", "-y", "install", "podman"]));
+    assert_eq!(going(), format!("docker.io {cli}").trim_end());
+    assert!(world.run(&["apt-get", "-qq", "-y", "install", "extras"]));
+    let error = packages().unwrap_err().to_string();
+    assert!(error.starts_with("extras would be removed with docker.io"), "{error}");
+    ["docker.io", "podman", "extras"].iter().for_each(|package| world.assert_installed(package));
+    fs::remove_file(world.root.join(firstboot::steps::docker::settings::DROP_IN.trim_start_matches('/')))
+        .unwrap();
+}
+
 fn works_on(suite: &'static str) {
     let world = World::new(suite);
     installs_in_spite_of_broken_sources(&world);
@@ -295,6 +404,9 @@ fn works_on(suite: &'static str) {
     leaves_apt_working(&world);
     fetches_lists_again_that_a_power_cut_emptied(&world);
     passes_over_packages_of_others(&world);
+    takes_only_dockers_packages_from_dockers_repository(&world);
+    removes_nothing_of_the_owners(&world);
+    purges_nothing_that_others_need(&world);
 }
 
 #[test]

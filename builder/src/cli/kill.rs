@@ -4,6 +4,7 @@
 //! it is back on. May be repeated.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -23,7 +24,7 @@ use super::revoke::Desk;
 use super::status::table::ago;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind, builder, hint, one_line};
+use crate::error::{Command, Failure, Kind, builder, hint, one_line};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
@@ -137,17 +138,29 @@ fn purge(
     let ours = running.is_none().then_some(ours.as_path());
     let cluster = pki::existing(project)?.cluster_id;
     let nodes = project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let interrupt =
+        Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, KillError::Signals(source)))?;
     let password = if piped.is_some() {
         piped
     } else if args.ask_sudo {
-        let interrupt =
-            Interrupt::listen().map_err(|source| Failure::new(Kind::Failed, KillError::Signals(source)))?;
         Some(password::ask("password for sudo on the nodes", &interrupt)?)
     } else {
         None
     };
+    let ssh = Arc::new(ssh);
     let reach =
         Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes, password: password.as_ref() };
+    let going = removal::preview(&reach, &interrupt)?;
+    if interrupt.asked() {
+        return Err(AskError::Declined.into());
+    }
+    if args.yes {
+        going.iter().for_each(|line| progress.say(line));
+    } else if !going.is_empty() {
+        // Who has said yes to the end has not seen these lists.
+        let what = format!("{}\nOur agent and these packages are removed.", going.join("\n"));
+        ask::confirm_or_interrupt(&what, again(args), &interrupt)?;
+    }
     let removed = removal::remove(reach, true, progress)?;
     if let Some(running) = running {
         forget(project, running, &removed.nodes)?;
@@ -160,6 +173,16 @@ fn purge(
 fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result<(), Failure> {
     running.hosts.retain(|host| !nodes.contains(&host.name));
     pki::remember_running(&project::of_running(&project.file, &running), &running)
+}
+
+/// The same command without a question.
+fn again(args: &KillArgs) -> Command {
+    let user = args.user.iter().flat_map(|user| ["--user", user]);
+    builder(["kill"])
+        .args(args.purge.then_some("--purge"))
+        .args(args.ask_sudo.then_some("--ask-sudo"))
+        .args(user)
+        .args(["--yes"])
 }
 
 /// Asks, tells the managers, waits, and says who has left. Returns that as JSON, which is not printed.
@@ -181,14 +204,7 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
                  every container.",
             );
         }
-        let purge = args.purge.then_some("--purge");
-        let user = args.user.iter().flat_map(|user| ["--user", user]);
-        let command = builder(["kill"])
-            .args(purge)
-            .args(args.ask_sudo.then_some("--ask-sudo"))
-            .args(user)
-            .args(["--yes"]);
-        ask::confirm(desk, &what, command)?;
+        ask::confirm(desk, &what, again(args))?;
     }
     // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
     let is_managed = project.cluster.nodes.iter().any(|node| node.role == Role::Manager);

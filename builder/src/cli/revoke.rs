@@ -49,10 +49,16 @@ enum RevokeError {
     NoIdentity(Hostname),
     #[error("not every manager turns {} away yet: {} could not be told", nodes.join(", "), managers.join(", "))]
     Untold { nodes: Vec<String>, managers: Vec<String> },
+    #[error("{} refused from now on, but only until a manager restarts: {why}", are(nodes))]
+    Unsaved { nodes: Vec<String>, why: String },
     #[error("cannot talk to you")]
     Talk(#[source] io::Error),
     #[error("cannot make JSON of the result")]
     Json(#[source] serde_json::Error),
+}
+
+fn are(nodes: &[String]) -> String {
+    format!("{} {}", nodes.join(", "), if nodes.len() == 1 { "is" } else { "are" })
 }
 
 impl From<RevokeError> for Failure {
@@ -75,6 +81,10 @@ impl From<RevokeError> for Failure {
                 return Self::new(Kind::NotAsWanted, error)
                     .hint(again)
                     .hint(format!("a new card for {managers} knows of it by itself"));
+            }
+            RevokeError::Unsaved { nodes, .. } => {
+                let again = builder(["revoke"]).args(nodes.iter().cloned());
+                return Self::new(Kind::NotAsWanted, error).hint(hint!["make room on the manager's disk, then: ", again]);
             }
             RevokeError::Talk(_) | RevokeError::Json(_) => {
                 return Self::new(Kind::Failed, error);
@@ -115,6 +125,8 @@ struct Done<'a> {
     node: &'a str,
     members: &'a [String],
     unfinished: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsaved: Option<&'a str>,
     untold: Vec<JsonUntold<'a>>,
 }
 
@@ -194,6 +206,7 @@ fn to_json(Away { name, revoked, untold }: &Away) -> Done<'_> {
         node: name.as_str(),
         members: &revoked.members,
         unfinished: revoked.unfinished.as_deref(),
+        unsaved: revoked.unsaved.as_deref(),
         untold: untold.collect(),
     }
 }
@@ -204,7 +217,13 @@ fn verdict(done: &[Away]) -> Result<(), RevokeError> {
     let managers: BTreeSet<_> =
         done.iter().flat_map(|away| &away.untold).map(|untold| untold.manager.to_string()).collect();
     if managers.is_empty() {
-        return Ok(());
+        let unsaved =
+            done.iter().filter_map(|away| Some((away.name.to_string(), away.revoked.unsaved.as_ref()?)));
+        let (nodes, whys): (Vec<_>, Vec<_>) = unsaved.unzip();
+        return match whys.first() {
+            Some(why) => Err(RevokeError::Unsaved { nodes, why: printable(why) }),
+            None => Ok(()),
+        };
     }
     Err(RevokeError::Untold { nodes, managers: managers.into_iter().collect() })
 }

@@ -1,4 +1,5 @@
-//! `builder up`: whoever is out of the swarm because of `builder kill` or `builder rm` comes in again.
+//! `builder up`: whoever is out of the swarm because of `builder kill` or `builder rm` comes in again, and with `--reopen`
+//! whoever came too late.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -19,6 +20,11 @@ use crate::remote::{Address, Manager, Untold};
 /// Cards, names and certificates stay as they are; revoked ones stay revoked.
 #[derive(Debug, Args)]
 pub struct UpArgs {
+    /// Open the join window again, for planned nodes that were never members
+    ///
+    /// It is open for as long as it was in the beginning (swarm.join_window in the cluster file).
+    #[arg(long)]
+    pub reopen: bool,
     /// How long to wait until the swarm is formed, such as 90s, 15m or 1h
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
@@ -45,6 +51,9 @@ struct Json<'a> {
     cluster: &'a str,
     changed: bool,
     untold: Vec<&'a str>,
+    /// How long the join window is open from now on, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_window: Option<u64>,
 }
 
 /// Tells the managers and shows the board until the swarm is formed.
@@ -61,19 +70,33 @@ pub fn up(
     let cluster = &project.cluster.name;
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;
-    let told = manager.up()?;
-    let changed = told.is_some();
-    let untold = told.map(|told| told.untold).unwrap_or_default();
     let mut say = |line: String| {
         if style.quiet { Ok(()) } else { writeln!(talk, "{line}").map_err(AskError::Talk) }
     };
+    let mut join_window = None;
+    if args.reopen {
+        let (time, untold) = manager.reopen()?;
+        join_window = Some(time.as_secs());
+        say(format!("the join window is open for {}", humantime::format_duration(time)))?;
+        for Untold { manager, error } in untold {
+            // Where else it was looked for is no news here.
+            let why = error.to_string();
+            say(format!("not at {manager}: {}", why.lines().next().unwrap_or_default()))?;
+        }
+    }
+    let told = manager.up()?;
+    let changed = told.is_some() || args.reopen;
+    let is_forming = told.is_some();
+    let untold = told.map(|told| told.untold).unwrap_or_default();
     for Untold { manager, .. } in &untold {
         say(format!(
             "{manager} could not be told: when it is back on, it hears of it from the other managers"
         ))?;
     }
     if changed && !args.no_wait {
-        say(format!("{cluster} is being formed"))?;
+        if is_forming {
+            say(format!("{cluster} is being formed"))?;
+        }
         let args = StatusArgs {
             watch: style.terminal,
             wait: true,
@@ -84,8 +107,10 @@ pub fn up(
     }
     let text = if style.json {
         let untold = untold.iter().map(|untold| untold.manager.as_str()).collect();
-        serde_json::to_string(&Json { cluster: cluster.as_str(), changed, untold }).map_err(AskError::Json)?
-            + "\n"
+        let json = Json { cluster: cluster.as_str(), changed, untold, join_window };
+        serde_json::to_string(&json).map_err(AskError::Json)? + "\n"
+    } else if args.reopen && !is_forming {
+        hint!["to see who comes in: ", builder(["status", "--wait"]), "\n"].text(&project.file)
     } else if changed {
         let see =
             hint![format!("{cluster} is being formed; to see it: "), builder(["status", "--wait"]), "\n"];

@@ -5,16 +5,18 @@
 //! that is known, so a clock that is wrong does no harm.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster::name::Hostname;
 use cluster::orders::{Order, Orders};
-use cluster::wire::{Board, Removal, Revoke, Revoked};
+use cluster::wire::{Board, JoinWindow, Removal, Revoke, Revoked};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use thiserror::Error;
 
 use super::{Attempt, Manager, RemoteError, names};
+use crate::error::{Failure, Kind, builder, hint};
 
 /// The highest number that a node's word counts for: a greater one would leave none for the orders to come.
 const HIGHEST: u64 = u64::MAX / 2;
@@ -29,6 +31,38 @@ pub struct Untold {
     pub manager: Hostname,
     /// Why not.
     pub error: RemoteError,
+}
+
+/// Why the join window was not opened again.
+#[derive(Debug, Error)]
+pub enum ReopenError {
+    /// No agent that answered knows the request.
+    #[error("the agent of {managers} is an older one, which cannot open the join window again")]
+    Older {
+        /// Whose.
+        managers: String,
+        /// Whether the nodes ran before us, so that their agents can be renewed.
+        runs_already: bool,
+    },
+    /// They could not be asked.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+impl From<ReopenError> for Failure {
+    fn from(error: ReopenError) -> Self {
+        let hint = match error {
+            ReopenError::Remote(error) => return error.into(),
+            ReopenError::Older { runs_already: true, .. } => {
+                hint!["to give it a new agent: ", builder(["config"])]
+            }
+            ReopenError::Older { .. } => {
+                let text = "give the node that is to join a new identity, which may join at any time: ";
+                hint![text, builder(["revoke", "NODE"]), ", then: ", builder(["flash", "NODE"])]
+            }
+        };
+        Self::new(Kind::Failed, error).hint(hint)
+    }
 }
 
 /// An order that at least one manager has taken.
@@ -133,8 +167,28 @@ impl Manager<'_> {
         let path = format!("/v1/nodes/{node}/revoke");
         let (told, untold) = some(self.each::<Revoked>(&Method::POST, &path, Some(keys)))?;
         let members: BTreeSet<_> = told.iter().flat_map(|one| one.members.iter().cloned()).collect();
-        let unfinished = told.into_iter().find_map(|one| one.unfinished);
-        Ok((Revoked { members: members.into_iter().collect(), unfinished }, untold))
+        let unfinished = told.iter().find_map(|one| one.unfinished.clone());
+        let unsaved = told.into_iter().find_map(|one| one.unsaved);
+        Ok((Revoked { members: members.into_iter().collect(), unfinished, unsaved }, untold))
+    }
+
+    /// Opens the join window again, at every manager: each counts its own. May be repeated. Returns how long the window is open.
+    ///
+    /// # Errors
+    /// As [`Self::orders`]; [`ReopenError::Older`] if no manager knows how.
+    pub fn reopen(&mut self) -> Result<(Duration, Vec<Untold>), ReopenError> {
+        let answers = self.each::<JoinWindow>(&Method::POST, "/v1/window", None::<&()>);
+        let older =
+            |answer: &Result<_, RemoteError>| matches!(answer, Err(RemoteError::Answer { status: 404, .. }));
+        let named: Vec<_> =
+            answers.iter().filter(|(_, answer)| older(answer)).map(|(name, _)| name.clone()).collect();
+        if !named.is_empty() && answers.iter().all(|(_, answer)| answer.is_err()) {
+            let runs_already = self.project.runs_already;
+            return Err(ReopenError::Older { managers: names(&named), runs_already });
+        }
+        let (windows, untold) = some(answers)?;
+        let seconds = windows.iter().map(|window| window.seconds).max().unwrap_or_default();
+        Ok((Duration::from_secs(seconds), untold))
     }
 
     /// How far the removal of a node that is not planned has come; `None` when its entry is gone.

@@ -126,15 +126,30 @@ fn with_password(script: &str) -> String {
     )
 }
 
+/// What becomes of the Docker that the agent installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Docker {
+    /// It stays.
+    Keep,
+    /// It goes with the agent.
+    Remove,
+    /// Nothing is removed; the machine says which packages would go.
+    Simulate,
+}
+
 /// Takes our software off a machine if it is this node of this cluster: another may have its address by now. `docker`, if that
 /// came with it, too. Nothing is asked first, so who logs in may be root or not, and there may be nothing.
 pub fn removal(
     index: usize,
     (cluster, node): (&ClusterId, &Hostname),
-    docker: bool,
+    docker: Docker,
     password: Option<&Secret<String>>,
 ) -> Job {
-    let option = if docker { " --docker" } else { "" };
+    let option = match docker {
+        Docker::Keep => "",
+        Docker::Remove => " --docker",
+        Docker::Simulate => " --docker --simulate",
+    };
     let remove = format!("{PROGRAM} remove --cluster {cluster} --node {node}{option}");
     if let Some(password) = password {
         let script = probe::as_root(password, &format!("sh -c \"[ ! -x {PROGRAM} ] || exec {remove}\""));
@@ -188,7 +203,9 @@ mod tests {
     fn jobs(root: &Root, password: Option<&Secret<String>>) -> Vec<Job> {
         let parcel = parcel(root.clone());
         let card = &parcel.delivery.card;
-        vec![parcel.send_payload(password), removal(0, (&card.cluster_id, &card.node), true, password)]
+        let removal = |docker| removal(0, (&card.cluster_id, &card.node), docker, password);
+        let removals = [Docker::Keep, Docker::Remove, Docker::Simulate].map(removal);
+        [parcel.send_payload(password)].into_iter().chain(removals).collect()
     }
 
     #[test]

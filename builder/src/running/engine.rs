@@ -90,11 +90,12 @@ pub enum Clash {
     Snap,
     /// Another packager's containerd would be removed.
     #[error(
-        "package {there} would be removed for {wanted}, which comes with the Docker that is to be installed"
+        "{} {} would be removed for {wanted}, which comes with the Docker that is to be installed",
+        if there.len() == 1 { "package" } else { "packages" }, there.join(", ")
     )]
     Packages {
         /// What is installed.
-        there: String,
+        there: Vec<String>,
         /// What conflicts with it.
         wanted: &'static str,
     },
@@ -130,7 +131,7 @@ impl Clash {
                     "take ",
                     whose,
                     config,
-                    format!("; or remove it: {ssh} sudo apt-get remove {there}")
+                    format!("; or remove what is there: {ssh} sudo apt-get remove {}", there.join(" "))
                 ]
             }
         }
@@ -184,8 +185,9 @@ impl Engine {
             DockerSource::Docker => ("containerd.io", &["containerd", "runc"]),
             DockerSource::Debian => ("containerd", &["containerd.io"]),
         };
-        let there = self.packages.iter().find(|package| others.contains(&package.as_str()))?;
-        Some(Clash::Packages { there: there.clone(), wanted })
+        let there = self.packages.iter().filter(|package| others.contains(&package.as_str()));
+        let there: Vec<_> = there.cloned().collect();
+        (!there.is_empty()).then_some(Clash::Packages { there, wanted })
     }
 }
 
@@ -270,6 +272,15 @@ mod tests {
         let packages = [("packages", "containerd=installed containerd.io=not-installed runc=config-files ")];
         assert!(clash(&packages, None, false).unwrap().starts_with("package containerd would be removed"));
         assert_eq!(clash(&packages, None, true), None, "the Docker that is there stays");
+        let both = [("packages", "containerd=installed runc=installed ")];
+        assert!(clash(&both, None, false).unwrap().starts_with("packages containerd, runc would be removed"));
+        let wanted = Wanted { source: DockerSource::Docker, pool: None };
+        let advice =
+            engine(&both).clash(&wanted, false, None).unwrap().advice("ssh pi@red03").show(None).text;
+        assert!(
+            advice.contains("--docker debian") && advice.ends_with("apt-get remove containerd runc"),
+            "{advice}"
+        );
         let debian = Wanted { source: DockerSource::Debian, pool: None };
         assert_eq!(engine(&packages).clash(&debian, false, None), None);
         assert_eq!(clash(&[("packages", "containerd.io=installed")], None, false), None);

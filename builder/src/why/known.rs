@@ -40,11 +40,9 @@ pub(super) const fn of(code: ProblemCode) -> Advice {
             "The manager was set up before NODE was in the cluster file, or NODE had another role then. Bring the \
              present file to all nodes: {builder config}",
         ),
-        JoinWindowClosed => each(
-            "It came after the join window, so the manager gives it no token. Give it a new identity, which may join \
-             at any time: {builder revoke NODE}, then write its card again: WRITE NODE",
-            "It came after the join window, so the manager gives it no token. Give it a new identity, which may join \
-             at any time: {builder revoke NODE}, then {builder config}",
+        JoinWindowClosed => both(
+            "",
+            "It came after the join window, so the manager gives it no token. Open the window again: {builder up --reopen}",
         ),
         Dissolved => both("", "The swarm was dissolved on purpose. To form it again: {builder up}"),
         Removed => both("", "It was removed on purpose. To have it back: {builder up}"),
@@ -160,6 +158,15 @@ pub(super) const fn of(code: ProblemCode) -> Advice {
             "SUBJECT cannot be configured, so apt does not finish. For its error: \
              {ssh -t -F SECRETS/ssh_config NODE sudo dpkg --configure -a}",
         ),
+        PackageConflict => Advice {
+            subject: "Packages of the owner",
+            card: "SUBJECT would be removed for the Docker that NODE is to get, and the agent removes nothing that was there \
+                   before. Remove what is in the way: {ssh -t -F SECRETS/ssh_config NODE sudo apt-get remove PACKAGE}. Or \
+                   take the other Docker, `source: debian` or `source: docker` under `docker` in the cluster file: WRITE NODE",
+            running: "SUBJECT would be removed for the Docker that NODE is to get, and the agent removes nothing that was \
+                      there before. Take the other Docker: {builder config --docker debian} or {builder config --docker \
+                      docker}. Or remove what is in the way: {ssh -t -F SECRETS/ssh_config NODE sudo apt-get remove PACKAGE}",
+        },
         PackagesLocked => both(
             "",
             "Another program is installing packages on NODE, such as unattended-upgrades. This passes by itself; if \

@@ -86,6 +86,8 @@ problem_codes! {
     DownloadDamaged = "download_damaged",
     /// A package cannot be configured. Subject: the package.
     PackageBroken = "package_broken",
+    /// Installing Docker would remove packages that were there before. Subject: the packages.
+    PackageConflict = "package_conflict",
     /// Another program is installing packages.
     PackagesLocked = "packages_locked",
     /// The operating system is not supported.

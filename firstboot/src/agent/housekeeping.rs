@@ -2,6 +2,7 @@
 //! to go, and the end of it all when the operator says so.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,11 +14,13 @@ use tokio::time::timeout;
 
 use super::removal::Removals;
 use super::status::chain;
-use super::{Pi, clock_now, door, life};
+use super::{Pi, door, life};
 use crate::election::is_majority;
 use crate::engine::{Engine, EngineError, LocalState, Node, Refusal};
+use crate::journal::JournalError;
 use crate::serve::{Api, Members, Whereabouts};
 use crate::steps::clock;
+use crate::tally::Tally;
 
 /// While nodes appear.
 const BUSY: Duration = Duration::from_secs(2);
@@ -31,15 +34,16 @@ const START: Duration = Duration::from_secs(20);
 /// Keeps house for ever.
 pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
     let (mut dissolving, mut removals) = (None::<Instant>, Removals::default());
+    let mut troubles = Troubles::default();
     loop {
         if pi.status.stage() > Stage::Clock
             && let Ok(synced) = pi.blocking(clock::is_synced).await
         {
             pi.status.set_clock_synced(synced);
-            if synced {
-                super::open_window(&pi, synced);
-            }
+            troubles.of(door::count(&pi, synced));
         }
+        // Before there is a swarm, too: it may be a revocation.
+        troubles.of(pi.journal.flush());
         let mut pause = BUSY;
         if life::is_ending(&pi) {
             let since = *dissolving.get_or_insert_with(Instant::now);
@@ -55,30 +59,46 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
                 api.claim(&pi.card.node, &[own]);
             }
             let members = api.members(&nodes);
-            remember_joined(&pi, &members);
-            for result in [
-                tidy(&pi.engine, &pi.card, &members).await,
-                make_way(&pi, &api.whereabouts(), &members).await,
-            ] {
-                if let Err(error) = result {
-                    tracing::warn!("{}", chain(&error));
-                }
-            }
-            if let Err(error) = door::close_window(&pi, clock_now(&pi) / 1000) {
-                tracing::warn!("{}", chain(&error));
-            }
-            if let Err(error) = door::enforce(&pi).await {
-                tracing::warn!("{}", chain(&error));
-            }
-            let removing = removals.enforce(&pi, &members).await.unwrap_or_else(|error| {
-                tracing::warn!("{}", chain(&error));
-                true
-            });
+            troubles.of(remember_joined(&pi, &members));
+            troubles.of(tidy(&pi.engine, &pi.card, &members).await);
+            troubles.of(make_way(&pi, &api.whereabouts(), &members).await);
+            troubles.of(door::close_window(&pi));
+            troubles.of(door::enforce(&pi).await);
+            let removing = troubles.of(removals.enforce(&pi, &members).await).unwrap_or(true);
             if !removing && api.board().await.formed {
                 pause = CALM;
             }
         }
+        troubles.end_round();
         _ = timeout(pause, pi.status.orders.notified()).await;
+    }
+}
+
+/// What goes wrong in one round after the other, such as on a full disk, logged by powers of two.
+#[derive(Debug, Default)]
+struct Troubles {
+    tally: Tally<String>,
+    met: bool,
+}
+
+impl Troubles {
+    fn of<T>(&mut self, result: Result<T, impl Error>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        self.met = true;
+        let line = chain(&error);
+        if let Some(times) = self.tally.count(line.clone()) {
+            tracing::warn!("{line}{times}");
+        }
+        None
+    }
+
+    fn end_round(&mut self) {
+        if !std::mem::take(&mut self.met) {
+            self.tally.clear();
+        }
     }
 }
 
@@ -99,20 +119,18 @@ async fn dissolve(pi: &Pi, lasted: Duration) {
     }
 }
 
-fn remember_joined(pi: &Pi, members: &Members<'_>) {
+fn remember_joined(pi: &Pi, members: &Members<'_>) -> Result<(), JournalError> {
     let names = members.iter().filter(|(node, _)| node.is_ready()).filter_map(|(_, owner)| owner);
     let names: Vec<_> = names.cloned().collect();
     let is_listed = |id: &str| members.iter().any(|(node, _)| node.id == id);
-    if let Err(error) = pi.journal.settle(|journal| {
+    pi.journal.settle(|journal| {
         journal.joined.extend(names);
         for ids in journal.entries.values_mut() {
             // The last one may be on its way into the list.
             let last = ids.last().cloned();
             ids.retain(|id| is_listed(id) || Some(id) == last.as_ref());
         }
-    }) {
-        tracing::warn!("{}", chain(&error));
-    }
+    })
 }
 
 /// Labels what is planned and removes what is left over. Strangers are left alone.

@@ -1,5 +1,6 @@
 //! What this node says of itself, shared between the steps that change it and whoever reports it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
@@ -12,10 +13,20 @@ use tokio::sync::Notify;
 
 use super::log::Log;
 
+/// What warnings are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Topic {
+    /// The machine's packages.
+    Packages,
+    /// Its clock.
+    Clock,
+}
+
 /// The report in the making.
 #[derive(Debug)]
 pub struct Status {
     report: Mutex<Report>,
+    warnings: Mutex<BTreeMap<Topic, Vec<String>>>,
     /// What was said and met so far.
     log: Mutex<Log>,
     clock_synced: AtomicBool,
@@ -48,6 +59,7 @@ impl Status {
         };
         Self {
             report: Mutex::new(report),
+            warnings: Mutex::default(),
             log: Mutex::new(Log::new(super::log::OWN)),
             clock_synced: AtomicBool::new(false),
             news: Notify::new(),
@@ -113,8 +125,11 @@ impl Status {
         }
     }
 
-    /// Replaces the warnings, and records those that are new.
-    pub fn warn(&self, warnings: Vec<String>) {
+    /// Replaces the warnings about a topic, and records those that are new.
+    pub(crate) fn warn(&self, topic: Topic, warnings: Vec<String>) {
+        let mut topics = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        topics.insert(topic, warnings);
+        let warnings: Vec<_> = topics.values().flatten().cloned().collect();
         let mut report = self.lock();
         for warning in warnings.iter().filter(|warning| !report.warnings.contains(warning)) {
             tracing::warn!("{warning}");
@@ -195,6 +210,18 @@ pub fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_about_one_topic_leave_those_about_another() {
+        let status = Status::new(Vec::new(), Vec::new());
+        status.warn(Topic::Clock, vec!["the clock".to_owned()]);
+        status.warn(Topic::Packages, vec!["a source".to_owned()]);
+        assert_eq!(status.report().warnings, ["a source", "the clock"]);
+        status.warn(Topic::Packages, Vec::new());
+        assert_eq!(status.report().warnings, ["the clock"]);
+        let said = status.events(0).into_iter().filter(|event| event.text.starts_with("warning: "));
+        assert_eq!(said.map(|event| event.times).collect::<Vec<_>>(), [1, 1]);
+    }
 
     #[test]
     fn a_token_that_docker_quotes_is_not_passed_on() {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Host, HostError, Output, Owner, Program};
 
@@ -130,10 +130,11 @@ pub struct FakeHost {
     power: Arc<Power>,
     files: Mutex<Files>,
     clock: Mutex<SystemTime>,
+    since_boot: Mutex<Duration>,
     player: Box<Player>,
     torn: Box<Player>,
     complaints: Box<Complaints>,
-    limit: Limit,
+    limit: Mutex<Limit>,
 }
 
 /// What a disk has come to.
@@ -163,18 +164,30 @@ impl FakeHost {
             power,
             files,
             clock,
+            since_boot: Mutex::default(),
             player: Box::new(player),
             torn: Box::new(torn),
             complaints: Box::new(|_| String::new()),
-            limit: Limit::Healthy,
+            limit: Mutex::new(Limit::Healthy),
         }
     }
 
     /// Gives it a disk that is not what it was.
     #[must_use]
-    pub fn with_limit(mut self, limit: Limit) -> Self {
-        self.limit = limit;
+    pub fn with_limit(self, limit: Limit) -> Self {
+        self.set_limit(limit);
         self
+    }
+
+    /// Changes what its disk has come to.
+    pub fn set_limit(&self, limit: Limit) {
+        *lock(&self.limit) = limit;
+    }
+
+    /// Lets time pass: the clock and the time since the start go on together. Neither moves otherwise.
+    pub fn pass(&self, time: Duration) {
+        *lock(&self.clock) += time;
+        *lock(&self.since_boot) += time;
     }
 
     /// Gives it programs.
@@ -219,7 +232,7 @@ impl FakeHost {
 
     fn spend(&self, verb: &'static str, path: &Path) -> Result<(), HostError> {
         self.power.spend(&format!("{verb} {}", path.display())).map_err(file_error(verb, path))?;
-        if self.limit == Limit::ReadOnly {
+        if *lock(&self.limit) == Limit::ReadOnly {
             return Err(file_error(verb, path)(ErrorKind::ReadOnlyFilesystem.into()));
         }
         Ok(())
@@ -227,7 +240,7 @@ impl FakeHost {
 
     /// Whether there is room for so many bytes more.
     fn check_room(&self, verb: &'static str, path: &Path, bytes: usize) -> Result<(), HostError> {
-        let Limit::Room(room) = self.limit else { return Ok(()) };
+        let Limit::Room(room) = *lock(&self.limit) else { return Ok(()) };
         let blocks = |bytes: usize| bytes.div_ceil(512) * 512;
         let size = |node: &Node| if let Node::File { bytes, .. } = node { blocks(bytes.len()) } else { 0 };
         let used: usize = lock(&self.files).values().map(size).sum();
@@ -339,6 +352,10 @@ impl Host for FakeHost {
 
     fn now(&self) -> SystemTime {
         *lock(&self.clock)
+    }
+
+    fn since_boot(&self) -> Duration {
+        *lock(&self.since_boot)
     }
 
     fn set_clock(&self, to: SystemTime) -> Result<(), HostError> {

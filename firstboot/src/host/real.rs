@@ -8,7 +8,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, thread};
 
 use rustix::time::{ClockId, Timespec};
@@ -162,6 +162,15 @@ impl Host for RealHost {
         SystemTime::now()
     }
 
+    fn since_boot(&self) -> Duration {
+        let time = rustix::time::clock_gettime(ClockId::Boottime);
+        // It is never negative.
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
+    }
+
     fn set_clock(&self, to: SystemTime) -> Result<(), HostError> {
         if !self.is_machine() {
             return Ok(());
@@ -226,7 +235,6 @@ fn sync_folder_of(place: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
-    use std::time::Duration;
 
     use super::*;
 

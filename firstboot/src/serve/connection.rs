@@ -26,6 +26,7 @@ use tower::ServiceExt as _;
 
 use super::share::Shares;
 use super::{Api, Peer, router};
+use crate::tally::Tally;
 use crate::tls;
 
 /// Connections at once: 500 nodes that report and join at the same time take two each, beside those they had before and
@@ -57,6 +58,7 @@ struct Door {
     handshakes: Semaphore,
     strangers: Shares<IpAddr>,
     known: Shares<KeyId>,
+    logged: Tally<String>,
 }
 
 impl Server {
@@ -74,6 +76,7 @@ impl Server {
             handshakes: Semaphore::new(HANDSHAKES),
             strangers: Shares::new(STRANGERS),
             known: Shares::new(EACH),
+            logged: Tally::default(),
         });
         loop {
             match listener.accept().await {
@@ -92,7 +95,9 @@ impl Server {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    if let Some(times) = door.logged.count(error.to_string()) {
+                        tracing::warn!("cannot accept a connection: {error}{times}");
+                    }
                     sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -117,7 +122,9 @@ impl Door {
             }
         };
         let Some((identity, key)) = holder(&stream) else {
-            tracing::warn!("{address} has a certificate of this cluster that names nobody");
+            if let Some(times) = self.logged.count("names nobody".to_owned()) {
+                tracing::warn!("{address} has a certificate of this cluster that names nobody{times}");
+            }
             return None;
         };
         Some((stream, Peer { identity, key, address }))

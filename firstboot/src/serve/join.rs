@@ -14,8 +14,7 @@ use cluster::name::Hostname;
 use cluster::wire::{JoinReply, ProblemCode};
 
 use super::{Api, Members, Peer, coded, problem};
-use crate::agent::clock_now;
-use crate::agent::door::Window;
+use crate::agent::door;
 use crate::agent::status::chain;
 use crate::engine::{EngineError, Node, SWARM_PORT};
 use crate::journal::Progress;
@@ -52,14 +51,13 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
     if journal.init == Progress::Started {
         return problem(StatusCode::SERVICE_UNAVAILABLE, "waiting for the manager to start the swarm");
     }
-    let window = Window::new(&journal, &api.pi.card, clock_now(&api.pi) / 1000);
     let members = api.members(&nodes);
-    if let Err((status, code, why)) = judge(name, &members, window, &journal.joined) {
+    if let Err((status, code, why)) = judge(name, &members, door::is_open(&api.pi), &journal.joined) {
         // A conflict passes by itself and is asked about every second.
         if status == StatusCode::CONFLICT {
             tracing::debug!("{name} at {} has to wait: {why}", peer.address);
-        } else {
-            tracing::warn!("{name} at {} is not let in: {why}", peer.address);
+        } else if let Some(times) = api.logged.count((peer.key.clone(), why)) {
+            tracing::warn!("{name} at {} is not let in: {why}{times}", peer.address);
         }
         return coded(status, code, why);
     }
@@ -77,7 +75,9 @@ pub(super) async fn post(State(api): State<Arc<Api>>, Extension(peer): Extension
         Role::Worker => swarm.join_tokens.worker,
         Role::Manager => swarm.join_tokens.manager,
     };
-    tracing::info!("{name} at {} gets the {} token", peer.address, role.as_str());
+    if let Some(times) = api.logged.count((peer.key.clone(), "token")) {
+        tracing::info!("{name} at {} gets the {} token{times}", peer.address, role.as_str());
+    }
     let own = api.pi.status.report();
     let managers = managers(own.address, own.swarm_node.as_deref(), &nodes);
     Json(JoinReply { token, managers, up: journal.orders.up }).into_response()
@@ -123,7 +123,7 @@ fn is_in(name: &Hostname, members: &Members<'_>) -> bool {
 fn judge(
     name: &Hostname,
     members: &Members<'_>,
-    window: Window,
+    is_window_open: bool,
     joined: &BTreeSet<Hostname>,
 ) -> Result<(), (StatusCode, ProblemCode, &'static str)> {
     if members.of(name).any(|node| !node.is_down()) {
@@ -131,7 +131,7 @@ fn judge(
         let why = "waiting for the node's old entry to be given up";
         return Err((StatusCode::CONFLICT, ProblemCode::OldEntry, why));
     }
-    if window.is_open() || joined.contains(name) {
+    if is_window_open || joined.contains(name) {
         Ok(())
     } else {
         let why = "the join window is closed, and this node was never a member";
@@ -158,10 +158,10 @@ mod tests {
     use super::super::members::tests::as_called;
     use super::*;
 
-    const OPEN: Window = Window { closed: false, opened: Some(1000), now: 1500, seconds: 600 };
-    const CLOSED: Window = Window { now: 1700, ..OPEN };
+    const OPEN: bool = true;
+    const CLOSED: bool = false;
 
-    fn verdict(states: &[&str], window: Window, joined: bool) -> Result<(), (u16, ProblemCode)> {
+    fn verdict(states: &[&str], window: bool, joined: bool) -> Result<(), (u16, ProblemCode)> {
         let name = Hostname::try_from("red01").unwrap();
         let nodes: Vec<Node> = states
             .iter()

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use cluster::card::Card;
 use cluster::identity::{Holder, Role};
-use cluster::name::Hostname;
+use cluster::name::{Hostname, KeyId};
 use cluster::wire::{Cause, NodeError, ProblemCode, Report, ReportReply, Told, Want};
 
 use super::twins::Starts;
@@ -58,7 +58,7 @@ pub(super) async fn put(
     report.address = report.address.filter(|address| may_be_at(&api.pi.card, &peer, *address));
     let own_id = report.swarm_node.clone();
     // Whatever Docker does: that a node was heard is nobody's affair but this manager's.
-    api.hear(name.clone(), report.clone());
+    api.hear(name.clone(), peer.key.clone(), report.clone());
     let nonce = api.identify(&peer, &report, proof).await;
     let nodes = api.nodes.read(&api.pi.engine).await;
     let swarm = nodes.as_deref().and_then(|nodes| board::told(&name, own_id.as_deref(), &api.members(nodes)));
@@ -77,7 +77,7 @@ pub(super) async fn put(
 }
 
 impl Api {
-    fn hear(&self, name: Hostname, report: Report) {
+    fn hear(&self, name: Hostname, key: KeyId, report: Report) {
         self.note_agent(&name, report.proves);
         let mut reports = self.lock_reports();
         let (before, mut log, mut starts) = match reports.remove(&name) {
@@ -89,8 +89,11 @@ impl Api {
         if let Some(boot) = &report.facts.boot {
             let were_two = starts.are_two(now);
             starts.note(boot, now);
-            if !were_two && starts.are_two(now) {
-                tracing::warn!("two machines report as {name}");
+            if !were_two
+                && starts.are_two(now)
+                && let Some(times) = self.logged.count((key, "two machines"))
+            {
+                tracing::warn!("two machines report as {name}{times}");
             }
         }
         reports.insert(name, Heard { report, at: now, log, starts });

@@ -1,8 +1,9 @@
 //! `POST /v1/nodes/{name}/revoke`: a node's keys are refused from now on, its membership ends, and the tokens change.
 //!
-//! The order is: onto the disk what is wanted, then who is a member, then the tokens, then the node list. After the first
-//! nothing is given to the keys' holder any more, and once the members are known what is left undone is done by the
-//! manager's housekeeping.
+//! The order is: into memory and onto the disk what is wanted, then who is a member, then the tokens, then the node list. After
+//! the first nothing is given to the keys' holder any more, and once the members are known what is left undone is done by the
+//! manager's housekeeping. On a full disk the keys are refused all the same; the answer says so, because a restart before there
+//! is room would forget it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use cluster::wire::{Revoke, Revoked};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Api, Peer, operator_only, problem};
-use crate::agent::door;
+use crate::agent::door::{self, DoorError};
 use crate::agent::status::chain;
 use crate::journal::Journal;
 
@@ -52,15 +53,15 @@ pub(super) async fn post(
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "these are not the keys of one node");
     }
     let until = Instant::now() + PATIENCE;
-    let refused = pi.journal.update(|journal| {
+    let kept = pi.journal.enact(|journal| {
         journal.revoked.extend(keys);
         // Before there is a swarm there are no tokens.
         journal.rotations_wanted += u64::from(journal.has_swarm());
         // Its successor is the operator's wish, so the join window does not count for it.
         journal.joined.insert(planned.name.clone());
     });
-    if let Err(error) = refused {
-        return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
+    if let Err(error) = kept {
+        tracing::warn!("the revocation of {name} is in memory only: {}", chain(&error));
     }
     api.lock_reports().remove(&planned.name);
     tracing::warn!("{name} was revoked by the operator at {}", peer.address);
@@ -72,23 +73,30 @@ pub(super) async fn post(
     if let Err(why) = &nodes
         && pi.journal.look(Journal::has_swarm)
     {
-        let message =
+        let mut message =
             format!("{name} is refused from now on, but whether it is a member cannot be seen: {why}");
+        if let Err(error) = pi.journal.flush() {
+            message.push_str(&format!("; nor is it on the manager's disk: {}", chain(&error)));
+        }
         return problem(StatusCode::SERVICE_UNAVAILABLE, message);
     }
     // What the node has proved, whatever its engine is called; and the name, if its agent cannot prove anything.
     let members =
         nodes.as_deref().map(|nodes| api.members(nodes).of(&planned.name).cloned().collect::<Vec<_>>());
     let members: Vec<_> = members.into_iter().flatten().map(|node| node.id).collect();
-    if let Err(error) = pi.journal.settle(|journal| {
+    // Whether all of it is on the disk is asked at the end.
+    let _unsaved = pi.journal.enact(|journal| {
         journal.expelled.extend(members.iter().cloned());
         journal.entries.insert(planned.name.clone(), Vec::new());
-    }) {
-        return problem(StatusCode::INTERNAL_SERVER_ERROR, chain(&error));
-    }
+    });
     let unfinished = match timeout_at(until, door::enforce(pi)).await {
-        Ok(done) => done.err().map(|error| chain(&error)),
+        Ok(Err(DoorError::Journal(_))) | Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(chain(&error)),
         Err(_) => Some(SILENT.to_owned()),
     };
-    Json(Revoked { members, unfinished }).into_response()
+    let unsaved = pi.journal.flush().err().map(|error| chain(&error));
+    // An older builder shows this field only.
+    let on_disk = || unsaved.as_ref().map(|why| format!("it is not on the manager's disk: {why}"));
+    let unfinished = unfinished.or_else(on_disk);
+    Json(Revoked { members, unfinished, unsaved }).into_response()
 }

@@ -232,7 +232,8 @@ async fn nodes_that_are_new_in_a_managers_plan_open_the_join_window_again() {
     let mut world = World::new(&["red01"]);
     let (_engine, client) = engine(&world, "red00");
     let before = delivery(&world, "red00");
-    let closed = json!({"version": 1, "init": "completed", "window_opened": 5, "window_closed": true, "joined": ["red01"]});
+    let closed = json!({"version": 1, "init": "completed", "window_opened": 5, "window_closed": true, "joined": ["red01"],
+        "window": {"boot": "x", "since": 0, "before": 9_000_000, "saved": 9_000_001}});
     let host = machine(&Arc::default(), Files::new());
     adopt(&host, &client, &before).await.unwrap();
     host.write(&state("journal.json"), closed.to_string().as_bytes(), 0o600, None).unwrap();
@@ -244,8 +245,8 @@ async fn nodes_that_are_new_in_a_managers_plan_open_the_join_window_again() {
     world.workers.push("red02");
     let more = Delivery { card: world.card("red00"), ..before };
     assert_eq!(adopt(&host, &client, &more).await.unwrap(), Outcome::Adopted);
-    let Journal { window_opened, window_closed, joined, .. } = journal(&host.files());
-    assert_eq!((window_opened, window_closed, joined.len()), (None, false, 1));
+    let Journal { window, window_opened, window_closed, joined, .. } = journal(&host.files());
+    assert_eq!((window, window_opened, window_closed, joined.len()), (None, None, false, 1));
 }
 
 #[tokio::test]
@@ -349,8 +350,12 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     let clock = UNIX_EPOCH + Duration::from_secs(NOW);
     let host = FakeHost::new(Arc::clone(&power), host.files(), clock).with_programs(with_dpkg);
     remove::remove(&host, &client, true, None).await.unwrap();
-    let purged = power.log().iter().filter(|effect| effect.contains("apt-get purge")).count();
-    assert_eq!(purged, 1, "{:?}", power.log());
+    let log = power.log();
+    let purges: Vec<_> = log.iter().filter(|effect| effect.contains("apt-get purge")).collect();
+    assert_eq!(purges.len(), 2, "{log:?}");
+    assert!(purges[0].contains(" --simulate ") && !purges[1].contains(" --simulate "), "{log:?}");
+    let changes = |effect: &&String| !effect.contains("dpkg-query");
+    assert_eq!(log.iter().find(changes), Some(purges[0]), "before anything is changed: {log:?}");
     assert!(host.files().contains_key(Path::new("/etc/docker/daemon.json")), "it was somebody else's");
     assert!(!host.files().contains_key(Path::new(DROP_IN)));
     let is_there = |path| host.files().contains_key(Path::new(path));
@@ -361,6 +366,98 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
 const NUKES: [&str; 2] =
     ["/usr/share/docker.io/contrib/nuke-graph-directory.sh", "/var/lib/docker/nuke-graph-directory.sh"];
 
+const PURGE: &str = "apt-get purge --yes -q -o DPkg::Lock::Timeout=300";
+
+/// A machine with these packages of Docker's, on which a purge would remove others, too.
+fn with_packages(
+    installed: &'static [&'static str],
+    needs: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+) -> impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> {
+    move |program, files| {
+        let line = program.line();
+        if let Some(package) = line.strip_prefix("dpkg-query --show --showformat=${Status} ") {
+            let is_there = installed.contains(&package);
+            return if is_there { Ok(b"install ok installed".to_vec()) } else { Err("none".to_owned()) };
+        }
+        let Some(packages) = line.strip_prefix(PURGE) else { return play(program, files) };
+        let packages = packages.split_whitespace().filter(|word| *word != "--simulate");
+        let going = packages.flat_map(|package| needs(package).into_iter().chain([package]));
+        Ok(going.map(|package| format!("Purg {package} [1]\n")).collect::<String>().into_bytes())
+    }
+}
+
+/// A Pi that got Docker with the agent, with this journal.
+async fn installed(world: &World, client: &Client, journal: &str) -> Files {
+    let host = machine(&Arc::default(), Files::new());
+    adopt(&host, client, &delivery(world, "red01")).await.unwrap();
+    host.make_folder(Path::new(DROP_IN).parent().unwrap(), 0o755, None).unwrap();
+    host.write(Path::new(DROP_IN), DROP_IN_TEXT.as_bytes(), 0o644, None).unwrap();
+    host.write(&state("journal.json"), journal.as_bytes(), 0o600, None).unwrap();
+    host.files()
+}
+
+#[tokio::test]
+async fn a_docker_that_the_owners_packages_need_is_not_purged_and_nothing_is_changed() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let files = installed(&world, &client, r#"{"version": 1}"#).await;
+    let power = Arc::<Power>::default();
+    let needs = |package: &str| (package == "docker-ce").then_some("rootless-extras");
+    let host = FakeHost::new(Arc::clone(&power), files, UNIX_EPOCH)
+        .with_programs(with_packages(&["docker-ce", "docker-ce-cli", "containerd.io"], needs));
+    let before = host.files();
+    let refused = remove::remove(&host, &client, true, None).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "rootless-extras would be removed with docker-ce, docker-ce-cli, containerd.io: nothing was removed. If it may go, \
+         type on this node: sudo apt-get remove rootless-extras; to keep Docker: sudo /usr/local/lib/firstboot/firstboot remove"
+    );
+    assert_eq!(host.files(), before);
+    assert!(power.log().iter().all(|effect| effect.contains("dpkg-query") || effect.contains("--simulate")));
+    // What it said to type.
+    remove::remove(&host, &client, false, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_other_software_shares_and_what_the_owner_had_before_stays() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    const DEBIANS: &[&str] = &["docker.io", "docker-cli", "containerd", "runc"];
+    let podman = |package: &str| (package == "runc").then_some("podman");
+    for (journal, podman, going) in [
+        (r#"{"version": 1}"#, None, "docker.io docker-cli containerd runc"),
+        (r#"{"version": 1}"#, Some(podman), "docker.io docker-cli"),
+        (r#"{"version": 1, "owners_packages": ["runc"]}"#, None, "docker.io docker-cli containerd"),
+        (r#"{"version": 1, "owners_packages": ["runc"]}"#, Some(podman), "docker.io docker-cli containerd"),
+    ] {
+        let files = installed(&world, &client, journal).await;
+        let power = Arc::<Power>::default();
+        let needs = move |package: &str| podman.and_then(|needs| needs(package));
+        let host =
+            FakeHost::new(Arc::clone(&power), files, UNIX_EPOCH).with_programs(with_packages(DEBIANS, needs));
+        let packages = remove::packages(&host, None).unwrap().unwrap().join(" ");
+        assert_eq!(packages, going, "{journal}");
+        remove::remove(&host, &client, true, None).await.unwrap();
+        let purged = format!("run {PURGE} {going}");
+        assert_eq!(power.log().iter().filter(|effect| **effect == purged).count(), 1, "{:?}", power.log());
+    }
+}
+
+#[tokio::test]
+async fn a_docker_that_is_not_ours_has_no_packages_to_purge() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let files = installed(&world, &client, r#"{"version": 1}"#).await;
+    let host = FakeHost::new(Arc::default(), files, UNIX_EPOCH);
+    let meant = remove::Meant {
+        cluster: world.card("red01").cluster_id,
+        node: "red02".to_owned().try_into().unwrap(),
+    };
+    assert!(remove::packages(&host, Some(&meant)).is_err(), "another node");
+    host.remove(Path::new(DROP_IN)).unwrap();
+    assert_eq!(remove::packages(&host, None).unwrap(), None);
+}
+
 /// dpkg with Debian's Docker, and what is left of another that was there before.
 fn with_dpkg(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
     let query = "dpkg-query --show --showformat=${Status} ";
@@ -369,7 +466,10 @@ fn with_dpkg(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
         Some("docker.io" | "docker-cli" | "iptables") => Ok(b"install ok installed".to_vec()),
         Some("docker-ce" | "containerd.io") => Ok(b"deinstall ok config-files".to_vec()),
         Some(other) => Err(format!("dpkg-query: no packages found matching {other}")),
-        None if line == "apt-get purge --yes -q docker.io docker-cli" => {
+        None if line == format!("{PURGE} --simulate docker.io docker-cli") => {
+            Ok(b"Purg docker.io [26.1]\nPurg docker-cli [26.1]\n".to_vec())
+        }
+        None if line == format!("{PURGE} docker.io docker-cli") => {
             match NUKES.iter().find(|script| files.contains_key(Path::new(script))) {
                 Some(script) => Err(format!("Nuking /var/lib/docker ... ({script})")),
                 None => Ok(Vec::new()),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::engine::{DOCKERD, Engine};
 use crate::installing::{files_of, with_apt};
-use crate::world::{Life, NOW, World, eventually};
+use crate::world::{Life, NOW, Pi, World, eventually};
 
 const SYNCED: &str = "/run/systemd/timesync/synchronized";
 const TWO_YEARS: Duration = Duration::from_secs(2 * 365 * 86_400);
@@ -136,4 +136,32 @@ async fn a_manager_two_years_behind_that_gets_network_time_keeps_its_swarm() {
 fn manager_sees(world: &World, name: &str) -> bool {
     let swarm = world.swarm.lock().unwrap();
     swarm.nodes.iter().any(|node| node["Description"]["Hostname"] == name)
+}
+
+#[tokio::test]
+async fn a_large_step_of_a_clock_is_on_the_board() {
+    let world = World::new(&["red01"]);
+    let [manager, worker] = ["red00", "red01"].map(|name| world.switch_on(name, None));
+    [&manager, &worker].iter().for_each(|pi| pi.engine.start());
+    world.wait_until_formed().await;
+    let warnings = async |node: usize| {
+        let board = world.board().await;
+        board.nodes[node].report.as_ref().map(|report| report.warnings.clone()).unwrap_or_default()
+    };
+    assert_eq!((warnings(0).await, warnings(1).await), (Vec::new(), Vec::new()));
+    let step = |pi: &Pi| pi.host.set_clock(pi.host.now() + Duration::from_secs(3600)).unwrap();
+    // The first may come before the agent has looked at the clock at all.
+    eventually(async || {
+        step(&manager);
+        step(&worker);
+        !warnings(0).await.is_empty() && !warnings(1).await.is_empty()
+    })
+    .await;
+    for node in 0..2 {
+        let said = warnings(node).await.concat();
+        assert!(
+            said.starts_with("the clock was set forward by ") && said.contains("h, from 2026-09-"),
+            "{said}"
+        );
+    }
 }

@@ -266,7 +266,9 @@ async fn strangers_get_nothing_while_a_planned_node_is_served() {
         }
         scene.serves_the_planned_node().await;
     }
-    for path in ["/v1/join", "/v1/leave", "/v1/tokens/rotate", "/v1/nodes/red02/revoke", "/v1/nothing"] {
+    for path in
+        ["/v1/join", "/v1/leave", "/v1/window", "/v1/tokens/rotate", "/v1/nodes/red02/revoke", "/v1/nothing"]
+    {
         let answer = scene.world.request(&other, Method::POST, path).send().await.unwrap();
         assert_eq!(answer.status(), 403, "{path}");
         assert!(!answer.text().await.unwrap().contains("SWMTKN"));

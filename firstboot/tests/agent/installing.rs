@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, DockerSource, Start};
-use cluster::wire::Stage;
+use cluster::wire::{Cause, ProblemCode, Stage};
 use firstboot::host::Program;
 use firstboot::host::fake::{FakeHost, Fault, Files, Node, Power};
 use firstboot::journal::Progress;
@@ -111,6 +111,10 @@ async fn settings_and_signed_repository_are_in_place_before_the_packages() {
     );
     assert!(log[install].contains("--no-install-recommends") && log[install].contains("DPkg::Lock::Timeout"));
     assert!(!log[install].contains("--reinstall"));
+    assert!(log[install].contains(" --no-remove "), "what the owner had stays");
+    assert!(at(&log, "write /etc/apt/preferences.d/docker") < at(&log, "run apt-get update"));
+    let pins = text(&pi, "/etc/apt/preferences.d/docker");
+    assert!(pins.ends_with("Package: *\nPin: origin \"download.docker.com\"\nPin-Priority: 1\n"), "{pins}");
     assert_eq!(text(&pi, "/var/lib/man-db/auto-update"), "", "the man page index is switched on again");
 }
 
@@ -430,4 +434,98 @@ async fn a_foreign_package_that_dpkg_cannot_configure_is_a_warning() {
         }
         pi.task.abort();
     }
+}
+
+/// dpkg, where the owner has these packages.
+fn owners(program: &Program, packages: &[&str]) -> Option<Vec<u8>> {
+    let line = program.line();
+    let package = line.strip_prefix("dpkg-query --show --showformat=${Status} ")?;
+    packages.contains(&package).then(|| b"install ok installed".to_vec())
+}
+
+#[tokio::test]
+async fn another_packagers_containerd_is_named_before_anything_is_written() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let host = host_with(files(&world), |program, files| {
+        let is_removed = files.contains_key(Path::new("/removed"));
+        let there: &[&str] = if is_removed { &[] } else { &["containerd", "runc"] };
+        owners(program, there).map_or_else(|| with_apt(program, files), Ok)
+    });
+    let pi = run(&world, host);
+    let error = async || {
+        let mut nodes = world.board().await.nodes.into_iter();
+        nodes.find(|node| node.name.as_str() == "red01")?.report?.error
+    };
+    eventually(async || error().await.is_some()).await;
+    let error = error().await.unwrap();
+    let cause = Cause::new(ProblemCode::PackageConflict).about("containerd, runc");
+    assert_eq!((error.permanent, error.cause), (false, Some(cause)));
+    assert_eq!(
+        error.message,
+        "installing docker-ce would remove containerd, runc, so nothing was changed: take Debian's Docker, which uses them \
+         (docker.source: debian in the cluster file), or type on this node: sudo apt-get remove containerd runc"
+    );
+    let changes = ["run apt-get", "write /etc", "make the folder /etc"];
+    let log = pi.power.log();
+    assert!(!log.iter().any(|effect| changes.iter().any(|change| effect.starts_with(change))), "{log:#?}");
+    assert_eq!(pi.journal().install, Progress::Never);
+    // Their owner removes them.
+    pi.host.place("/removed", file(""));
+    eventually(async || pi.journal().install == Progress::Completed).await;
+}
+
+#[tokio::test]
+async fn packages_that_apt_would_remove_are_named_and_stay() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let host = host_with(files(&world), |program, files| {
+        let line = program.line();
+        match (line.starts_with("apt-get install --simulate"), line.starts_with("apt-get install")) {
+            (true, _) => {
+                Ok(b"Reading package lists...\nRemv podman-docker [4.3.1]\nInst docker-ce-cli (5:29)\n"
+                    .to_vec())
+            }
+            (_, true) if line.contains("--no-remove") => {
+                Err("E: Packages need to be removed but remove is disabled.\n".to_owned())
+            }
+            _ => with_apt(program, files),
+        }
+    });
+    let pi = run(&world, host);
+    let message = async || {
+        let mut nodes = world.board().await.nodes.into_iter();
+        nodes.find(|node| node.name.as_str() == "red01")?.report?.error.map(|error| error.message)
+    };
+    eventually(async || message().await.is_some()).await;
+    assert_eq!(
+        message().await.unwrap(),
+        "installing docker-ce would remove podman-docker, so nothing was changed: type on this node: sudo apt-get remove podman-docker"
+    );
+    assert!(!pi.host.files().contains_key(Path::new(DOCKERD)));
+}
+
+#[tokio::test]
+async fn packages_of_dockers_that_the_owner_had_before_are_written_down_once() {
+    let world = World::new(&["red01"]);
+    let mut card = world.card("red01");
+    card.docker.source = DockerSource::Debian;
+    let mut files = files(&world);
+    let state = PathBuf::from(firstboot::agent::STATE);
+    files.insert(state.join("card.json"), file(&serde_json::to_string(&card).unwrap()));
+    // The first attempt fails, and leaves more packages.
+    let host = host_with(files, |program, files| {
+        let tried = files.contains_key(Path::new("/tried"));
+        if program.line().starts_with("apt-get install") && !tried {
+            files.insert("/tried".into(), file(""));
+            return Err("E: Failed to fetch http://a/b.deb\n".to_owned());
+        }
+        let there: &[&str] = if tried { &["runc", "containerd"] } else { &["runc"] };
+        owners(program, there).map_or_else(|| with_apt(program, files), Ok)
+    });
+    let pi = run(&world, host);
+    eventually(async || pi.journal().install == Progress::Completed).await;
+    assert_eq!(pi.journal().owners_packages.into_iter().collect::<Vec<_>>(), ["runc"]);
 }

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cluster::wire::{Problem, ProblemCode, Revoked};
+use cluster::wire::{JoinWindow, Problem, ProblemCode, Revoked};
 use firstboot::host::Host as _;
+use firstboot::host::fake::{FakeHost, Limit, Node};
 use firstboot::journal::Progress;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::engine::{Engine, WORKER_TOKEN};
 use crate::identity::Pair;
-use crate::world::{NOW, Pi, World, eventually};
+use crate::world::{NOW, Pi, Sink, World, eventually, journal, play};
 
 /// A formed cluster of red00, red01 and red02.
 async fn formed(world: &World) -> [Pi; 3] {
@@ -204,33 +205,175 @@ async fn a_manager_that_came_in_later_changes_the_tokens_and_says_when_it_cannot
 }
 
 #[tokio::test]
-async fn the_window_closes_without_network_time_and_only_the_first_of_it_opens_it_again() {
+async fn the_join_window_counts_time_since_boot_whatever_the_clock_says() {
     const SYNCED: &str = "/run/systemd/timesync/synchronized";
+    const DECADE: u64 = 10 * 365 * 86_400;
     let mut world = World::new(&["red01"]);
     world.join_window_seconds = 600;
-    let journal = json!({"version": 1, "window_opened": NOW - 10_000}).to_string();
-    let mut files = world.files("red00", &world.ca.node("manager", "red00"), Some(&journal));
+    let mut files = world.files("red00", &world.ca.node("manager", "red00"), None);
     let synced = files.remove(Path::new(SYNCED)).unwrap();
     let manager = world.switch_on_files("red00", files);
     manager.engine.start();
-    let at = |seconds| manager.host.set_clock(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-    let is_started = || manager.journal().init == Progress::Completed;
-    eventually(async || is_started() && manager.journal().rotations_done == 1).await;
-    assert!(manager.journal().window_closed && world.tokens().0 != WORKER_TOKEN);
-
-    // After a power cut the clock stands at the card's floor again.
-    at(NOW - 20_000);
+    world.wait_for_api().await;
     let stranger = world.ca.node("worker", "red01");
-    assert_eq!(world.status(&stranger, Method::POST, "/v1/join").await, 403);
+    let join = async || world.status(&stranger, Method::POST, "/v1/join").await;
+    eventually(async || join().await == 200).await;
+    // Whoever answers as a time server closes nothing,
+    let at = |seconds| manager.host.set_clock(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    for seconds in [NOW + DECADE, NOW - DECADE] {
+        at(seconds);
+        world.housekeeping_round().await;
+        assert_eq!((join().await, manager.journal().window_closed), (200, false));
+    }
+    // holds nothing open,
+    manager.host.pass(Duration::from_secs(601));
+    at(NOW - DECADE);
+    eventually(async || manager.journal().rotations_done == 1).await;
+    assert!(manager.journal().window_closed && world.tokens().0 != WORKER_TOKEN);
+    assert_eq!(join().await, 403);
+    // and opens nothing again.
     at(NOW);
     manager.host.place(SYNCED, synced);
-    eventually(async || world.status(&stranger, Method::POST, "/v1/join").await == 200).await;
+    eventually(async || {
+        world.board().await.nodes[0].report.as_ref().unwrap().facts.clock_synced == Some(true)
+    })
+    .await;
+    world.housekeeping_round().await;
+    assert_eq!((join().await, manager.journal().rotations_done), (403, 1));
+}
 
-    // And it closes again, for good.
-    at(NOW + 601);
+#[tokio::test]
+async fn a_restart_of_the_agent_goes_on_counting_the_join_window() {
+    let mut world = World::new(&["red01"]);
+    world.join_window_seconds = 600;
+    let files = world.files("red00", &world.ca.node("manager", "red00"), None);
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let host = Arc::new(FakeHost::new(Arc::default(), files, clock).with_programs(play));
+    let boot_id = b"11111111-2222-3333-4444-555555555555\n".to_vec();
+    let boot_id = Node::File { bytes: boot_id, mode: 0o444, owner: None };
+    host.place("/proc/sys/kernel/random/boot_id", boot_id);
+    let engine = Engine::new(world.folder.path(), "red00", &world.swarm);
+    engine.start();
+    let stranger = world.ca.node("worker", "red01");
+    let join = async || world.status(&stranger, Method::POST, "/v1/join").await;
+    for minutes in [4, 3, 2] {
+        let _life = world.boot(&host, &engine);
+        world.wait_for_api().await;
+        eventually(async || join().await == 200).await;
+        host.pass(Duration::from_secs(60 * minutes));
+    }
+    let _life = world.boot(&host, &engine);
+    world.wait_for_api().await;
+    eventually(async || join().await == 200).await;
+    host.pass(Duration::from_secs(61));
+    eventually(async || journal(&host.files()).window_closed).await;
+    assert_eq!(join().await, 403);
+}
+
+#[tokio::test]
+async fn only_the_operator_opens_the_join_window_again() {
+    let mut world = World::new(&["red01", "red02"]);
+    world.join_window_seconds = 600;
+    let [manager, worker] = ["red00", "red01"].map(|name| world.switch_on(name, None));
+    [&manager, &worker].iter().for_each(|pi| pi.engine.start());
+    world.wait_for_api().await;
+    let late = world.ca.node("worker", "red02");
+    let join = async || world.status(&late, Method::POST, "/v1/join").await;
+    eventually(async || join().await == 200).await;
+    manager.host.pass(Duration::from_secs(601));
+    eventually(async || manager.journal().rotations_done == 1).await;
+    assert_eq!(join().await, 403);
+    for pair in [&late, &world.ca.node("manager", "red00")] {
+        assert_eq!(world.status(pair, Method::POST, "/v1/window").await, 403);
+    }
+    let operator = world.ca.operator();
+    // What admits somebody is on the disk first.
+    manager.host.set_limit(Limit::ReadOnly);
+    assert_eq!(world.status(&operator, Method::POST, "/v1/window").await, 500);
+    assert_eq!(join().await, 403);
+    manager.host.set_limit(Limit::Healthy);
+    let answer = world.request(&operator, Method::POST, "/v1/window").send().await.unwrap();
+    assert_eq!(answer.json::<JoinWindow>().await.unwrap(), JoinWindow { seconds: 600 });
+    assert_eq!(join().await, 200);
+    // It closes again, and the tokens change again.
+    manager.host.pass(Duration::from_secs(600));
+    world.housekeeping_round().await;
+    assert_eq!(join().await, 200);
+    manager.host.pass(Duration::from_secs(1));
     eventually(async || manager.journal().rotations_done == 2).await;
-    at(NOW);
-    assert_eq!(world.status(&stranger, Method::POST, "/v1/join").await, 403);
+    assert_eq!(join().await, 403);
+}
+
+#[tokio::test]
+async fn a_manager_with_a_full_disk_revokes_and_writes_it_down_once_there_is_room() {
+    let world = World::new(&["red01", "red02"]);
+    let [manager, thief, _other] = formed(&world).await;
+    thief.task.abort();
+    eventually(async || manager.journal().joined.len() == 3).await;
+    let stolen = world.ca.node("worker", "red01");
+    let before = world.tokens();
+    manager.host.set_limit(Limit::Room(0));
+    let (status, answer) = revoke(&world, "red01", &stolen).await;
+    let answer = answer.unwrap();
+    assert_eq!((status.as_u16(), answer.members.len()), (200, 1));
+    let unsaved = answer.unsaved.unwrap();
+    assert!(unsaved.starts_with("cannot write the journal: "), "{unsaved}");
+    // For builders that do not know that word.
+    assert!(answer.unfinished.unwrap().contains(&unsaved));
+    assert_eq!(world.status(&stolen, Method::POST, "/v1/join").await, 403);
+    assert_eq!(entries(&world, "red01"), Vec::<String>::new());
+    let changed = world.tokens();
+    assert_ne!(changed, before, "the thief may have kept the token");
+    assert!(!manager.journal().revoked.contains(&stolen.key_id()));
+    world.housekeeping_round().await;
+    assert_eq!(world.tokens(), changed, "once");
+    // Again, for what is not on the disk yet.
+    assert!(revoke(&world, "red01", &stolen).await.1.unwrap().unsaved.is_some());
+
+    manager.host.set_limit(Limit::Healthy);
+    eventually(async || manager.journal().revoked.contains(&stolen.key_id())).await;
+    assert_eq!(revoke(&world, "red01", &stolen).await.1.unwrap().unsaved, None);
+    let _manager = world.restart("red00", manager).await;
+    world.wait_for_api().await;
+    assert_eq!(world.status(&stolen, Method::POST, "/v1/join").await, 403);
+}
+
+#[tokio::test]
+async fn refusals_of_one_key_are_logged_by_powers_of_two() {
+    let (sink, _guard) = Sink::of_this_thread();
+    let mut world = World::new(&["red01", "red02"]);
+    let (stolen, other) = (world.ca.node("worker", "red01"), world.ca.node("worker", "red02"));
+    let unplanned = world.ca.node("worker", "red09");
+    world.revoked = BTreeSet::from([stolen.key_id()]);
+    world.join_window_seconds = 600;
+    let journal = json!({"version": 1, "window_closed": true}).to_string();
+    let manager = world.switch_on("red00", Some(&journal));
+    manager.engine.start();
+    world.wait_for_api().await;
+    eventually(async || world.status(&other, Method::POST, "/v1/join").await == 403).await;
+    for (pair, words) in [
+        (&stolen, "worker/red01 at 127.0.0.1"),
+        (&unplanned, "red09 at 127.0.0.1"),
+        (&other, "red02 at 127.0.0.1"),
+    ] {
+        let client = world.client(Some(pair)).build().unwrap();
+        let before = sink.count(words);
+        let mut refused = 0;
+        while refused < 35 {
+            let answer = client.post(world.url("/v1/join")).send().await.unwrap().status();
+            refused += u32::from(answer == StatusCode::FORBIDDEN);
+        }
+        let lines = sink.count(words) - before;
+        assert!((4..=6).contains(&lines), "{lines} lines for {words}:\n{}", sink.text());
+    }
+    // Tokens that are given again and again, too.
+    assert_eq!(world.status(&world.ca.operator(), Method::POST, "/v1/window").await, 200);
+    let greedy = world.ca.node("worker", "red02");
+    let client = world.client(Some(&greedy)).build().unwrap();
+    for _ in 0..35 {
+        assert_eq!(client.post(world.url("/v1/join")).send().await.unwrap().status(), 200);
+    }
+    assert_eq!(sink.count("gets the worker token"), 6);
 }
 
 #[tokio::test]
@@ -252,8 +395,6 @@ async fn tokens_change_once_when_the_join_window_closes() {
     world.wait_until_formed().await;
     assert!(manager.journal().window_closed);
     let again = world.restart("red00", manager).await;
-    // The housekeeping has gone round when it has put a lost label back.
-    world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"] = json!(null);
-    eventually(async || !world.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"].is_null()).await;
+    world.housekeeping_round().await;
     assert_eq!((world.tokens(), again.journal().rotations_done), (changed, 1), "once");
 }

@@ -43,14 +43,14 @@ fn code(report: &Report) -> Option<ProblemCode> {
 }
 
 /// Runs red01 on these files beside a manager.
-async fn tells(change: impl Fn(&World, &mut Files), limit: Limit) -> (Report, AgentError) {
+async fn tells(change: impl Fn(&World, &mut Files)) -> (Report, AgentError) {
     let world = World::new(&["red01"]);
     let _manager = world.switch_on("red00", None);
     world.wait_for_api().await;
     let mut files = files_of(&world, world.card("red01"));
     change(&world, &mut files);
     let clock = UNIX_EPOCH + Duration::from_secs(NOW);
-    let host = FakeHost::new(Arc::default(), files, clock).with_programs(with_apt).with_limit(limit);
+    let host = FakeHost::new(Arc::default(), files, clock).with_programs(with_apt);
     let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
     let options = world.options(&engine, Ipv4Addr::LOCALHOST);
     let Err(ended) = agent::run(Arc::new(host), options).await;
@@ -75,8 +75,7 @@ async fn a_payload_that_cannot_be_used_is_told_to_the_board_and_ends_the_agent()
     let texts: [(Payload<'_>, &str); 3] =
         [(&newer, "written by a newer builder"), (&damaged, "the payload is damaged"), (&torn, "damaged")];
     for (text, words) in texts {
-        let (report, ended) =
-            tells(|world, files| place(files, "card.json", &text(world)), Limit::Healthy).await;
+        let (report, ended) = tells(|world, files| place(files, "card.json", &text(world))).await;
         assert!(error(&report).permanent && error(&report).message.contains(words), "{report:?}");
         assert!(matches!(ended, AgentError::Card(_)));
         assert_eq!(code(&report), Some(ProblemCode::PayloadDamaged));
@@ -84,11 +83,22 @@ async fn a_payload_that_cannot_be_used_is_told_to_the_board_and_ends_the_agent()
 }
 
 #[tokio::test]
-async fn a_root_that_cannot_be_written_is_told_to_the_board() {
-    let (report, ended) = tells(|_, _| (), Limit::ReadOnly).await;
+async fn an_agent_starts_once_a_read_only_root_can_be_written() {
+    let world = World::new(&["red01"]);
+    let _manager = world.switch_on("red00", None);
+    world.wait_for_api().await;
+    let files = files_of(&world, world.card("red01"));
+    let clock = UNIX_EPOCH + Duration::from_secs(NOW);
+    let host = FakeHost::new(Arc::default(), files, clock).with_programs(with_apt);
+    let host = Arc::new(host.with_limit(Limit::ReadOnly));
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    let _life = world.boot(&host, &engine);
+    let report = heard(&world, |report| report.error.is_some()).await;
     assert!(error(&report).message.starts_with("cannot keep a journal"), "{report:?}");
-    assert!(matches!(ended, AgentError::Journal(_)));
+    assert!(!error(&report).permanent);
     assert_eq!(code(&report), Some(ProblemCode::DiskReadOnly));
+    host.set_limit(Limit::Healthy);
+    heard(&world, |report| report.word != "cannot start").await;
 }
 
 const STATUS: &str = "/boot/firmware/swarm/status.txt";

@@ -1,14 +1,11 @@
 //! The swarm in detail, tokens for the operator, and small changes to members.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use cluster::wire::{DetailNode, JoinReply, Labels, NodeTasks, Problem, SwarmDetail, SwarmEntry};
 use firstboot::host::fake::Node;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{Pi, World, eventually};
+use crate::world::{Pi, Sink, World, eventually};
 
 /// A formed cluster of red00 and red01.
 async fn formed(world: &World) -> [Pi; 2] {
@@ -174,30 +171,9 @@ async fn only_the_operator_sees_the_swarm_gets_tokens_and_changes_members() {
     assert_ne!((spec(&world, "red01"), spec(&world, "red00")), before, "the operator may");
 }
 
-/// Where the agents' log goes to.
-#[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_operators_token_is_the_one_of_the_role_and_in_no_log() {
-    let sink = Sink::default();
-    let writer = sink.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (sink, _guard) = Sink::of_this_thread();
     let world = World::new(&["red01"]);
     let [manager, _worker] = formed(&world).await;
     let (of_workers, of_managers) = world.tokens();
@@ -216,7 +192,7 @@ async fn the_operators_token_is_the_one_of_the_role_and_in_no_log() {
     assert!(*reply.token.expose() == world.tokens().0 && *reply.token.expose() != of_workers);
     assert_eq!(post(&world, "/v1/token", json!({"role": "operator"})).await.0, 422);
 
-    let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    let log = sink.text();
     assert!(log.contains("gets the manager token"), "the log is not seen: {log}");
     assert!(!log.contains("SWMTKN"), "{log}");
     let files = manager.host.files().into_values().map(|node| format!("{node:?}")).collect::<String>();

@@ -1,9 +1,10 @@
 //! A cluster on loopback: manager red00 and workers, each with a machine in memory and an engine.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use cluster::card::{Card, Planned};
@@ -287,6 +288,12 @@ impl World {
             .unwrap()
     }
 
+    /// Waits until the manager's housekeeping has gone round once more: it puts a lost label back.
+    pub(crate) async fn housekeeping_round(&self) {
+        self.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"] = serde_json::Value::Null;
+        eventually(async || !self.swarm.lock().unwrap().nodes[0]["Spec"]["Labels"].is_null()).await;
+    }
+
     /// The join tokens as the managers' engines have them.
     pub(crate) fn tokens(&self) -> (String, String) {
         self.swarm.lock().unwrap().tokens()
@@ -367,5 +374,46 @@ pub(crate) fn play(program: &Program, _: &mut Files) -> Result<Vec<u8>, String> 
         ),
         "ip -j -4 route show default" => Ok(br#"[{"dst":"default","dev":"eth0","metric":100}]"#.to_vec()),
         other => Err(format!("{other}: not on this machine")),
+    }
+}
+
+/// Where the agents' log goes to.
+#[derive(Clone, Default)]
+pub(crate) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    /// For all agents of this thread, for as long as the guard is there.
+    pub(crate) fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        // As long as there is one subscriber only, tracing asks that of the thread which comes to a line first whether the line
+        // is wanted, for all threads. Other tests' threads have none.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| tracing::Dispatch::new(tracing_subscriber::fmt().finish()));
+        let sink = Self::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        (sink, tracing::subscriber::set_default(subscriber))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// How many lines contain `words`.
+    pub(crate) fn count(&self, words: &str) -> usize {
+        self.text().lines().filter(|line| line.contains(words)).count()
     }
 }

@@ -159,11 +159,13 @@ fn purge(pis: &Running) {
         assert!(holds(pis, node, &format!("echo {node} >{KEPT}")), "{node}");
     }
     let killed = builder(pis, &["kill", "--yes", "--purge", "-F", "ssh_config", "--json"], 0);
+    let killed_talk = text(&killed.stderr);
     let killed: serde_json::Value = serde_json::from_slice(&killed.stdout).unwrap();
     let mut purged: Vec<_> =
         killed["purged"].as_array().unwrap().iter().map(|node| node.as_str().unwrap()).collect();
     purged.sort_unstable();
     assert_eq!(purged, NODES, "{killed}");
+    assert!(killed_talk.contains("purges the packages "), "{killed_talk}");
     assert_eq!(killed["left"].as_array().unwrap().len(), NODES.len(), "{killed}");
     for node in NODES {
         for line in [

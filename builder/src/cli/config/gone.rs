@@ -149,7 +149,15 @@ pub(super) fn clean(
     let named: Vec<_> = nodes.iter().zip(&hosts).map(|(node, host)| (node.clone(), host.clone())).collect();
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
     let (user, password) = (field.user.clone(), way.password());
-    let reach = Reach { ssh, own, user, ours: None, cluster: cluster.clone(), nodes, password };
+    let reach = Reach {
+        ssh: std::sync::Arc::new(ssh),
+        own,
+        user,
+        ours: None,
+        cluster: cluster.clone(),
+        nodes,
+        password,
+    };
     let free = removal::remove(reach, false, progress)?.nodes;
     for (node, host) in named.iter().filter(|(node, _)| !free.contains(node)) {
         progress.say(&format!(

@@ -74,6 +74,8 @@ pub fn install(packages: &[String], again: bool) -> Program {
             "-q",
             "--no-install-recommends",
             "--fix-broken",
+            // What the owner had stays; what is in the way is named instead.
+            "--no-remove",
             "-o",
             "DPkg::Lock::Timeout=300",
             "-o",
@@ -99,6 +101,66 @@ pub fn install(packages: &[String], again: bool) -> Program {
     }
     program.args.extend_from_slice(packages);
     quiet(program)
+}
+
+/// As [`install`] without changing anything, and without sparing what would be removed.
+pub fn simulate_install(packages: &[String]) -> Program {
+    let mut program = Program::new(
+        "apt-get",
+        [
+            "install",
+            "--simulate",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+            "--fix-broken",
+            "-o",
+            "Dir::Cache::pkgcache=",
+            "-o",
+            "Dir::Cache::srcpkgcache=",
+        ],
+    );
+    program.args.extend_from_slice(packages);
+    quiet(program)
+}
+
+/// Removes packages with their configuration, or shows what that would remove.
+pub fn purge(packages: &[&str], simulate: bool) -> Program {
+    let mut program = Program::new("apt-get", ["purge", "--yes", "-q", "-o", "DPkg::Lock::Timeout=300"]);
+    if simulate {
+        program.args.push("--simulate".to_owned());
+    }
+    program.args.extend(packages.iter().map(|package| (*package).to_owned()));
+    quiet(program)
+}
+
+/// The packages that a simulation says would be removed, with their configuration or without.
+pub fn removals(simulated: &[u8]) -> Vec<String> {
+    let stdout = String::from_utf8_lossy(simulated);
+    let mut names: Vec<String> = Vec::new();
+    for line in stdout.lines() {
+        let Some(rest) = line.strip_prefix("Remv ").or_else(|| line.strip_prefix("Purg ")) else { continue };
+        let name = rest.split_whitespace().next().unwrap_or_default().to_owned();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Whether apt refused to install because it would have to remove packages.
+pub fn would_remove(output: &Output) -> bool {
+    // apt-private/private-install.cc, 2.6.1 and 3.0.3.
+    !output.success
+        && String::from_utf8_lossy(&output.stderr)
+            .contains("Packages need to be removed but remove is disabled")
+}
+
+/// Whether dpkg has a package installed and configured.
+pub fn is_installed(host: &dyn Host, package: &str) -> bool {
+    // A package that is not there is an error to dpkg-query, and what was removed but for its settings another state.
+    let query = quiet(Program::new("dpkg-query", ["--show", "--showformat=${Status}", package]));
+    host.run(&query).is_ok_and(|status| status.ends_with(b" ok installed"))
 }
 
 /// A pattern that selects a package if the distribution has it, and nothing otherwise (apt-patterns(7)).
@@ -294,6 +356,14 @@ mod tests {
             )
             .is_empty()
         );
+    }
+
+    #[test]
+    fn reads_what_a_simulation_removes() {
+        // apt 2.6.1 and 3.0.3.
+        let stdout = "NOTE: This is only a simulation!\nReading package lists...\nPurg docker-ce [5:29.0.0-1] [rootless:amd64 ]\n\
+                      Remv runc [1.1.5]\nPurg runc [1.1.5]\nInst containerd.io (2.1 Docker:trixie [arm64])\n";
+        assert_eq!(removals(stdout.as_bytes()), ["docker-ce", "runc"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use cluster::card::{CardDocker, Start};
 use cluster::wire::ProblemCode;
 
 use super::apt::{self, Complaints};
+use super::owners;
 use super::pins;
 use super::plan::{System, plan};
 use super::proxy;
@@ -17,7 +18,7 @@ use super::reload;
 use super::repository::{self, place};
 use super::settings::{DAEMON, DROP_IN, DROP_IN_TEXT, daemon_json};
 use crate::agent::Pi;
-use crate::agent::status::chain;
+use crate::agent::status::{Topic, chain};
 use crate::host::{Host, HostError, Output, Program};
 use crate::journal::Progress;
 use crate::steps::StepError;
@@ -54,6 +55,12 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
         Progress::Started | Progress::Unknown => true,
         Progress::Never => false,
     };
+    let before = owners::installed(host);
+    owners::look(&before, pi.card.docker.source)?;
+    // Before our settings, by which a removal knows that Docker is ours.
+    if pi.journal.get().install == Progress::Never {
+        pi.journal.settle(|journal| journal.owners_packages = before).map_err(StepError::Journal)?;
+    }
     settings(host, local)?;
     proxy::settle(pi, local)?;
     pi.status.say(if again { "finishing an interrupted installation" } else { "reading package lists" });
@@ -63,7 +70,7 @@ pub(super) fn run(pi: &Pi, local: Local) -> Result<(), StepError> {
     let quiet = without_man_index(host, again)?;
     let installed = install(host, &prepared, again);
     with_man_index(host, quiet)?;
-    pi.status.warn(installed?);
+    pi.status.warn(Topic::Packages, installed?);
     host.sync();
     pi.journal.update(|journal| journal.install = Progress::Completed).map_err(StepError::Journal)?;
     start(pi)
@@ -152,6 +159,9 @@ pub fn install(host: &dyn Host, prepared: &Prepared, again: bool) -> Result<Vec<
             others.join(", ")
         ));
         return Ok(warnings);
+    }
+    if apt::would_remove(&output) {
+        return Err(owners::explain(host, &prepared.packages, &prepared.names())?);
     }
     let mut reasons = Vec::new();
     if !prepared.complaints.is_empty() {

@@ -2,6 +2,8 @@
 
 use cluster::card::{CardDocker, DockerSource};
 
+use super::preferences;
+
 /// Docker's release key, fingerprint 9DC8 5822 9FC7 DD38 854A E2D8 8D81 803C 0EBF CD88, as Debian's extrepo-offline-data carries it.
 pub const DOCKER_KEY: &str = include_str!("docker.asc");
 const DOCKER_URL: &str = "https://download.docker.com/linux";
@@ -57,8 +59,8 @@ impl Repository {
 pub struct Plan {
     /// An additional repository.
     pub repository: Option<Repository>,
-    /// Text of an apt preferences file that keeps a wanted version.
-    pub pin: Option<String>,
+    /// Text of an apt preferences file.
+    pub preferences: Option<String>,
     /// Arguments of `apt-get install`.
     pub packages: Vec<String>,
     /// A package to add if the distribution has it for this architecture.
@@ -69,7 +71,7 @@ pub struct Plan {
 pub const KEYRING: &str = "/etc/apt/keyrings/docker.asc";
 /// Where apt expects the source.
 pub const SOURCES: &str = "/etc/apt/sources.list.d/docker.sources";
-/// Where apt expects the pin.
+/// Where apt expects the preferences.
 pub const PREFERENCES: &str = "/etc/apt/preferences.d/docker";
 
 /// Whether a file at [`SOURCES`] is what some plan writes there.
@@ -78,13 +80,6 @@ pub fn is_source_of_ours(text: &str) -> bool {
     let mut lines = text.lines();
     begin.into_iter().all(|begin| lines.next().is_some_and(|line| line.starts_with(begin)))
         && lines.all(|line| line.starts_with(' '))
-}
-
-/// Whether a file at [`PREFERENCES`] is what some plan writes there.
-pub fn is_pin_of_ours(text: &str) -> bool {
-    let lines: Vec<&str> = text.lines().collect();
-    matches!(lines[..], ["Package: docker-ce docker-ce-cli" | "Package: docker.io docker-cli", version, "Pin-Priority: 990"]
-        if version.starts_with("Pin: version "))
 }
 
 /// Plans the installation.
@@ -96,7 +91,7 @@ pub fn plan(docker: &CardDocker, system: &System) -> Plan {
     match docker.source {
         DockerSource::Docker => Plan {
             repository: Some(repository(docker, system)),
-            pin: pin(docker, "docker-ce docker-ce-cli"),
+            preferences: preferences::text(docker),
             packages: vec![
                 wanted("docker-ce"),
                 wanted("docker-ce-cli"),
@@ -108,7 +103,7 @@ pub fn plan(docker: &CardDocker, system: &System) -> Plan {
         // Since Debian 13 the docker command is a package of its own.
         DockerSource::Debian => Plan {
             repository: None,
-            pin: pin(docker, "docker.io docker-cli"),
+            preferences: preferences::text(docker),
             packages: vec![wanted("docker.io"), "iptables".into()],
             optional: Some("docker-cli"),
         },
@@ -128,11 +123,6 @@ fn repository(docker: &CardDocker, system: &System) -> Repository {
         key.push('\n');
     }
     Repository { key, source }
-}
-
-fn pin(docker: &CardDocker, packages: &str) -> Option<String> {
-    let version = docker.version.as_ref()?;
-    Some(format!("Package: {packages}\nPin: version {version}\nPin-Priority: 990\n"))
 }
 
 #[cfg(test)]
@@ -179,7 +169,7 @@ mod tests {
         let pinned = CardDocker { version: Some("5:29.*".into()), ..docker(DockerSource::Docker) };
         let plan = plan(&pinned, &trixie());
         assert_eq!(plan.packages[0], "docker-ce=5:29.*");
-        assert!(plan.pin.unwrap().contains("Pin: version 5:29.*\n"));
+        assert!(plan.preferences.unwrap().contains("Pin: version 5:29.*\n"));
     }
 
     #[test]

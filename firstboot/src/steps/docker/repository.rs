@@ -5,7 +5,8 @@ use std::path::Path;
 use super::apt::{self, Complaints};
 use super::install::failed;
 use super::key;
-use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, is_pin_of_ours, is_source_of_ours};
+use super::plan::{KEYRING, PREFERENCES, Plan, SOURCES, System, is_source_of_ours};
+use super::preferences;
 use super::sources::{Verdict, elsewhere, is_key_in_use, judge};
 use crate::host::{Host, HostError};
 use crate::steps::StepError;
@@ -22,7 +23,7 @@ pub(super) struct Added {
     elsewhere: Vec<String>,
 }
 
-/// Adds repository and pin of the plan, as far as the machine does not have them.
+/// Adds repository and preferences of the plan, as far as the machine does not have them.
 pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added, StepError> {
     let mut files = Vec::new();
     let mut added = Added::default();
@@ -48,7 +49,7 @@ pub(super) fn add(host: &dyn Host, plan: &Plan, system: &System) -> Result<Added
             }
         }
     }
-    files.extend(plan.pin.clone().map(|pin| (PREFERENCES, pin)));
+    files.extend(plan.preferences.clone().map(|text| (PREFERENCES, text)));
     for (path, text) in files {
         added.files.push((path, put(host, path, &text).map_err(|source| failed(ADD, source))?));
     }
@@ -92,7 +93,9 @@ impl Added {
 
 /// Takes our files out of apt's configuration for good. Files that the owner wrote there or still needs stay.
 pub(crate) fn remove(host: &dyn Host) -> Result<(), HostError> {
-    for (path, is_ours) in [(SOURCES, is_source_of_ours as fn(&str) -> bool), (PREFERENCES, is_pin_of_ours)] {
+    for (path, is_ours) in
+        [(SOURCES, is_source_of_ours as fn(&str) -> bool), (PREFERENCES, preferences::is_ours)]
+    {
         let path = Path::new(path);
         if host.read(path)?.is_some_and(|text| is_ours(&String::from_utf8_lossy(&text))) {
             host.remove(path)?;
@@ -111,7 +114,7 @@ fn put(host: &dyn Host, path: &'static str, text: &str) -> Result<Option<Vec<u8>
         let there = String::from_utf8_lossy(before);
         let ours = match path {
             SOURCES => is_source_of_ours(&there),
-            PREFERENCES => is_pin_of_ours(&there),
+            PREFERENCES => preferences::is_ours(&there),
             // Without a package source that names it, see `judge`.
             _ => false,
         };
