@@ -14,10 +14,11 @@ use cluster::spec::ImageSource;
 use thiserror::Error;
 
 use crate::cache::Cache;
-use crate::error::{Failure, Kind};
+use crate::dir::{self, Dir, NewFolders, Refusal};
+use crate::error::{Failure, Kind, builder, hint};
 use crate::fetch::{self, Base, Copies};
 use crate::interrupt::EndOnSignal;
-use crate::owner::{self, NewFolders};
+use crate::marker::{CARDS, Standing};
 use crate::plan::Write;
 use crate::report::{Bytes, Progress};
 use crate::scratch::{self, Existing, Scratch, ScratchError};
@@ -40,6 +41,8 @@ pub struct Order<'a> {
     pub nodes: Vec<Hostname>,
     /// Where the cards go. Made if absent.
     pub folder: &'a Path,
+    /// Whether the user named that folder. Another one has to be ours: see [`crate::marker`].
+    pub is_named: bool,
     /// Whether existing cards are replaced.
     pub force: bool,
 }
@@ -107,6 +110,11 @@ impl From<BuildError> for Failure {
     fn from(error: BuildError) -> Self {
         let hint = match &error {
             BuildError::Existing(_) => Some("--force replaces them, -o DIR puts the cards elsewhere"),
+            BuildError::Folder { folder, source } if Refusal::of(source) == Some(&Refusal::NotOurs) => {
+                let build = builder(["build", "-o"]).path(folder);
+                return Self::new(Kind::Failed, error)
+                    .hint(hint!["to put the cards there all the same: ", build]);
+            }
             BuildError::IsTheImage(_) | BuildError::Folder { .. } => {
                 Some("choose another folder with -o DIR")
             }
@@ -141,16 +149,15 @@ pub fn build<P>(
 where
     P: Fn(&Hostname) -> Result<Vec<Write>, Failure>,
 {
-    let paths: Vec<_> = order.nodes.iter().map(|node| order.folder.join(format!("{node}.img"))).collect();
+    let paths: Vec<_> = order.nodes.iter().map(|node| order.folder.join(card_name(node))).collect();
     refuse_existing(&paths, order.force)?;
-    let folders = prepare(order.folder)?;
-    let made = folders.paths().to_vec();
-    let ending = EndOnSignal::listen(move || owner::remove_empty(&made)).map_err(BuildError::Signals)?;
-    let drafts = drafts(order, paths)?;
+    let Place { folder, marked, made } = prepare(order)?;
+    let ending = EndOnSignal::listen(made.remover()).map_err(BuildError::Signals)?;
+    let drafts = drafts(order, &folder, paths)?;
 
     let (source, beside) = order.source;
     refuse_the_image(&beside.join(&source.location), &drafts)?;
-    let (base, copied) = base_and_copies(order, &drafts, cache, progress)?;
+    let (base, copied) = base_and_copies(order, &folder, &drafts, cache, progress)?;
     refuse_the_image(&base.path, &drafts)?;
     let plan = open_planner(&base)?;
     if !copied {
@@ -162,13 +169,19 @@ where
     sync_all(&drafts)?;
     // From here on it is names only.
     ending.disarm();
+    if marked == Some(Standing::Empty) || marked == Some(Standing::Older) {
+        // First of all, so that no card is ever there for git to add.
+        CARDS
+            .put(&folder)
+            .map_err(|source| BuildError::Folder { folder: order.folder.to_owned(), source })?;
+    }
     let existing = if order.force { Existing::Replace } else { Existing::Keep };
     let mut cards = Vec::new();
     for Draft { node, path, scratch } in drafts {
-        scratch.publish(&path, existing).map_err(BuildError::Scratch)?;
+        scratch.publish(card_name(&node), existing).map_err(BuildError::Scratch)?;
         cards.push(Card { node, path });
     }
-    folders.keep();
+    made.keep();
     Ok((cards, base))
 }
 
@@ -177,17 +190,37 @@ fn refuse_existing(paths: &[PathBuf], force: bool) -> Result<(), BuildError> {
     if force || existing.is_empty() { Ok(()) } else { Err(BuildError::Existing(existing)) }
 }
 
-/// Makes the folder for the cards. It goes again if nothing comes into it.
-fn prepare(folder: &Path) -> Result<NewFolders, BuildError> {
-    let error = |source| BuildError::Folder { folder: folder.to_owned(), source };
-    let folders = NewFolders::make(folder).map_err(error)?;
-    scratch::sweep(folder);
-    Ok(folders)
+fn card_name(node: &Hostname) -> String {
+    format!("{node}.img")
 }
 
-fn drafts(order: &Order<'_>, paths: Vec<PathBuf>) -> Result<Vec<Draft>, BuildError> {
+/// The folder for the cards.
+struct Place {
+    folder: Dir,
+    /// How it is known to be ours; `None` for another one, which the user named.
+    marked: Option<Standing>,
+    /// Goes again if nothing comes into it.
+    made: NewFolders,
+}
+
+/// Opens the folder for the cards, or makes it.
+fn prepare(order: &Order<'_>) -> Result<Place, BuildError> {
+    let error = |source| BuildError::Folder { folder: order.folder.to_owned(), source };
+    let make = if order.is_named { Dir::make } else { Dir::make_own };
+    let (folder, made) = make(order.folder, dir::FOLDER).map_err(error)?;
+    let marked = match CARDS.check(&folder) {
+        Err(refused) if order.is_named && Refusal::of(&refused) == Some(&Refusal::NotOurs) => None,
+        standing => Some(standing.map_err(error)?),
+    };
+    if marked.is_some() {
+        scratch::sweep(&folder);
+    }
+    Ok(Place { folder, marked, made })
+}
+
+fn drafts(order: &Order<'_>, folder: &Dir, paths: Vec<PathBuf>) -> Result<Vec<Draft>, BuildError> {
     let drafts = order.nodes.iter().zip(paths).map(|(node, path)| {
-        let scratch = Scratch::new_in(order.folder).map_err(BuildError::Scratch)?;
+        let scratch = Scratch::new_in(folder).map_err(BuildError::Scratch)?;
         Ok(Draft { node: node.clone(), path, scratch })
     });
     drafts.collect()
@@ -196,13 +229,14 @@ fn drafts(order: &Order<'_>, paths: Vec<PathBuf>) -> Result<Vec<Draft>, BuildErr
 /// Finds the base, and says whether the cards are copies of it already.
 fn base_and_copies(
     order: &Order<'_>,
+    cards: &Dir,
     drafts: &[Draft],
     cache: &Cache,
     progress: &Progress,
 ) -> Result<(Base, bool), Failure> {
     let (source, folder) = order.source;
     // Where copies by reference are possible, they cost nothing later.
-    let targets = match copy::can_clone(&cache.images(), order.folder) {
+    let targets = match copy::can_clone(cache.images_folder(), cards) {
         true => Vec::new(),
         false => targets(drafts)?,
     };

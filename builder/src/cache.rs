@@ -3,21 +3,25 @@
 //! `images/<sha256>.img` is an image, sparse and read-only; `<sha256>.json` beside it says how it looked when it was
 //! whole, and its digests. `sources/` remembers the digest of local files, so that they are not read again only to be
 //! recognised. `promises/` remembers the digests that OS lists gave. `downloads/` holds what came of downloads that are
-//! not finished, `cards/` what was written to which card. Anything may be deleted at any time. An image gets its name
-//! after it was unpacked, checked and written to the disk, so a run that is killed leaves nothing that looks whole; an
-//! image that changed later is made again.
+//! not finished, `cards/` what was written to which card, `authorities/` the fingerprints of the CAs that were used here.
+//! Anything may be deleted at any time. An image gets its name after it was unpacked, checked and written to the disk, so
+//! a run that is killed leaves nothing that looks whole; an image that changed later is made again.
 
 use std::fs::{File, Metadata};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::dir::{self, Dir, Refusal};
 use crate::error::{Failure, Kind};
 use crate::fetch::Verified;
 use crate::fetch::digest::{self, Digest};
 use crate::home;
-use crate::owner;
+use crate::marker::CACHE;
+use crate::pki::CaFingerprint;
+use crate::report;
 use crate::scratch::{self, Existing, Scratch, ScratchError};
 
 mod audit;
@@ -26,10 +30,16 @@ pub(crate) mod record;
 pub use audit::{Finding, Kept};
 use record::{Promise, Record, Seen, Stamp};
 
+/// The folder of what OS lists said.
+const PROMISES: &str = "promises";
+
 /// A cache folder.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    folder: PathBuf,
+    folder: Dir,
+    images: Dir,
+    sources: Dir,
+    downloads: Dir,
 }
 
 /// An image in the cache.
@@ -71,7 +81,13 @@ pub enum CacheError {
 
 impl From<CacheError> for Failure {
     fn from(error: CacheError) -> Self {
-        Self::new(Kind::Failed, error).hint("choose another folder with --cache DIR")
+        let hint = match &error {
+            CacheError::Access { source, .. } if Refusal::of(source) == Some(&Refusal::NotOurs) => {
+                "choose an empty or a new folder with --cache DIR"
+            }
+            _ => "choose another folder with --cache DIR",
+        };
+        Self::new(Kind::Failed, error).hint(hint)
     }
 }
 
@@ -82,34 +98,33 @@ impl Cache {
             Some(folder) => folder.to_owned(),
             None => home::cache().ok_or(CacheError::NoHome)?,
         };
-        let cache = Self { folder };
-        for folder in [cache.images(), cache.sources(), cache.downloads()] {
-            owner::make_folders(&folder)
-                .map_err(|source| CacheError::Access { path: folder.clone(), source })?;
-            scratch::sweep(&folder);
-        }
-        Ok(cache)
+        let folder = open_own(&folder).map_err(|source| CacheError::Access { path: folder, source })?;
+        let (images, sources) = (sub(&folder, "images")?, sub(&folder, "sources")?);
+        let downloads = sub(&folder, "downloads")?;
+        Ok(Self { folder, images, sources, downloads })
     }
 
     /// The folder images are in.
     pub fn images(&self) -> PathBuf {
-        self.folder.join("images")
+        self.images.path().to_owned()
+    }
+
+    /// The same, open.
+    pub(crate) const fn images_folder(&self) -> &Dir {
+        &self.images
     }
 
     /// The folder of unfinished downloads.
-    pub(crate) fn downloads(&self) -> PathBuf {
-        self.folder.join("downloads")
-    }
-
-    fn sources(&self) -> PathBuf {
-        self.folder.join("sources")
+    pub(crate) const fn downloads(&self) -> &Dir {
+        &self.downloads
     }
 
     /// The digests that the publisher, or a mirror of the user's, is known to have promised of the file at an address.
     /// Those in a lock prove nothing, because it may have come with somebody's repository.
     pub(crate) fn promised_at(&self, url: &str) -> Vec<Digest> {
-        let promise = record::read::<Promise>(&self.promise_path(url)).filter(|promise| promise.url == url);
-        promise.map(|promise| promise.digests).unwrap_or_default()
+        let folder = self.folder.open_sub(PROMISES).ok().flatten();
+        let promise = folder.and_then(|folder| record::read::<Promise>(&folder, &promise_name(url)));
+        promise.filter(|promise| promise.url == url).map(|promise| promise.digests).unwrap_or_default()
     }
 
     /// Remembers what was promised of the file at an address, or came from there.
@@ -120,33 +135,13 @@ impl Cache {
         if all == known {
             return Ok(());
         }
-        let path = self.promise_path(url);
-        let folder = self.promises();
-        owner::make_folders(&folder).map_err(|source| CacheError::Access { path: folder, source })?;
-        record::write(&path, &Promise { url: url.to_owned(), digests: all })
-    }
-
-    fn promises(&self) -> PathBuf {
-        self.folder.join("promises")
-    }
-
-    fn promise_path(&self, url: &str) -> PathBuf {
-        self.promises().join(format!("{}.json", digest::of_bytes(url.as_bytes())))
+        let promise = Promise { url: url.to_owned(), digests: all };
+        record::write(&sub(&self.folder, PROMISES)?, &promise_name(url), &promise)
     }
 
     /// The folder for what is remembered of cards. Made if absent.
-    pub(crate) fn cards(&self) -> Result<PathBuf, CacheError> {
-        let folder = self.folder.join("cards");
-        owner::make_folders(&folder).map_err(|source| CacheError::Access { path: folder.clone(), source })?;
-        Ok(folder)
-    }
-
-    fn image_path(&self, key: &Digest) -> PathBuf {
-        self.images().join(format!("{key}.img"))
-    }
-
-    fn stamp_path(&self, key: &Digest) -> PathBuf {
-        self.images().join(format!("{key}.json"))
+    pub(crate) fn cards(&self) -> Result<Dir, CacheError> {
+        sub(&self.folder, "cards")
     }
 
     /// The image with that digest, its own or that of the file it came in, if it is there and is as it was when it
@@ -167,13 +162,13 @@ impl Cache {
 
     /// A file for an image in the making.
     pub fn new_image(&self) -> Result<Scratch, CacheError> {
-        Scratch::new_in(&self.images()).map_err(CacheError::Scratch)
+        Scratch::new_in(&self.images).map_err(CacheError::Scratch)
     }
 
     /// Names a finished image that came from `source`. If another run made the same one meanwhile, that one stays.
     pub fn keep(&self, image: Scratch, verified: &Verified, source: &str) -> Result<CachedImage, CacheError> {
         let key = &verified.digest();
-        let path = self.image_path(key);
+        let path = self.images.path().join(image_name(key));
         let access = |source| CacheError::Access { path: path.clone(), source };
         image.file().set_permissions(std::fs::Permissions::from_mode(0o444)).map_err(access)?;
         // Before the lock: this is the long part.
@@ -191,47 +186,88 @@ impl Cache {
             content: verified.content(),
             source: Some(source.to_owned()),
         };
-        record::write(&self.stamp_path(key), &record)?;
-        image.publish(&path, Existing::Replace).map_err(CacheError::Scratch)?;
+        record::write(&self.images, &record_name(key), &record)?;
+        image.publish(image_name(key), Existing::Replace).map_err(CacheError::Scratch)?;
         Ok(record.of_image(*key, path))
+    }
+
+    /// Whether this cache does not know the CA yet; from now on it does.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    pub fn is_first_use(&self, ca: &CaFingerprint) -> Result<bool, CacheError> {
+        let (known, name) = (sub(&self.folder, "authorities")?, ca.to_name());
+        let access = |source| CacheError::Access { path: known.path().join(&name), source };
+        let is_new = known.look(&name).map_err(access)?.is_none();
+        if is_new {
+            known.create(&name).map_err(access)?;
+        }
+        Ok(is_new)
     }
 
     /// Keeps other runs from naming images, until the file is dropped.
     fn lock(&self) -> Result<File, CacheError> {
-        let path = self.folder.join("lock");
-        let lock = || {
-            let file = owner::open_or_make(File::options().append(true), &path)?;
-            file.lock()?;
-            Ok(file)
-        };
-        lock().map_err(|source| CacheError::Access { path: path.clone(), source })
+        let path = self.folder.path();
+        let waiting =
+            || report::notice(&format!("waiting for another builder that changes {}", path.display()));
+        let locked = self.folder.lock("lock", waiting);
+        locked.map_err(|source| CacheError::Access { path: path.join("lock"), source })
     }
 
     /// The digest of a local file that was read before and is unchanged since.
     pub fn recall(&self, path: &Path, metadata: &Metadata) -> Option<Digest> {
-        let seen = record::read::<Seen>(&self.seen_path(path))?;
+        let seen = record::read::<Seen>(&self.sources, &seen_name(path))?;
         (seen.path == path && seen.stamp.is_of(metadata)).then_some(seen.digest)
     }
 
     /// Remembers the digest of a local file, as it was before it was read.
     pub fn remember(&self, path: &Path, metadata: &Metadata, digest: Digest) -> Result<(), CacheError> {
         let seen = Seen { path: path.to_owned(), stamp: Stamp::with_change(metadata), digest };
-        record::write(&self.seen_path(path), &seen)
+        record::write(&self.sources, &seen_name(path), &seen)
     }
+}
 
-    fn seen_path(&self, path: &Path) -> PathBuf {
-        let name = digest::of_bytes(path.as_os_str().as_encoded_bytes());
-        self.sources().join(format!("{name}.json"))
+/// Opens the cache's folder, or makes it. Only its owner may change what is in it.
+fn open_own(path: &Path) -> io::Result<Dir> {
+    let (folder, made) = Dir::make(path, dir::PRIVATE_FOLDER)?;
+    folder.refuse_foreign()?;
+    CACHE.claim(&folder)?;
+    made.keep();
+    // Images are opened by name later on. Older builders left the mode to the umask.
+    if folder.metadata()?.mode() & 0o022 != 0 {
+        folder.set_mode(dir::PRIVATE_FOLDER)?;
     }
+    Ok(folder)
+}
+
+fn sub(folder: &Dir, name: &str) -> Result<Dir, CacheError> {
+    let made = folder.make_sub(name, dir::PRIVATE_FOLDER);
+    let (opened, _) = made.map_err(|source| CacheError::Access { path: folder.path().join(name), source })?;
+    scratch::sweep(&opened);
+    Ok(opened)
+}
+
+fn promise_name(url: &str) -> String {
+    format!("{}.json", digest::of_bytes(url.as_bytes()))
+}
+
+fn image_name(key: &Digest) -> String {
+    format!("{key}.img")
+}
+
+fn record_name(key: &Digest) -> String {
+    format!("{key}.json")
+}
+
+fn seen_name(path: &Path) -> String {
+    format!("{}.json", digest::of_bytes(path.as_os_str().as_encoded_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
     use crate::fetch::Pin;
+    use std::io::Write;
 
     fn cache() -> (tempfile::TempDir, Cache) {
         let folder = tempfile::tempdir().unwrap();
@@ -289,9 +325,10 @@ mod tests {
     fn an_image_without_its_record_is_not_taken_for_whole() {
         let (_folder, cache) = cache();
         keep(&cache, b"image");
-        std::fs::write(cache.stamp_path(&key()), "{").unwrap();
+        let record = cache.images().join(record_name(&key()));
+        std::fs::write(&record, "{").unwrap();
         assert_eq!(cache.find(&key()), None);
-        std::fs::remove_file(cache.stamp_path(&key())).unwrap();
+        std::fs::remove_file(&record).unwrap();
         assert_eq!(cache.find(&key()), None);
     }
 
@@ -355,7 +392,7 @@ mod tests {
             metadata.mtime_nsec(),
             key()
         );
-        std::fs::write(cache.seen_path(&path), text).unwrap();
+        std::fs::write(cache.sources.path().join(seen_name(&path)), text).unwrap();
         assert_eq!(cache.recall(&path, &metadata), Some(key()));
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::{CLUSTER_FILE, Failure, default_cluster_file, report_usage};
+use crate::privilege;
 
 pub mod activate;
 mod ask;
@@ -18,6 +19,7 @@ mod consent;
 pub mod devices;
 pub mod drain;
 pub mod exec;
+mod first_use;
 pub mod flash;
 pub mod images;
 pub mod init;
@@ -110,7 +112,13 @@ pub fn main() -> ExitCode {
         }
     };
     let json = cli.globals.json;
-    match run(cli) {
+    // First of all: there are no threads yet, and nothing was opened as root.
+    let dropped = match cli.command {
+        // Manuals may be for everybody, in a folder of root's; nothing of the user's is read or written.
+        Command::Man(_) => Ok(()),
+        _ => privilege::drop_to_invoking_user().map_err(Failure::from),
+    };
+    match dropped.and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),
     }

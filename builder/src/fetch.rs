@@ -294,7 +294,7 @@ impl<'a> Fetcher<'a> {
         }
         let write = |error| FetchError::Download(DownloadError::Write(error));
         let waiting = || self.progress.say("download: another builder is at it; waiting for its end");
-        let mut partial = Partial::open(&self.cache.downloads(), url, waiting, |length, file| {
+        let mut partial = Partial::open(self.cache.downloads(), url, waiting, |length, file| {
             let task = self.progress.task("check", Some(length));
             let hasher = digest::hasher_of_file(file, |count| task.advance(count))?;
             task.finish();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::catalog::Release;
+use crate::dir::Dir;
 use crate::error::{Failure, Kind, builder, hint, program};
 use crate::scratch::{Existing, Scratch};
 
@@ -176,12 +177,11 @@ impl Lock {
     fn write(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let document = Document { version: VERSION, images: self.images.clone() };
         let text = format!("{}\n", serde_json::to_string_pretty(&document)?);
-        let folder = self.path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let scratch = Scratch::new_in(folder)?;
+        let scratch = Scratch::new_in(&Dir::open(self.path.parent().unwrap_or(Path::new("")))?)?;
         scratch.file().write_all(text.as_bytes())?;
         // No secret: whoever checks out the folder reads it. Where that fails, it works for its owner.
         let _private = scratch.file().set_permissions(std::fs::Permissions::from_mode(0o644));
-        scratch.publish(&self.path, Existing::Replace)?;
+        scratch.publish(NAME, Existing::Replace)?;
         Ok(())
     }
 }

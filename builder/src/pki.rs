@@ -40,7 +40,7 @@ pub(crate) use ssh::config_path;
 
 use authority::Authority;
 use error::{PkiError, Whose};
-use folder::{Folder, NewFile};
+use folder::{Folder, Missing, NewFile};
 
 const CLUSTER: &str = "cluster.json";
 const CA: &str = "ca.pem";
@@ -90,7 +90,34 @@ pub struct Identities {
     nodes: BTreeMap<Hostname, NodeMaterial>,
 }
 
+/// SHA-256 of a CA's certificate. Shown as `openssl x509 -fingerprint -sha256` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CaFingerprint([u8; 32]);
+
+impl CaFingerprint {
+    /// 64 hexadecimal digits, for the name of a file.
+    pub(crate) fn to_name(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl std::fmt::Display for CaFingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs: Vec<_> = self.0.iter().map(|byte| format!("{byte:02X}")).collect();
+        f.write_str(&pairs.join(":"))
+    }
+}
+
 impl Identities {
+    /// The CA's fingerprint.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read, which [`existing`] rules out.
+    pub fn ca_fingerprint(&self) -> Result<CaFingerprint, Failure> {
+        let read = authority::fingerprint(&self.operator.ca_pem);
+        Ok(read.map(CaFingerprint).map_err(cannot_make("the fingerprint of the CA"))?)
+    }
+
     /// A planned node's material.
     ///
     /// # Errors
@@ -111,14 +138,14 @@ impl Identities {
 /// # Errors
 /// A folder that is damaged, foreign, a link, or open to other users; nothing has been written then.
 pub fn open(project: &Project) -> Result<Identities, Failure> {
-    let _lock = folder::lock(beside(project))?;
+    let lock = folder::lock(&project.secrets_folder(), Missing::Make)?;
     let Prepared { identities, folder, files } = prepare(project, Absent::Make)?;
     let folder = match folder {
         Some(folder) => {
             folder.write_all(&files)?;
             folder
         }
-        None => Folder::create(project.secrets_folder(), &files)?,
+        None => Folder::create(&lock, project.secrets_folder(), &files)?,
     };
     refresh_ssh(project, &folder, &identities)?;
     Ok(identities)
@@ -156,8 +183,8 @@ pub fn last_addresses(project: &Project) -> Result<BTreeMap<Hostname, Ipv4Addr>,
 /// # Errors
 /// As [`existing`].
 pub fn remember_addresses(project: &Project, heard: &BTreeMap<Hostname, Ipv4Addr>) -> Result<(), Failure> {
-    let _lock = folder::lock(beside(project))?;
     let path = project.secrets_folder();
+    let _lock = folder::lock(&path, Missing::Refuse)?;
     let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
     let mut known = read_addresses(&folder)?;
     let before = known.clone();
@@ -391,10 +418,4 @@ fn cannot_make<E: std::error::Error + Send + Sync + 'static>(
     what: &'static str,
 ) -> impl FnOnce(E) -> PkiError {
     move |error| PkiError::Make { what, source: error.into() }
-}
-
-/// The folder the cluster file lies in, in a form that can be opened.
-fn beside(project: &Project) -> &Path {
-    let folder = project.folder.as_path();
-    if folder.as_os_str().is_empty() { Path::new(".") } else { folder }
 }

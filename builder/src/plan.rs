@@ -195,6 +195,11 @@ impl Planner {
         &self.agent
     }
 
+    /// The cluster's identities.
+    pub const fn identities(&self) -> &Identities {
+        &self.identities
+    }
+
     /// What tells this cluster from another of the same name.
     pub fn cluster_id(&self) -> String {
         self.identities.cluster_id.to_string()

@@ -146,6 +146,11 @@ fn bar(label: &str, total: Option<u64>) -> ProgressBar {
     bar
 }
 
+/// Says one line, also when quiet: for waits that would look like a program that hangs.
+pub(crate) fn notice(line: &str) {
+    print_line(line);
+}
+
 /// Clears the line of a bar that nobody will finish. Does nothing where there are no bars.
 pub(crate) fn clear_bar() {
     let mut stderr = std::io::stderr().lock();

@@ -4,14 +4,17 @@
 //! [`Scratch::publish`], so that even a killed run leaves nothing. Elsewhere it is called `.partial-…` and is locked
 //! by its maker; [`sweep`] removes those whose maker is gone.
 
-use std::fs::{File, OpenOptions};
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::TempPath;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::owner;
+use crate::dir::{Dir, PRIVATE_FILE};
 
 const PREFIX: &str = ".partial-";
 
@@ -19,9 +22,16 @@ const PREFIX: &str = ".partial-";
 #[derive(Debug)]
 pub struct Scratch {
     file: File,
-    folder: PathBuf,
-    /// Its name where it has to have one. Dropping it removes the file.
-    name: Option<TempPath>,
+    folder: Dir,
+    /// Its name where it has to have one.
+    name: Option<TemporaryName>,
+}
+
+/// A name that is removed when it is dropped, unless the file was renamed.
+#[derive(Debug)]
+struct TemporaryName {
+    folder: Dir,
+    name: OsString,
 }
 
 /// What to do with a file that already has the wanted name.
@@ -65,27 +75,36 @@ pub enum ScratchError {
     },
 }
 
+impl ScratchError {
+    /// What the system says.
+    pub(crate) fn into_source(self) -> io::Error {
+        match self {
+            Self::Create { source, .. } | Self::Sync { source, .. } | Self::Name { source, .. } => source,
+        }
+    }
+}
+
 impl Scratch {
     /// A new, empty file that will get a name in `folder`. Only its owner may read it: cards carry keys.
-    pub fn new_in(folder: &Path) -> Result<Self, ScratchError> {
-        if let Some(file) = open_nameless(folder) {
-            owner::hand_over(&file, folder)
-                .map_err(|source| ScratchError::Create { folder: folder.to_owned(), source })?;
-            return Ok(Self { file, folder: folder.to_owned(), name: None });
+    pub fn new_in(folder: &Dir) -> Result<Self, ScratchError> {
+        match open_nameless(folder) {
+            Some(file) => Ok(Self { file, folder: folder.clone(), name: None }),
+            None => Self::named_in(folder),
         }
-        Self::named_in(folder)
     }
 
-    fn named_in(folder: &Path) -> Result<Self, ScratchError> {
-        let error = |source| ScratchError::Create { folder: folder.to_owned(), source };
+    fn named_in(folder: &Dir) -> Result<Self, ScratchError> {
+        let error = |source| ScratchError::Create { folder: folder.path().to_owned(), source };
         loop {
-            let (file, name) =
-                tempfile::Builder::new().prefix(PREFIX).tempfile_in(folder).map_err(error)?.into_parts();
-            owner::hand_over(&file, folder).map_err(error)?;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let make = |name: &OsStr| -> io::Result<File> {
+                Ok(rustix::fs::openat(folder, name, flags, PRIVATE_FILE)?.into())
+            };
+            let (name, file) = TemporaryName::find(folder, make).map_err(error)?;
             file.lock().map_err(error)?;
             // A sweeping run may have taken the file for a dead one's before it was locked.
-            if name.try_exists().map_err(error)? {
-                return Ok(Self { file, folder: folder.to_owned(), name: Some(name) });
+            if folder.look(&name.name).map_err(error)?.is_some() {
+                return Ok(Self { file, folder: folder.clone(), name: Some(name) });
             }
         }
     }
@@ -95,78 +114,114 @@ impl Scratch {
         &self.file
     }
 
+    /// Adds bytes to it.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), ScratchError> {
+        let error = |source| ScratchError::Create { folder: self.folder.path().to_owned(), source };
+        (&self.file).write_all(bytes).map_err(error)
+    }
+
     /// Makes the content durable.
     pub fn sync(&self, meant_for: &Path) -> Result<(), ScratchError> {
         self.file.sync_all().map_err(|source| ScratchError::Sync { path: meant_for.to_owned(), source })
     }
 
     /// Makes the content durable and gives it its name, in one step that another process sees whole or not at all.
-    pub fn publish(self, path: &Path, existing: Existing) -> Result<(), ScratchError> {
-        self.sync(path)?;
-        let error = |source| ScratchError::Name { path: path.to_owned(), source };
-        match (self.name, existing) {
-            (None, Existing::Keep) => link(&self.file, path).map_err(error)?,
+    pub fn publish(self, name: impl AsRef<OsStr>, existing: Existing) -> Result<(), ScratchError> {
+        let name = name.as_ref();
+        let path = self.folder.path().join(name);
+        self.sync(&path)?;
+        let error = |source| ScratchError::Name { path: path.clone(), source };
+        let folder = &self.folder;
+        match (&self.name, existing) {
+            (None, Existing::Keep) => link(&self.file, folder, name).map_err(error)?,
             (None, Existing::Replace) => {
                 // A link cannot replace, a rename can. The lock keeps a sweeping run off in between.
                 self.file.lock().map_err(error)?;
-                tempfile::Builder::new()
-                    .prefix(PREFIX)
-                    .make_in(&self.folder, |name| link(&self.file, name))
-                    .map_err(error)?
-                    .into_temp_path()
-                    .persist(path)
-                    .map_err(|failed| error(failed.error))?;
+                let linked = TemporaryName::find(folder, |temporary| link(&self.file, folder, temporary));
+                linked.and_then(|(temporary, ())| temporary.rename(name)).map_err(error)?;
             }
-            (Some(name), Existing::Keep) => {
-                name.persist_noclobber(path).map_err(|failed| error(failed.error))?
-            }
-            (Some(name), Existing::Replace) => name.persist(path).map_err(|failed| error(failed.error))?,
+            (Some(temporary), Existing::Keep) => temporary.rename_without_replacing(name).map_err(error)?,
+            (Some(temporary), Existing::Replace) => temporary.rename(name).map_err(error)?,
         }
-        sync_folder(&self.folder)
+        folder.sync().map_err(|source| ScratchError::Sync { path: folder.path().to_owned(), source })
     }
 }
 
-/// Removes files of runs that died, in a file system where scratch files have names.
-pub fn sweep(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.file_type().is_ok_and(|kind| kind.is_file());
-        // Locked means its maker lives. What cannot be removed does no harm: it never gets taken for whole.
-        if ours && OpenOptions::new().write(true).open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
+impl TemporaryName {
+    /// Tries names until `make` does not find one taken.
+    fn find<T>(folder: &Dir, make: impl Fn(&OsStr) -> io::Result<T>) -> io::Result<(Self, T)> {
+        loop {
+            // Each of these hashers has keys of its own.
+            let name = OsString::from(format!("{PREFIX}{:016x}", RandomState::new().hash_one(())));
+            match make(&name) {
+                Ok(made) => return Ok((Self { folder: folder.clone(), name }, made)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn rename(&self, to: &OsStr) -> io::Result<()> {
+        self.folder.rename(&self.name, &self.folder, to)
+    }
+
+    fn rename_without_replacing(&self, to: &OsStr) -> io::Result<()> {
+        use rustix::fs::RenameFlags;
+        let (folder, name) = (&self.folder, &self.name);
+        match rustix::fs::renameat_with(folder, name, folder, to, RenameFlags::NOREPLACE) {
+            // Not every file system can do that (renameat2(2)): there the name is looked for first.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match folder.look(to)? {
+                Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                None => self.rename(to),
+            },
+            renamed => Ok(renamed?),
+        }
+    }
+}
+
+impl Drop for TemporaryName {
+    fn drop(&mut self) {
+        // Gone already if it was renamed. What cannot be removed does no harm: it never gets taken for whole.
+        let _left = self.folder.remove(&self.name);
+    }
+}
+
+/// Whether it is a name that files in the making have where they need one.
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// Removes files of runs that died, in a file system where scratch files have names. Only for folders that are known to be ours.
+pub(crate) fn sweep(folder: &Dir) {
+    for name in folder.names().unwrap_or_default() {
+        // Locked means its maker lives.
+        if is_temporary(&name) && folder.file(&name, OFlags::WRONLY).is_ok_and(|file| file.try_lock().is_ok())
         {
-            let _left = std::fs::remove_file(entry.path());
+            let _left = folder.remove(&name);
         }
     }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), ScratchError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| ScratchError::Sync { path: folder.to_owned(), source })
 }
 
 #[cfg(target_os = "linux")]
-fn open_nameless(folder: &Path) -> Option<File> {
-    use rustix::fs::{Mode, OFlags};
+fn open_nameless(folder: &Dir) -> Option<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR).ok().map(File::from)
+    rustix::fs::openat(folder, ".", flags, PRIVATE_FILE).ok().map(File::from)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn open_nameless(_folder: &Path) -> Option<File> {
+fn open_nameless(_folder: &Dir) -> Option<File> {
     None
 }
 
 #[cfg(target_os = "linux")]
-fn link(file: &File, path: &Path) -> io::Result<()> {
+fn link(file: &File, folder: &Dir, name: &OsStr) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD};
     // open(2), O_TMPFILE: linking through /proc needs no privilege, AT_EMPTY_PATH does.
-    Ok(rustix::fs::linkat(CWD, fd_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(rustix::fs::linkat(CWD, fd_path(file), folder, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn link(_file: &File, _path: &Path) -> io::Result<()> {
+fn link(_file: &File, _folder: &Dir, _name: &OsStr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -179,8 +234,6 @@ pub fn fd_path(file: &File) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -193,7 +246,8 @@ mod tests {
     }
 
     fn both_kinds(folder: &Path) -> [Scratch; 2] {
-        [Scratch::new_in(folder).unwrap(), Scratch::named_in(folder).unwrap()]
+        let folder = Dir::open(folder).unwrap();
+        [Scratch::new_in(&folder).unwrap(), Scratch::named_in(&folder).unwrap()]
     }
 
     #[test]
@@ -203,7 +257,7 @@ mod tests {
             let path = folder.path().join(index.to_string());
             scratch.file().write_all(b"whole").unwrap();
             assert!(!path.exists());
-            scratch.publish(&path, Existing::Keep).unwrap();
+            scratch.publish(path.file_name().unwrap(), Existing::Keep).unwrap();
             assert_eq!(std::fs::read(path).unwrap(), b"whole");
         }
         assert_eq!(names(folder.path()), ["0", "1"]);
@@ -215,13 +269,13 @@ mod tests {
         let path = folder.path().join("red00.img");
         for scratch in both_kinds(folder.path()) {
             std::fs::write(&path, "old").unwrap();
-            scratch.publish(&path, Existing::Keep).unwrap_err();
+            scratch.publish(path.file_name().unwrap(), Existing::Keep).unwrap_err();
             assert_eq!(std::fs::read(&path).unwrap(), b"old");
         }
         for scratch in both_kinds(folder.path()) {
             std::fs::write(&path, "old").unwrap();
             scratch.file().write_all(b"new").unwrap();
-            scratch.publish(&path, Existing::Replace).unwrap();
+            scratch.publish(path.file_name().unwrap(), Existing::Replace).unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"new");
         }
         assert_eq!(names(folder.path()), ["red00.img"]);
@@ -237,15 +291,45 @@ mod tests {
     #[test]
     fn sweeps_what_a_dead_run_left_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        let alive = Scratch::named_in(folder.path()).unwrap();
+        let dir = Dir::open(folder.path()).unwrap();
+        let alive = Scratch::named_in(&dir).unwrap();
         std::fs::write(folder.path().join(".partial-dead"), "half").unwrap();
         std::fs::write(folder.path().join("red00.img"), "whole").unwrap();
-        sweep(folder.path());
-        assert_eq!(names(folder.path()).len(), 2);
-        assert!(alive.name.as_ref().unwrap().exists() && folder.path().join("red00.img").exists());
+        sweep(&dir);
+        let alive = alive.name.as_ref().unwrap().name.to_str().unwrap().to_owned();
+        assert_eq!(names(folder.path()), [alive.as_str(), "red00.img"]);
     }
 
-    #[cfg(unix)]
+    #[test]
+    fn a_link_with_the_files_name_is_replaced_and_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, outside) = (folder.path().join("red00.img"), folder.path().join("outside"));
+        std::fs::write(&outside, "outside").unwrap();
+        for scratch in both_kinds(folder.path()) {
+            let _absent = std::fs::remove_file(&path);
+            std::os::unix::fs::symlink(&outside, &path).unwrap();
+            scratch.file().write_all(b"card").unwrap();
+            scratch.publish("red00.img", Existing::Replace).unwrap();
+            assert!(!path.is_symlink() && std::fs::read(&path).unwrap() == b"card");
+        }
+        assert_eq!(std::fs::read(outside).unwrap(), b"outside");
+    }
+
+    #[test]
+    fn a_folder_replaced_by_a_link_gets_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cards");
+        std::fs::create_dir(&path).unwrap();
+        for (index, scratch) in both_kinds(&path).into_iter().enumerate() {
+            std::fs::rename(&path, folder.path().join("moved")).unwrap();
+            std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+            scratch.publish(index.to_string(), Existing::Replace).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::rename(folder.path().join("moved"), &path).unwrap();
+        }
+        assert_eq!(names(&path), ["0", "1"]);
+    }
+
     #[test]
     fn only_the_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt;

@@ -21,7 +21,8 @@ use thiserror::Error;
 use crate::error::{Failure, Kind, hint, program};
 use crate::fetch::is_publishers;
 use crate::scratch::{Existing, Scratch};
-use crate::{home, owner, regular};
+use crate::dir::{Dir, PRIVATE_FOLDER};
+use crate::{home, regular};
 
 /// The file's name.
 const NAME: &str = "trusted-hosts.json";
@@ -221,7 +222,7 @@ impl TrustedHosts {
             Ok((found, text))
         };
         let (found, text) = read(&file).map_err(|source| TrustError::Read { path: path.clone(), source })?;
-        if ![0, home::uid()].contains(&found.uid()) || found.mode() & 0o022 != 0 {
+        if ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) || found.mode() & 0o022 != 0 {
             return Err(TrustError::Exposed(path));
         }
         if text.len() as u64 > LIMIT {
@@ -300,10 +301,11 @@ impl TrustedHosts {
             path: path.clone(),
             source,
         };
-        let folder = path.parent().unwrap_or(Path::new("."));
-        owner::make_folders(folder).map_err(|source| write(source.into()))?;
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let (folder, made) = Dir::make(parent, PRIVATE_FOLDER).map_err(|source| write(source.into()))?;
+        made.keep();
         // Another run may confirm another host at the same time.
-        let lock = File::open(folder).map_err(|source| write(source.into()))?;
+        let lock = File::open(parent).map_err(|source| write(source.into()))?;
         let _best_effort = lock.lock();
         let before = Self::at(&path)?;
         *self = before.clone();
@@ -311,16 +313,16 @@ impl TrustedHosts {
         if *self == before {
             return Ok(());
         }
-        self.write(folder, &path).map_err(write)
+        self.write(&folder).map_err(write)
     }
 
     /// Only the owner can read the file: it says which hosts the user deals with.
-    fn write(&self, folder: &Path, path: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fn write(&self, folder: &Dir) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let (image_hosts, mirrors) = (self.image_hosts.clone(), self.mirrors.clone());
         let text = serde_json::to_string_pretty(&Document { version: VERSION, image_hosts, mirrors })?;
         let scratch = Scratch::new_in(folder)?;
         scratch.file().write_all(format!("{text}\n").as_bytes())?;
-        scratch.publish(path, Existing::Replace)?;
+        scratch.publish(NAME, Existing::Replace)?;
         Ok(())
     }
 }

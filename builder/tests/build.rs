@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -74,6 +74,8 @@ impl Bench {
         let Ok(entries) = fs::read_dir(self.path(folder)) else { return Vec::new() };
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        // In every folder that builder makes for cards.
+        names.retain(|name| name != ".gitignore");
         names.sort();
         names
     }
@@ -144,7 +146,9 @@ fn existing_cards_are_all_named_before_any_work_and_replaced_only_by_force() {
     let bench = Bench::new();
     fs::create_dir(bench.path("cards")).unwrap();
     for name in ["red00.img", "red02.img"] {
-        fs::write(bench.path("cards").join(name), "mine").unwrap();
+        let card = bench.path("cards").join(name);
+        fs::write(&card, "mine").unwrap();
+        fs::set_permissions(card, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let (code, text) = bench.refusal(&[]);
     assert_eq!(code, 1);
@@ -154,6 +158,142 @@ fn existing_cards_are_all_named_before_any_work_and_replaced_only_by_force() {
     succeeded(&bench.build(&["--force"]));
     assert_eq!(bench.names("cards"), ["red00.img", "red01.img", "red02.img"]);
     assert_ne!(fs::read(bench.path("cards/red00.img")).unwrap(), b"mine");
+}
+
+#[test]
+fn git_ignores_cards() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["red00"]));
+    let text = fs::read_to_string(bench.path("cards/.gitignore")).unwrap();
+    assert!(text.lines().any(|line| line == "*"), "{text}");
+    let git = |words: &[&str]| {
+        run(Command::new("git").arg("-C").arg(bench.path(".")).args(words).env("HOME", bench.path(".")))
+    };
+    git(&["init", "--quiet"]);
+    let seen = String::from_utf8(git(&["status", "--porcelain"])).unwrap();
+    assert!(seen.contains("cluster.yaml") && !seen.contains("cards"), "{seen}");
+}
+
+#[test]
+fn a_folder_of_an_older_builder_gets_its_gitignore() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["red00"]));
+    fs::remove_file(bench.path("cards/.gitignore")).unwrap();
+    succeeded(&bench.build(&["red01"]));
+    assert!(bench.path("cards/.gitignore").exists());
+}
+
+#[test]
+fn a_folder_that_builder_did_not_make_is_used_only_if_it_is_named() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("cards")).unwrap();
+    fs::write(bench.path("cards/hearts.txt"), "a game").unwrap();
+    let (code, text) = bench.refusal(&["red00"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("cannot use the folder cards\n"), "{text}");
+    assert!(text.contains("hint: to put the cards there all the same: builder build -o cards\n"), "{text}");
+    assert_eq!(bench.names("cards"), ["hearts.txt"]);
+    succeeded(&bench.build(&["red00", "-o", "cards"]));
+    assert_eq!(bench.names("cards"), ["hearts.txt", "red00.img"]);
+    assert!(!bench.path("cards/.gitignore").exists(), "what else is in it is not ours to hide");
+}
+
+#[test]
+fn links_with_the_names_of_cards_or_their_folder_are_not_followed() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("elsewhere")).unwrap();
+    symlink("elsewhere", bench.path("cards")).unwrap();
+    let (code, text) = bench.refusal(&["red00"]);
+    assert!(code == 1 && text.contains("it is a symbolic link"), "{text}");
+    assert!(bench.names("elsewhere").is_empty());
+    fs::write(bench.path("precious"), "text").unwrap();
+    symlink("../precious", bench.path("elsewhere/red00.img")).unwrap();
+    succeeded(&bench.build(&["red00", "--force", "-o", "cards"]));
+    assert_eq!(fs::read(bench.path("precious")).unwrap(), b"text");
+    assert!(!bench.path("elsewhere/red00.img").is_symlink());
+}
+
+#[test]
+fn a_cache_is_not_made_of_another_folder() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("cache")).unwrap();
+    fs::write(bench.path("cache/letter.txt"), "text").unwrap();
+    let (code, text) = bench.refusal(&["red00"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains("cannot use the cache at cache\n") && text.contains("an empty or a new folder"),
+        "{text}"
+    );
+    assert_eq!(bench.names("cache"), ["letter.txt"]);
+}
+
+#[test]
+fn links_in_the_cache_are_not_followed() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["red00"]));
+    for name in ["images", "downloads", "sources"] {
+        let (folder, moved) = (bench.path("cache").join(name), bench.path("moved"));
+        fs::rename(&folder, &moved).unwrap();
+        symlink(&moved, &folder).unwrap();
+        let (code, text) = bench.refusal(&["red01"]);
+        assert!(code == 1 && text.contains("it is a symbolic link"), "{name}: {text}");
+        fs::remove_file(&folder).unwrap();
+        fs::rename(&moved, &folder).unwrap();
+    }
+    symlink("../precious", bench.path("cache/lock.new")).unwrap();
+    fs::rename(bench.path("cache/lock.new"), bench.path("cache/lock")).unwrap();
+    fs::remove_dir_all(bench.path("cache/images")).unwrap();
+    let (code, text) = bench.refusal(&["red01"]);
+    assert!(code == 1 && text.contains("cannot use the cache at cache/lock"), "{text}");
+    assert!(!bench.path("precious").exists());
+}
+
+#[test]
+fn the_fingerprint_of_the_ca_is_shown_at_its_first_use_on_a_computer() {
+    let bench = Bench::new();
+    let said = |words: &[&str]| {
+        let output = bench.build(words);
+        succeeded(&output);
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let first = said(&["red00"]);
+    let openssl = ["x509", "-in", "red.secrets/ca.pem", "-noout", "-fingerprint", "-sha256"];
+    let wanted = run(Command::new("openssl").args(openssl).current_dir(bench.path(".")));
+    let wanted = String::from_utf8(wanted).unwrap();
+    let wanted = wanted.trim().split_once('=').unwrap().1;
+    let line = format!("first use of the CA of red here; its certificate has SHA-256 {wanted}\n");
+    assert!(first.contains(&line), "{first}");
+    assert!(!said(&["red01"]).contains(wanted));
+    // Another computer has another cache.
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    assert!(said(&["red02"]).contains(&line));
+}
+
+#[test]
+fn a_run_that_waits_for_another_says_so() {
+    let bench = Bench::new();
+    succeeded(&bench.build(&["red00"]));
+    for (lock, line) in [
+        ("red.secrets/.lock", "waiting for another builder that changes ./red.secrets\n"),
+        ("cache/lock", "waiting for another builder that changes cache\n"),
+    ] {
+        // The image has to be unpacked again, or nothing in the cache is changed.
+        fs::remove_dir_all(bench.path("cache/images")).unwrap();
+        let held = fs::File::options().write(true).open(bench.path(lock)).unwrap();
+        held.lock().unwrap();
+        let mut child = bench
+            .command(&["red01", "--force", "--quiet"])
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+        std::io::BufRead::read_line(&mut stderr, &mut said).unwrap();
+        assert_eq!(said, line);
+        drop(held);
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 #[test]
@@ -316,6 +456,7 @@ fn a_full_disk_is_named_with_what_is_needed() {
              --firstboot firstboot-aarch64 -o small";
         let output = Command::new("unshare")
             .args(["--mount", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_builder")])
+            .env_remove("SUDO_UID")
             .current_dir(bench.0.path())
             .output()
             .unwrap();

@@ -97,7 +97,7 @@ impl Desk {
         let mut builder = Command::new(&self.product.builder);
         builder.current_dir(self.folder()).env("HOME", self.folder());
         builder.env("XDG_CACHE_HOME", &self.product.cache).args(args);
-        // Who runs this by sudo has a home of his own, too, which is not meant here.
+        // Under sudo, builder would act as the user, whom root's folders here are closed to.
         builder.env_remove("SUDO_UID");
         builder
     }

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use thiserror::Error;
 
+use crate::dir::Dir;
 use crate::fetch::Base;
 use crate::report::Progress;
 use crate::scratch::Scratch;
@@ -32,7 +33,7 @@ pub enum CopyError {
 }
 
 /// Whether files of one folder can be copied into another by reference: tried with a page.
-pub(super) fn can_clone(from: &Path, to: &Path) -> bool {
+pub(super) fn can_clone(from: &Dir, to: &Dir) -> bool {
     let (Ok(from), Ok(to)) = (Scratch::new_in(from), Scratch::new_in(to)) else { return false };
     from.file().write_all(&[1; 4096]).is_ok() && clone(from.file(), &[to.file()])
 }
@@ -92,6 +93,8 @@ pub(crate) fn extents(file: &File, size: u64) -> io::Result<Vec<(u64, u64)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -117,7 +120,7 @@ mod tests {
         }
         std::fs::write(&path, &content).unwrap();
         let base = Base { path: path.clone(), size: content.len() as u64, digest: String::new() };
-        let card = Scratch::new_in(folder.path()).unwrap();
+        let card = Scratch::new_in(&Dir::open(folder.path()).unwrap()).unwrap();
         let target = Target::past_memory(card.file(), Path::new("card")).unwrap();
         copy(&File::open(&path).unwrap(), &base, vec![target], &Progress::new(true, false)).unwrap();
         let mut copied = vec![1; content.len()];

@@ -5,8 +5,10 @@
 use std::io;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use super::record::{self, Record, Stamp};
-use super::{Cache, CacheError, CachedImage};
+use super::{Cache, CacheError, CachedImage, image_name, record_name};
 use crate::aligned::Aligned;
 use crate::device::Medium;
 use crate::device::claim::ReadOnly;
@@ -44,11 +46,9 @@ impl Cache {
     /// # Errors
     /// When the folder cannot be read.
     pub fn inventory(&self) -> Result<Vec<Kept>, CacheError> {
-        let folder = self.images();
-        let access = |source| CacheError::Access { path: folder.clone(), source };
+        let access = |source| CacheError::Access { path: self.images(), source };
         let mut kept = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(access)? {
-            let name = entry.map_err(access)?.file_name();
+        for name in self.images.names().map_err(access)? {
             let key = name.to_str().and_then(|name| name.strip_suffix(".img"));
             kept.extend(key.and_then(|key| Digest::try_from(key).ok()).and_then(|key| self.kept(&key)));
         }
@@ -57,9 +57,10 @@ impl Cache {
     }
 
     pub(super) fn kept(&self, key: &Digest) -> Option<Kept> {
-        let path = self.image_path(key);
-        let now = Stamp::of(&std::fs::metadata(&path).ok()?);
-        let record = Record::read(&self.stamp_path(key));
+        let name = image_name(key);
+        let now = Stamp::of(&self.images.file(&name, OFlags::RDONLY).ok()?.metadata().ok()?);
+        let path = self.images.path().join(name);
+        let record = Record::read(&self.images, &record_name(key));
         let as_it_was = record.as_ref().is_some_and(|record| record.stamp == now);
         let bare =
             Record { version: record::VERSION, stamp: now, published: None, content: None, source: None };
@@ -90,7 +91,7 @@ impl Cache {
             let CachedImage { published, source, key, .. } = kept.image.clone();
             let content = Some(found);
             let record = Record { version: record::VERSION, stamp, published, content, source };
-            record::write(&self.stamp_path(&key), &record)?;
+            record::write(&self.images, &record_name(&key), &record)?;
         }
         Ok(if wanted.is_some() { Finding::Whole } else { Finding::FirstLook })
     }
@@ -116,13 +117,9 @@ impl Cache {
     /// When the folder cannot be written.
     pub fn discard(&self, key: &Digest) -> Result<(), CacheError> {
         let _lock = self.lock()?;
-        for path in [self.stamp_path(key), self.image_path(key)] {
-            match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(CacheError::Access { path, source });
-                }
-                _ => {}
-            }
+        for name in [record_name(key), image_name(key)] {
+            let path = self.images.path().join(&name);
+            self.images.remove(name).map_err(|source| CacheError::Access { path, source })?;
         }
         Ok(())
     }
@@ -208,7 +205,7 @@ mod tests {
         let kept = kept(&cache);
         let old = || {
             let stamp = Stamp::of(&std::fs::metadata(&kept.image.path).unwrap());
-            record::write(&cache.stamp_path(&kept.image.key), &stamp).unwrap();
+            record::write(&cache.images, &record_name(&kept.image.key), &stamp).unwrap();
         };
         old();
         assert_eq!(cache.find(&kept.image.key).unwrap().content, None);

@@ -3,12 +3,13 @@
 use std::fs::Metadata;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, CachedImage};
+use crate::dir::Dir;
 use crate::fetch::digest::Digest;
 use crate::scratch::{Existing, Scratch};
 
@@ -87,9 +88,9 @@ pub(super) struct Record {
 
 impl Record {
     /// The record in that file, of this version or the first.
-    pub(super) fn read(path: &Path) -> Option<Self> {
-        read::<Self>(path).filter(|record| record.version == VERSION).or_else(|| {
-            let stamp = read::<Stamp>(path)?;
+    pub(super) fn read(folder: &Dir, name: &str) -> Option<Self> {
+        read::<Self>(folder, name).filter(|record| record.version == VERSION).or_else(|| {
+            let stamp = read::<Stamp>(folder, name)?;
             Some(Self { version: VERSION, stamp, published: None, content: None, source: None })
         })
     }
@@ -101,16 +102,15 @@ impl Record {
 }
 
 /// A record, or `None` if it is absent or not one of ours: then the work it would have saved is done again.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+pub(crate) fn read<T: DeserializeOwned>(folder: &Dir, name: &str) -> Option<T> {
+    serde_json::from_slice(&folder.read(name).ok()??).ok()
 }
 
 /// Puts a record in the place of what is there.
-pub(crate) fn write(path: &Path, record: &impl Serialize) -> Result<(), CacheError> {
-    let access = |source| CacheError::Access { path: path.to_owned(), source };
-    let folder = path.parent().unwrap_or(Path::new("."));
+pub(crate) fn write(folder: &Dir, name: &str, record: &impl Serialize) -> Result<(), CacheError> {
+    let access = |source| CacheError::Access { path: folder.path().join(name), source };
     let scratch = Scratch::new_in(folder).map_err(CacheError::Scratch)?;
     let text = serde_json::to_vec(record).map_err(|error| access(error.into()))?;
     scratch.file().write_all(&text).map_err(access)?;
-    scratch.publish(path, Existing::Replace).map_err(CacheError::Scratch)
+    scratch.publish(name, Existing::Replace).map_err(CacheError::Scratch)
 }

@@ -1,32 +1,35 @@
 //! `builder build`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use crate::build::{self, Card, Order};
 use crate::cache::Cache;
-use crate::cli::{Globals, consent};
+use crate::cli::{Globals, consent, first_use};
 use crate::error::{Failure, Kind, builder, hint};
 use crate::fetch::Base;
 use crate::plan::{self, PlanOptions, Planner};
 use crate::project;
 use crate::report::Progress;
 
+/// Where card images go unless another folder is named.
+const CARDS: &str = "cards";
+
 /// Make a card image per node
 ///
-/// The files hold each node's private keys, so only you can read them. They
-/// appear when they are whole.
+/// The files hold each node's private keys, so only you can read them, and git
+/// ignores them. They appear when they are whole.
 #[derive(Debug, Args)]
 pub struct BuildArgs {
     /// Nodes or ranges such as 'red[00-02]'; all without it
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
-    /// Where the card images go
-    #[arg(short, long, value_name = "DIR", default_value = "cards")]
-    output: PathBuf,
+    /// Where the card images go [default: cards]
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Replace existing card images
     #[arg(long)]
     force: bool,
@@ -48,7 +51,8 @@ pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
         source: (&cluster.image, &project.folder),
         hosts: &hosts,
         nodes: plan::select(cluster, &args.nodes)?,
-        folder: &args.output,
+        folder: args.output.as_deref().unwrap_or(Path::new(CARDS)),
+        is_named: args.output.is_some(),
         force: args.force,
     };
     let progress = Progress::new(globals.quiet, globals.json);
@@ -56,6 +60,8 @@ pub fn run(globals: &Globals, args: &BuildArgs) -> Result<(), Failure> {
     let (cards, base) = build::build(&order, &cache, &progress, |base| {
         plan::check_image(&project, &base.path, &cache)?;
         let planner = Planner::open(&project, &base.path, &options)?;
+        let ca = planner.identities().ca_fingerprint()?;
+        first_use::show(&ca, cluster.name.as_str(), &cache, &progress)?;
         Ok(move |node: &_| planner.card(node).map(|card| card.writes))
     })?;
     let text = if globals.json { document(&cards, &base) } else { table(&cards) };

@@ -16,8 +16,9 @@ use cluster::identity::Role;
 use cluster::name::Hostname;
 use thiserror::Error;
 
-use crate::cli::Globals;
+use crate::cache::Cache;
 use crate::cli::status::{Screen, Style};
+use crate::cli::{Globals, first_use};
 use crate::error::{Failure, Kind, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Identities, Running, RunningHost};
@@ -179,7 +180,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     } else if let Some(why) = outlook.hindrance() {
         failures.extend(state::judge(&outlook.lines, &around, false).map(|failure| failure.hint(why)));
     } else {
-        let brought = outlook.bring(&field, &way, args)?;
+        let brought = outlook.bring(&field, &way, globals, args)?;
         outcome.brought = true;
         failures.extend(state::judge(&outlook.lines, &around, true));
         if let Some(identities) = brought {
@@ -271,6 +272,7 @@ impl Outlook {
         &mut self,
         field: &Field,
         way: &Way<'_>,
+        globals: &Globals,
         args: &ConfigArgs,
     ) -> Result<Option<Identities>, Failure> {
         if !args.yes {
@@ -278,6 +280,9 @@ impl Outlook {
         }
         gone::take_out(field, &self.gone, &self.verdicts, way)?;
         let identities = pki::open(&self.project)?;
+        let cache = Cache::open(globals.cache.as_deref())?;
+        let name = self.project.cluster.name.as_str();
+        first_use::show(&identities.ca_fingerprint()?, name, &cache, &way.progress)?;
         pki::remember_running(&self.project, &self.record)?;
         // Where only the user's ssh knew the way, the managers have to be found all the same.
         let candidates = self.verdicts.iter().filter_map(Verdict::candidate);

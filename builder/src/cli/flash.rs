@@ -12,7 +12,7 @@ use cluster::name::Hostname;
 
 use crate::cache::Cache;
 use crate::cli::size::Size;
-use crate::cli::{Globals, consent};
+use crate::cli::{Globals, consent, first_use};
 use crate::device::contents::{self, Contents};
 use crate::device::{Claimed, Demand, Disk, Kernel, claim};
 use crate::error::{Failure, Kind, builder, hint, one_line};
@@ -94,6 +94,8 @@ pub fn run(globals: &Globals, args: &FlashArgs) -> Result<(), Failure> {
     demand.image = Some(base.path.clone());
     plan::check_image(&project, &base.path, &cache)?;
     let planner = Planner::open(&project, &base.path, &PlanOptions { firstboot: args.firstboot.clone() })?;
+    let ca = planner.identities().ca_fingerprint()?;
+    first_use::show(&ca, project.cluster.name.as_str(), &cache, &progress)?;
     // Not before: until now, Ctrl-C ends the program at once, as it should.
     let interrupt = Interrupt::listen().map_err(signals)?;
     ending.disarm();

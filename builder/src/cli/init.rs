@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::error::{Failure, Kind, builder, hint};
-use crate::{owner, project};
+use crate::project;
 
 /// Write a commented starter cluster file
 #[derive(Debug, Args)]
@@ -71,7 +71,6 @@ fn starter(key: Option<&str>) -> String {
 /// Writes a file that was not there. Pass phrases and hashes will be written into it, so it is the user's alone.
 fn create(file: &Path, text: &str) -> io::Result<()> {
     let mut made = File::options().write(true).create_new(true).mode(0o600).open(file)?;
-    owner::hand_over(&made, file.parent().unwrap_or(Path::new(".")))?;
     made.write_all(text.as_bytes())
 }
 

@@ -13,11 +13,11 @@ use serde_json::json;
 use thiserror::Error;
 
 use crate::cli::{Cli, Globals};
+use crate::dir::{self, Dir};
 use crate::error::{Failure, Kind, builder, hint};
 use crate::manual::pages::{self, Page};
-use crate::owner;
 use crate::report::Progress;
-use crate::scratch::{self, Existing, Scratch, ScratchError};
+use crate::scratch::{Existing, Scratch, ScratchError};
 
 /// Write the man pages, one per command, and list them
 ///
@@ -75,11 +75,12 @@ impl From<ManError> for Failure {
 pub fn run(globals: &Globals, args: &ManArgs) -> Result<(), Failure> {
     let pages = pages::render(Cli::command()).map_err(ManError::Render)?;
     let folder = &args.folder;
-    owner::make_folders(folder).map_err(|source| ManError::Folder { path: folder.clone(), source })?;
-    scratch::sweep(folder);
+    let opened = Dir::make(folder, dir::FOLDER);
+    let (opened, made) = opened.map_err(|source| ManError::Folder { path: folder.clone(), source })?;
+    made.keep();
     let mut paths = Vec::new();
     for page in &pages {
-        paths.push(put(page, folder)?);
+        paths.push(put(page, &opened)?);
     }
     let text = if globals.json {
         format!("{:#}\n", json!({ "pages": paths }))
@@ -93,14 +94,14 @@ pub fn run(globals: &Globals, args: &ManArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn put(page: &Page, folder: &Path) -> Result<PathBuf, ManError> {
-    let path = folder.join(&page.name);
-    let error = |source| ManError::Put { folder: folder.to_owned(), source };
+fn put(page: &Page, folder: &Dir) -> Result<PathBuf, ManError> {
+    let path = folder.path().join(&page.name);
+    let error = |source| ManError::Put { folder: folder.path().to_owned(), source };
     let scratch = Scratch::new_in(folder).map_err(error)?;
     // Everybody may read a manual.
     let written = scratch.file().write_all(page.text.as_bytes());
     let written = written.and_then(|()| scratch.file().set_permissions(Permissions::from_mode(0o644)));
     written.map_err(|source| ManError::Write { path: path.clone(), source })?;
-    scratch.publish(&path, Existing::Replace).map_err(error)?;
+    scratch.publish(&page.name, Existing::Replace).map_err(error)?;
     Ok(path)
 }

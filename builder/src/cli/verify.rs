@@ -23,7 +23,9 @@ use crate::image::partitions;
 use crate::interrupt::{EndOnSignal, Interrupt};
 use crate::pki;
 use crate::plan::{self, PlanOptions, Planner};
+use crate::privilege;
 use crate::project;
+use crate::regular;
 use crate::report::Progress;
 use crate::why::FirstStart;
 use crate::why::card as marks;
@@ -74,7 +76,9 @@ impl From<VerifyError> for Failure {
                 let example = builder(["verify", first, "--device"]).path(device);
                 Self::new(Kind::Usage, error).hint(hint!["such as: ", example])
             }
-            VerifyError::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            VerifyError::Open { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied && !privilege::has_root() =>
+            {
                 Self::new(Kind::Failed, error)
                     .hint("reading a device takes root: put sudo before the command")
             }
@@ -145,7 +149,7 @@ fn mounted_at(path: &Path) -> Option<PathBuf> {
 
 /// Whether the base's root file system was mounted to be written since it is on the card, as far as that can be read.
 fn was_mounted(path: &Path, base: &File) -> Option<bool> {
-    let card = File::open(path).ok()?;
+    let card = regular::open_or_disk(path).ok()?;
     let root = partitions::find(base, base.metadata().ok()?.len()).ok()?.root;
     let superblock = |file: &File| {
         let mut bytes = [0; 1024];

@@ -38,7 +38,8 @@ impl Claimed {
 /// # Errors
 /// When anything speaks against erasing it, now that nobody else can change it. Nothing was written.
 pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -> Result<Claimed, Refusal> {
-    let opened = open(&looked_at.path, OFlags::RDWR | OFlags::EXCL);
+    let flags = OFlags::RDWR | OFlags::EXCL | OFlags::DIRECT | OFlags::NOFOLLOW;
+    let opened = regular::open_disk(&looked_at.path, flags);
     let mut file = match opened {
         Ok(file) => file,
         // The reason in words where there is one.
@@ -47,7 +48,7 @@ pub fn claim(kernel: &Kernel, given: &Path, looked_at: &Disk, demand: &Demand) -
                 .uses(looked_at)
                 .into_iter()
                 .next()
-                .unwrap_or(Refusal::Open { path: looked_at.path.clone(), source: source.into() }));
+                .unwrap_or_else(|| Refusal::Open { path: looked_at.path.clone(), source: source.into() }));
         }
     };
     let changed = || Refusal::Changed(given.to_owned());
@@ -89,7 +90,11 @@ impl ReadOnly {
         let path = path.canonicalize()?;
         regular::check_file_or_disk(&path)?;
         // Past the cache, so that what is read is what the card has.
-        let file = match open(&path, OFlags::RDONLY) {
+        let opened = match path.is_file() {
+            true => open(&path),
+            false => regular::open_disk(&path, OFlags::RDONLY | OFlags::DIRECT | OFlags::NOFOLLOW),
+        };
+        let file = match opened {
             // There are file systems that cannot do that: open(2), "O_DIRECT". Disks can.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput && path.is_file() => File::open(&path)?,
             opened => opened?,
@@ -101,8 +106,8 @@ impl ReadOnly {
     }
 }
 
-fn open(path: &Path, flags: OFlags) -> io::Result<File> {
-    let flags = flags | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 

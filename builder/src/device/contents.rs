@@ -1,10 +1,9 @@
 //! What is on a disk, in a line for people, so that nobody erases the wrong one.
 
-use std::fs::File;
-
 use super::list::Disk;
 use super::refusal::needs_root;
 use super::signature::signature;
+use crate::regular;
 use crate::report::Bytes;
 use crate::why::FirstStart;
 use crate::why::card::{self as evidence, Evidence};
@@ -31,7 +30,7 @@ pub enum Contents {
 
 /// Looks. Nothing is written.
 pub fn look(disk: &Disk) -> Contents {
-    if let Err(error) = File::open(&disk.path) {
+    if let Err(error) = regular::open_or_disk(&disk.path) {
         return Contents::Unknown(match needs_root(&error) {
             true => "reading it takes root".to_owned(),
             false => error.to_string(),

@@ -9,9 +9,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::list::{Bus, Disk, Kernel, Number};
+use crate::regular;
 
 /// A slot's driver answers with errors for a moment before it takes a card away that was pulled: it lets the contacts
 /// settle for 200 ms (drivers/mmc/host/sdhci.c, drivers/mmc/core/slot-gpio.c).
@@ -73,7 +75,7 @@ impl Presence {
 
     /// Opening it has the kernel look for the card, which changes the sequence number if it finds another.
     fn looks_there(&self) -> bool {
-        let is_it = match File::open(&self.path) {
+        let is_it = match regular::open_disk(&self.path, OFlags::RDONLY) {
             Ok(mut file) => {
                 file.metadata().is_ok_and(|file| Number::of(file.rdev()) == self.number)
                     && file.seek(SeekFrom::End(0)).is_ok_and(|size| size == self.size)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::error::{Failure, Hint, Kind, builder, hint, program};
+use crate::privilege;
 use crate::report::Bytes;
 
 /// Why a disk is not erased.
@@ -195,11 +196,11 @@ impl Refusal {
 
 /// Whether root could do what failed.
 pub(super) fn needs_root(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && !rustix::process::geteuid().is_root()
+    error.kind() == io::ErrorKind::PermissionDenied && !privilege::has_root()
 }
 
 fn is_denied_to_root(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied && rustix::process::geteuid().is_root()
+    error.kind() == io::ErrorKind::PermissionDenied && privilege::has_root()
 }
 
 impl From<Refusal> for Failure {

@@ -5,9 +5,9 @@
 //! The order of a new beginning: the file is emptied, the note is replaced, bytes follow. So a note may be there
 //! without bytes, but bytes never with the note of others.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::digest::{self, Digest, Hasher};
-use crate::owner;
+use crate::dir::{self, Dir};
 use crate::scratch::{Existing, Scratch};
 
 /// The format of the note.
@@ -55,6 +55,8 @@ pub struct PartialError {
 #[derive(Debug)]
 pub(super) struct Partial {
     file: File,
+    folder: Dir,
+    name: String,
     path: PathBuf,
     note: Option<Note>,
     length: u64,
@@ -66,23 +68,25 @@ impl Partial {
     /// Opens or makes the file for `url` and hashes what is in it, telling `seen` how much. Where another process has
     /// it, says so by `waiting` and waits for its end.
     pub(super) fn open(
-        folder: &Path,
+        folder: &Dir,
         url: &Url,
         waiting: impl FnOnce(),
         seen: impl FnOnce(u64, &File) -> io::Result<Hasher>,
     ) -> Result<Self, PartialError> {
-        let name = digest::of_bytes(url.as_str().as_bytes());
-        let path = folder.join(format!("{name}.partial"));
+        let name = digest::of_bytes(url.as_str().as_bytes()).to_string();
+        let path = folder.path().join(file_name(&name));
         let error = |source| PartialError { path: path.clone(), source };
-        let file = take(&path, waiting).map_err(error)?;
+        let file = folder.lock(file_name(&name), waiting).map_err(error)?;
+        dir::refuse_hard_link(&file).map_err(error)?;
         let length = file.metadata().map_err(error)?.len();
         let hasher = match length {
             0 => Hasher::default(),
             _ => seen(length, &file).map_err(error)?,
         };
-        let note = std::fs::read(note_path(&path)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let note = folder.read(note_name(&name)).ok().flatten();
+        let note = note.and_then(|text| serde_json::from_slice(&text).ok());
         let note = note.filter(|note: &Note| note.version == VERSION);
-        Ok(Self { file, path, note, length, hasher })
+        Ok(Self { file, folder: folder.clone(), name, path, note, length, hasher })
     }
 
     /// The file.
@@ -114,14 +118,13 @@ impl Partial {
     pub(super) fn start_over(&mut self, note: Note) -> Result<(), PartialError> {
         self.file.set_len(0).map_err(|source| self.error(source))?;
         (self.length, self.hasher) = (0, Hasher::default());
-        let path = note_path(&self.path);
-        let folder = path.parent().unwrap_or(Path::new("."));
+        let name = note_name(&self.name);
         let write = || {
-            let scratch = Scratch::new_in(folder).map_err(io::Error::other)?;
+            let scratch = Scratch::new_in(&self.folder).map_err(io::Error::other)?;
             serde_json::to_writer(scratch.file(), &note).map_err(io::Error::from)?;
-            scratch.publish(&path, Existing::Replace).map_err(io::Error::other)
+            scratch.publish(&name, Existing::Replace).map_err(io::Error::other)
         };
-        write().map_err(|source| PartialError { path: path.clone(), source })?;
+        write().map_err(|source| PartialError { path: self.folder.path().join(&name), source })?;
         self.note = Some(note);
         Ok(())
     }
@@ -137,11 +140,8 @@ impl Partial {
     /// Removes it: it was used, or is of no use.
     pub(super) fn remove(self) -> Result<(), PartialError> {
         // What somebody removed by hand is as gone as it should be.
-        let _absent = std::fs::remove_file(note_path(&self.path));
-        match std::fs::remove_file(&self.path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(self.error(source)),
-            _ => Ok(()),
-        }
+        let _left = self.folder.remove(note_name(&self.name));
+        self.folder.remove(file_name(&self.name)).map_err(|source| self.error(source))
     }
 
     fn error(&self, source: io::Error) -> PartialError {
@@ -150,39 +150,17 @@ impl Partial {
 }
 
 /// Bytes of an unfinished download of `url`, if there is one.
-pub(crate) fn length(folder: &Path, url: &Url) -> Option<u64> {
-    let name = digest::of_bytes(url.as_str().as_bytes());
-    std::fs::metadata(folder.join(format!("{name}.partial"))).ok().map(|metadata| metadata.len())
+pub(crate) fn length(folder: &Dir, url: &Url) -> Option<u64> {
+    let name = file_name(&digest::of_bytes(url.as_str().as_bytes()).to_string());
+    folder.look(name).ok().flatten().filter(|found| found.kind.is_file()).map(|found| found.size)
 }
 
-fn note_path(path: &Path) -> PathBuf {
-    path.with_extension("json")
+fn file_name(name: &str) -> String {
+    format!("{name}.partial")
 }
 
-/// Opens and locks a file, which must still have its name then: whoever had it may have removed it at the end.
-fn take(path: &Path, waiting: impl FnOnce()) -> io::Result<File> {
-    let mut waiting = Some(waiting);
-    loop {
-        // Readable by its owner only, as everything else we make.
-        let mut options = File::options();
-        options.truncate(false).read(true).write(true).mode(0o600);
-        let file = owner::open_or_make(&options, path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                if let Some(waiting) = waiting.take() {
-                    waiting();
-                }
-                file.lock()?;
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-        let named = std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-        let ours = file.metadata().map(|metadata| (metadata.dev(), metadata.ino()))?;
-        if named.is_ok_and(|named| named == ours) {
-            return Ok(file);
-        }
-    }
+fn note_name(name: &str) -> String {
+    format!("{name}.json")
 }
 
 #[cfg(test)]
@@ -197,7 +175,7 @@ mod tests {
 
     fn open(folder: &Path) -> Partial {
         let rehash = |_, file: &File| digest::hasher_of_file(file, |_| ());
-        Partial::open(folder, &url(), || panic!("nobody else has it"), rehash).unwrap()
+        Partial::open(&Dir::open(folder).unwrap(), &url(), || panic!("nobody else has it"), rehash).unwrap()
     }
 
     #[test]
@@ -209,7 +187,7 @@ mod tests {
         partial.start_over(note.clone()).unwrap();
         partial.append(b"abc").unwrap();
         drop(partial);
-        assert_eq!(length(folder.path(), &url()), Some(3));
+        assert_eq!(length(&Dir::open(folder.path()).unwrap(), &url()), Some(3));
         let mut partial = open(folder.path());
         assert_eq!((partial.length(), partial.note()), (3, Some(&note)));
         partial.append(b"def").unwrap();
@@ -227,10 +205,10 @@ mod tests {
         let mut first = open(folder.path());
         first.append(b"abc").unwrap();
         let (told, waits) = channel();
-        let path = folder.path().to_owned();
+        let folder = Dir::open(folder.path()).unwrap();
         let second = std::thread::spawn(move || {
             let rehash = |_, file: &File| digest::hasher_of_file(file, |_| ());
-            Partial::open(&path, &url(), || told.send(()).unwrap(), rehash).unwrap().length()
+            Partial::open(&folder, &url(), || told.send(()).unwrap(), rehash).unwrap().length()
         });
         waits.recv().unwrap();
         first.remove().unwrap();

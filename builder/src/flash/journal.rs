@@ -3,7 +3,6 @@
 //! In the cache folder, so anything may be deleted at any time: a card is then written from its beginning, and one that
 //! is put in again is told by what is on it alone. No secrets are in it.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::content::Patches;
 use crate::cache::{Cache, CacheError, record};
 use crate::device::Disk;
+use crate::dir::Dir;
 use crate::fetch::digest::{self, Digest};
 
 /// The format of both kinds of records.
@@ -47,7 +47,7 @@ pub struct Finished {
 /// The records.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    folder: PathBuf,
+    folder: Dir,
 }
 
 impl Journal {
@@ -67,7 +67,7 @@ impl Journal {
 
     /// How many blocks of that content an interrupted run had made safe on the card in that device.
     pub fn safe_blocks(&self, disk: &Disk, content: Digest) -> usize {
-        let record = record::read::<Unfinished>(&self.unfinished(disk, content));
+        let record = record::read::<Unfinished>(&self.folder, &unfinished(disk, content));
         record.filter(|record| record.version == VERSION && record.content == content).map_or(0, |r| r.blocks)
     }
 
@@ -76,7 +76,11 @@ impl Journal {
     /// # Errors
     /// When the record cannot be written.
     pub fn note(&self, disk: &Disk, content: Digest, blocks: usize) -> Result<(), CacheError> {
-        record::write(&self.unfinished(disk, content), &Unfinished { version: VERSION, content, blocks })
+        record::write(
+            &self.folder,
+            &unfinished(disk, content),
+            &Unfinished { version: VERSION, content, blocks },
+        )
     }
 
     /// Remembers a finished card.
@@ -91,32 +95,37 @@ impl Journal {
         digest: Digest,
     ) -> Result<(), CacheError> {
         // It has done its duty, and one that stays is compared with the card before it is believed.
-        let _absent = std::fs::remove_file(self.unfinished(disk, content));
+        let _absent = self.folder.remove(unfinished(disk, content));
         let unix_s =
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        let path = self.finished(&cluster, &node);
-        record::write(&path, &Finished { version: VERSION, cluster, node, unix_s, verified, digest })
+        let name = finished(&cluster, &node);
+        record::write(
+            &self.folder,
+            &name,
+            &Finished { version: VERSION, cluster, node, unix_s, verified, digest },
+        )
     }
 
     /// When a node's card was finished last on this computer.
     pub fn finished_card(&self, cluster: &str, node: &str) -> Option<Finished> {
-        record::read::<Finished>(&self.finished(cluster, node)).filter(|record| record.version == VERSION)
+        record::read::<Finished>(&self.folder, &finished(cluster, node))
+            .filter(|record| record.version == VERSION)
     }
+}
 
-    /// Readers are told apart by their serials; two without one, by where they are. The slots of one reader have one serial,
-    /// and cheap readers all the same, so what is being written belongs to it.
-    fn unfinished(&self, disk: &Disk, content: Digest) -> PathBuf {
-        let serial = disk.serial.clone().unwrap_or_else(|| disk.path.display().to_string());
-        self.named(&format!("device {} {serial} {} {content}", disk.bus, disk.size))
-    }
+/// Readers are told apart by their serials; two without one, by where they are. The slots of one reader have one serial, and
+/// cheap readers all the same, so what is being written belongs to it.
+fn unfinished(disk: &Disk, content: Digest) -> String {
+    let serial = disk.serial.clone().unwrap_or_else(|| disk.path.display().to_string());
+    record_name(&format!("device {} {serial} {} {content}", disk.bus, disk.size))
+}
 
-    fn finished(&self, cluster: &str, node: &str) -> PathBuf {
-        self.named(&format!("node {cluster} {node}"))
-    }
+fn finished(cluster: &str, node: &str) -> String {
+    record_name(&format!("node {cluster} {node}"))
+}
 
-    fn named(&self, what: &str) -> PathBuf {
-        self.folder.join(format!("{}.json", digest::of_bytes(what.as_bytes())))
-    }
+fn record_name(what: &str) -> String {
+    format!("{}.json", digest::of_bytes(what.as_bytes()))
 }
 
 #[cfg(test)]

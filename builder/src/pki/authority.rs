@@ -161,6 +161,11 @@ pub(super) fn private_key_id(pem: &str) -> Result<KeyId, AuthorityError> {
     Ok(key_id(&read_key(pem)?.subject_public_key_info()))
 }
 
+/// SHA-256 of a certificate, PEM, over its DER form.
+pub(super) fn fingerprint(pem: &str) -> Result<[u8; 32], AuthorityError> {
+    Ok(Sha256::digest(read_certificate(pem)?).into())
+}
+
 fn key_id(public_key: &[u8]) -> KeyId {
     KeyId::from_sha256(Sha256::digest(public_key).into())
 }

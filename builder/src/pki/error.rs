@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::dir::{self, Refusal};
 use crate::error::{Command, Failure, Hint, Kind, builder, hint, program, quote_path as quoted};
 
 /// A secrets folder that cannot be used. Never a reason to make a new CA: cards made with the old one would be orphans.
@@ -17,6 +18,10 @@ pub(crate) enum PkiError {
     Link { path: PathBuf },
     #[error("{path} is not a {wanted}")]
     WrongType { path: PathBuf, wanted: &'static str },
+    #[error("{path} belongs to {owner}, not to you")]
+    OtherOwner { path: PathBuf, owner: String },
+    #[error("{path} was replaced by something else at this moment")]
+    Replaced { path: PathBuf },
     #[error("others than you may read {path} (its mode is {mode:03o})")]
     Exposed { path: PathBuf, mode: u32, folder: PathBuf },
     #[error("the secrets folder is not whole: {path} is missing")]
@@ -58,6 +63,18 @@ impl From<PkiError> for Failure {
 }
 
 impl PkiError {
+    /// What a failed call says of a file or folder.
+    pub(super) fn of(verb: &'static str, path: PathBuf, source: io::Error) -> Self {
+        match Refusal::of(&source) {
+            Some(Refusal::Link) => Self::Link { path },
+            Some(Refusal::NotAFolder) => Self::WrongType { path, wanted: "folder" },
+            Some(Refusal::NotAFile) => Self::WrongType { path, wanted: "file" },
+            Some(Refusal::Owner { found, .. }) => Self::OtherOwner { path, owner: dir::name_of(*found) },
+            Some(Refusal::Replaced) => Self::Replaced { path },
+            _ => Self::File { verb, path, source },
+        }
+    }
+
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::File { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
@@ -78,6 +95,17 @@ impl PkiError {
                     " && ",
                     program(["mv"]).path(&real).path(path)
                 ]]
+            }
+            Self::OtherOwner { path, owner } => vec![
+                format!("do not use it unless you know who made it: {owner} can read its keys").into(),
+                format!("if it is yours: sudo chown -R \"$(id -u)\" {}", quoted(path)).into(),
+            ],
+            Self::Replaced { .. } => {
+                vec!["move the cluster file to a folder that nobody else can write to".into()]
+            }
+            Self::File { path, source, .. } if Refusal::of(source) == Some(&Refusal::NotOurs) => {
+                let folder = path.parent().unwrap_or(path);
+                vec![hint!["move the folder away: ", move_away(folder)]]
             }
             Self::WrongType { path, .. } => vec![hint!["move it away: ", move_away(path)]],
             Self::Exposed { folder, .. } => vec![

@@ -1,17 +1,30 @@
-//! The secrets folder as files: private from their creation, whole or absent, and refused when others could read them.
+//! The secrets folder as files: private from their creation, whole or absent, and refused when others own or can read them.
+//!
+//! The folder appears under its name only when its first files are on the disk. Until then it is called `.partial`, as in
+//! `red.secrets.partial`, and a run that is killed leaves it to the next. Builders that change the folder lock a file in it.
 
-use std::fs::{self, DirBuilder, File, Metadata};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::error::{PkiError, Whose};
-use crate::owner;
+use crate::dir::{self, Dir, Refusal};
+use crate::report;
+use crate::scratch::{self, Existing, Scratch};
 
 /// Where node material lies within the folder.
 pub(super) const NODES: &str = "nodes";
 /// Where revoked node material lies within the folder.
 pub(super) const REVOKED: &str = "revoked";
+/// Locked by a builder that changes something.
+const LOCK: &str = ".lock";
+/// Endings of everything that is written into a new folder, here and by older builders.
+const ENDINGS: [&str; 7] =
+    [".pem", ".json", "-ssh-host-key", "-ssh-host-key.pub", ".gitignore", "known_hosts", "ssh_config"];
 
 /// A file to be written into the folder; the name is relative to it.
 pub(super) struct NewFile {
@@ -27,47 +40,63 @@ impl NewFile {
     }
 }
 
-/// A secrets folder that exists and that only its owner can look into.
+/// A secrets folder that exists, belongs to us, and is open to nobody else.
 pub(super) struct Folder {
+    dir: Dir,
+    nodes: Dir,
     path: PathBuf,
+}
+
+/// Keeps other builders from changing the folder, until it is dropped.
+pub(super) struct Lock {
+    _file: Option<File>,
+    /// The folder in the making, if there is none yet.
+    partial: Option<Dir>,
+}
+
+/// What to do about a folder that does not exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    Make,
+    Refuse,
+}
+
+impl Drop for Lock {
+    /// Removes a folder in the making into which nothing came.
+    fn drop(&mut self) {
+        let Some(partial) = &self.partial else { return };
+        if partial.names().is_ok_and(|names| names == [LOCK]) && partial.remove(LOCK).is_ok() {
+            let parent = beside(partial.path());
+            // What cannot be removed is used by the next builder.
+            let _left = parent.map(|parent| parent.remove_sub(name_of(partial.path())));
+        }
+    }
 }
 
 impl Folder {
     /// The folder at a path; `None` when there is nothing.
     pub(super) fn open(path: PathBuf) -> Result<Option<Self>, PkiError> {
-        if look(&path)?.is_none() {
-            return Ok(None);
-        }
-        for folder in [path.clone(), path.join(NODES)] {
-            let Some(found) = look(&folder)? else {
-                return Err(PkiError::Missing { path: folder, whose: Whose::Cluster });
-            };
-            if !found.is_dir() {
-                return Err(PkiError::WrongType { path: folder, wanted: "folder" });
-            }
-            refuse_exposed(&folder, &found, &path)?;
-        }
-        Ok(Some(Self { path }))
+        let Some(dir) = open_private(&beside(&path)?, name_of(&path), &path)? else { return Ok(None) };
+        let missing = || PkiError::Missing { path: path.join(NODES), whose: Whose::Cluster };
+        let nodes = open_private(&dir, NODES.as_ref(), &path)?.ok_or_else(missing)?;
+        Ok(Some(Self { dir, nodes, path }))
     }
 
-    /// Makes the folder with its first files. It appears under its name only when they are all on the disk, so
-    /// a run that is killed leaves nothing but a folder of another name, which the next run throws away.
-    pub(super) fn create(path: PathBuf, files: &[NewFile]) -> Result<Self, PkiError> {
-        let partial = path.with_extension("secrets.partial");
-        if look(&partial)?.is_some() {
-            fs::remove_dir_all(&partial).map_err(failed("remove", &partial))?;
-        }
-        private_folder(&partial)?;
-        if let Some(made) = look(&partial)? {
-            // A file system that keeps no modes: better found out before there are secrets on it.
-            refuse_exposed(&partial, &made, &path)?;
-        }
-        let folder = Self { path: partial };
-        private_folder(&folder.path.join(NODES))?;
+    /// Makes the folder with its first files. It appears under its name only when they are all on the disk.
+    pub(super) fn create(lock: &Lock, path: PathBuf, files: &[NewFile]) -> Result<Self, PkiError> {
+        let partial = lock.partial.clone().ok_or_else(|| PkiError::Replaced { path: path.clone() })?;
+        empty(&partial)?;
+        let nodes = make_private(&partial, NODES.as_ref(), &path)?;
+        let folder = Self { path: partial.path().to_owned(), dir: partial, nodes };
         folder.write_all(files)?;
-        fs::rename(&folder.path, &path).map_err(failed("make", &path))?;
-        sync_folder(path.parent().unwrap_or(&path))?;
-        Ok(Self { path })
+        let parent = beside(&path)?;
+        parent.rename(name_of(&folder.path), &parent, name_of(&path)).map_err(failed("make", &path))?;
+        parent.sync().map_err(failed("write", &path))?;
+        // Who can write to the folder above can put another in the place of ours at any time.
+        match Self::open(path.clone())? {
+            Some(named) if is_same(&named.dir, &folder.dir) => Ok(named),
+            _ => Err(PkiError::Replaced { path }),
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -77,154 +106,195 @@ impl Folder {
     /// A file's text; `None` when it does not exist.
     pub(super) fn read(&self, name: &str) -> Result<Option<String>, PkiError> {
         let path = self.path(name);
-        let Some(found) = look(&path)? else { return Ok(None) };
-        if !found.is_file() {
-            return Err(PkiError::WrongType { path, wanted: "file" });
-        }
-        refuse_exposed(&path, &found, &self.path)?;
-        match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text)),
-            Err(source) => Err(PkiError::File { verb: "read", path, source }),
-        }
+        let Some((folder, file)) = self.place(name)? else { return Ok(None) };
+        let opened = match folder.file(file, OFlags::RDONLY) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed("read", &path))?,
+        };
+        let mode = opened.metadata().map_err(failed("look at", &path))?.mode();
+        refuse_exposed(&path, mode, &self.path)?;
+        io::read_to_string(opened).map(Some).map_err(failed("read", &path))
     }
 
     /// Writes files one after the other, each whole or not at all.
     pub(super) fn write_all(&self, files: &[NewFile]) -> Result<(), PkiError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        for file in files {
-            self.write(file)?;
-        }
-        sync_folder(&self.path.join(NODES))?;
-        sync_folder(&self.path)
+        files.iter().try_for_each(|file| self.write(file))
     }
 
     /// Names in one of its folders, sorted; none when that does not exist.
     pub(super) fn names(&self, folder: &str) -> Result<Vec<String>, PkiError> {
         let path = self.path(folder);
-        if look(&path)?.is_none() {
-            return Ok(Vec::new());
-        }
-        let entries = fs::read_dir(&path).map_err(failed("read", &path))?;
-        let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed("read", &path))?;
-        names.sort();
-        Ok(names)
+        let Some(found) = self.folder(folder)? else { return Ok(Vec::new()) };
+        let names = found.names().map_err(failed("read", &path))?;
+        Ok(names.iter().map(|name| name.to_string_lossy().into_owned()).collect())
     }
 
     /// Moves files of [`NODES`] to [`REVOKED`], in this order, each from its name to another. What is not there needs
     /// no moving; what is there already is never replaced.
     pub(super) fn revoke(&self, names: &[(String, String)]) -> Result<(), PkiError> {
-        let (nodes, revoked) = (self.path(NODES), self.path(REVOKED));
-        if look(&revoked)?.is_none() {
-            private_folder(&revoked)?;
-        }
+        let revoked = make_private(&self.dir, REVOKED.as_ref(), &self.path)?;
         for (from, to) in names {
-            let (from, to) = (nodes.join(from), revoked.join(to));
-            if look(&from)?.is_none() {
+            let (from_path, to_path) = (self.nodes.path().join(from), revoked.path().join(to));
+            if self.nodes.look(from).map_err(failed("look at", &from_path))?.is_none() {
                 continue;
             }
-            if look(&to)?.is_some() {
+            if revoked.look(to).map_err(failed("look at", &to_path))?.is_some() {
                 let source = io::ErrorKind::AlreadyExists.into();
-                return Err(PkiError::File { verb: "write", path: to, source });
+                return Err(PkiError::File { verb: "write", path: to_path, source });
             }
-            fs::rename(&from, &to).map_err(failed("move", &from))?;
+            self.nodes.rename(from, &revoked, to).map_err(failed("move", &from_path))?;
             // On the disk before the next one goes: the order says what a killed run leaves.
-            sync_folder(&revoked)?;
-            sync_folder(&nodes)?;
+            revoked.sync().map_err(failed("write", &to_path))?;
+            self.nodes.sync().map_err(failed("write", &from_path))?;
         }
         Ok(())
     }
 
     fn write(&self, file: &NewFile) -> Result<(), PkiError> {
         let path = self.path(&file.name);
-        let folder = path.parent().unwrap_or(&self.path);
-        // Mode 0600 from the first instant: that is what the tempfile crate creates with.
-        let mut new = tempfile::Builder::new()
-            .prefix(".new-")
-            .tempfile_in(folder)
-            .map_err(failed("create a file in", folder))?;
-        owner::hand_over(new.as_file(), folder).map_err(failed("write", &path))?;
-        new.write_all(file.text.as_bytes()).map_err(failed("write", &path))?;
-        new.as_file().sync_all().map_err(failed("write", &path))?;
-        let kept = if file.replaces { new.persist(&path) } else { new.persist_noclobber(&path) };
-        kept.map(drop).map_err(|error| PkiError::File { verb: "write", path, source: error.error })
+        let missing =
+            || PkiError::File { verb: "write", path: path.clone(), source: io::ErrorKind::NotFound.into() };
+        let (folder, name) = self.place(&file.name)?.ok_or_else(missing)?;
+        let existing = if file.replaces { Existing::Replace } else { Existing::Keep };
+        // Mode 0600 from the first instant.
+        let written = Scratch::new_in(&folder).and_then(|new| {
+            new.write(file.text.as_bytes())?;
+            new.publish(name, existing)
+        });
+        written.map_err(|error| failed("write", &path)(error.into_source()))
+    }
+
+    /// The folder that a file lies in, and its name there; `None` if there is no such folder.
+    fn place<'a>(&self, name: &'a str) -> Result<Option<(Dir, &'a str)>, PkiError> {
+        match name.split_once('/') {
+            Some((folder, name)) => Ok(self.folder(folder)?.map(|folder| (folder, name))),
+            None => Ok(Some((self.dir.clone(), name))),
+        }
+    }
+
+    fn folder(&self, name: &str) -> Result<Option<Dir>, PkiError> {
+        match name {
+            NODES => Ok(Some(self.nodes.clone())),
+            name => open_private(&self.dir, name.as_ref(), &self.path),
+        }
     }
 }
 
-/// Keeps other runs of the builder out of a folder until dropped. File systems without locks go without.
-pub(super) fn lock(folder: &Path) -> Result<File, PkiError> {
-    let file = File::open(folder).map_err(failed("open", folder))?;
-    let _best_effort = file.lock();
-    Ok(file)
+/// Keeps other builders from changing the secrets folder at `path`, and says so if it has to wait for one.
+pub(super) fn lock(path: &Path, missing: Missing) -> Result<Lock, PkiError> {
+    let parent = beside(path)?;
+    loop {
+        let (folder, is_partial) = match open_private(&parent, name_of(path), path)? {
+            Some(folder) => (folder, false),
+            None if missing == Missing::Refuse => return Err(PkiError::Absent { folder: path.to_owned() }),
+            None => (make_private(&parent, &partial_name(path), path)?, true),
+        };
+        let Some(file) = lock_in(&folder)? else { continue };
+        // While we waited, another builder may have finished the folder, or somebody have moved it.
+        let now = open_private(&parent, name_of(path), path)?;
+        if now.is_some_and(|now| is_same(&now, &folder)) {
+            return Ok(Lock { _file: file.0, partial: None });
+        }
+        let now = parent.open_sub(partial_name(path)).map_err(failed("open", folder.path()))?;
+        if is_partial && now.is_some_and(|now| is_same(&now, &folder)) && !exists(&parent, path)? {
+            return Ok(Lock { _file: file.0, partial: Some(folder) });
+        }
+    }
 }
 
-/// What is at a path, not following links; a link is refused, for where it leads may be anybody's.
-fn look(path: &Path) -> Result<Option<Metadata>, PkiError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() => Err(PkiError::Link { path: path.to_owned() }),
-        Ok(found) => Ok(Some(found)),
+/// A lock, or nothing where nothing can be written, and so nothing has to be locked.
+struct Locked(Option<File>);
+
+/// Locks a folder; `None` if another builder removed it meanwhile.
+fn lock_in(folder: &Dir) -> Result<Option<Locked>, PkiError> {
+    let path = folder.path();
+    let waiting = || report::notice(&format!("waiting for another builder that changes {}", path.display()));
+    match folder.lock(LOCK, waiting) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(PkiError::File { verb: "look at", path: path.to_owned(), source }),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(Some(Locked(None))),
+        locked => locked.map(|file| Some(Locked(Some(file)))).map_err(failed("lock", &path.join(LOCK))),
     }
 }
 
-fn refuse_exposed(path: &Path, found: &Metadata, folder: &Path) -> Result<(), PkiError> {
-    let mode = found.permissions().mode() & 0o777;
+fn exists(parent: &Dir, path: &Path) -> Result<bool, PkiError> {
+    Ok(parent.look(name_of(path)).map_err(failed("look at", path))?.is_some())
+}
+
+fn is_same(one: &Dir, other: &Dir) -> bool {
+    matches!((one.id(), other.id()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Removes what a killed run left in a folder in the making. Nothing else is ever removed.
+fn empty(partial: &Dir) -> Result<(), PkiError> {
+    let nodes = partial.open_sub(NODES).map_err(failed("open", &partial.path().join(NODES)))?;
+    let mut found = Vec::new();
+    for folder in std::iter::once(partial).chain(&nodes) {
+        for name in folder.names().map_err(failed("read", folder.path()))? {
+            let path = folder.path().join(&name);
+            match () {
+                () if name == LOCK || path == partial.path().join(NODES) => {}
+                () if is_ours(&name) => found.push((folder, name, path)),
+                () => return Err(PkiError::File { verb: "empty", path, source: Refusal::NotOurs.into() }),
+            }
+        }
+    }
+    for (folder, name, path) in found {
+        folder.remove(name).map_err(failed("remove", &path))?;
+    }
+    if nodes.is_some() {
+        partial.remove_sub(NODES).map_err(failed("remove", &partial.path().join(NODES)))?;
+    }
+    Ok(())
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    let text = name.to_string_lossy();
+    // `.new-` is what older builders called files in the making.
+    scratch::is_temporary(name) || text.starts_with(".new-") || ENDINGS.iter().any(|end| text.ends_with(end))
+}
+
+fn open_private(parent: &Dir, name: &OsStr, secrets: &Path) -> Result<Option<Dir>, PkiError> {
+    let path = parent.path().join(name);
+    let Some(found) = parent.open_sub(name).map_err(failed("open", &path))? else { return Ok(None) };
+    let mode = found.metadata().map_err(failed("look at", &path))?.mode();
+    refuse_exposed(&path, mode, secrets)?;
+    Ok(Some(found))
+}
+
+fn make_private(parent: &Dir, name: &OsStr, secrets: &Path) -> Result<Dir, PkiError> {
+    let path = parent.path().join(name);
+    parent.make_sub(name, dir::PRIVATE_FOLDER).map_err(failed("make", &path))?;
+    // A file system that keeps no modes: better found out before there are secrets on it.
+    open_private(parent, name, secrets)?.ok_or(PkiError::Replaced { path })
+}
+
+fn refuse_exposed(path: &Path, mode: u32, folder: &Path) -> Result<(), PkiError> {
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    Err(PkiError::Exposed { path: path.to_owned(), mode, folder: folder.to_owned() })
+    Err(PkiError::Exposed { path: path.to_owned(), mode: mode & 0o777, folder: folder.to_owned() })
 }
 
-fn private_folder(path: &Path) -> Result<(), PkiError> {
-    DirBuilder::new().mode(0o700).create(path).map_err(failed("make", path))?;
+/// The folder that the secrets folder lies in.
+fn beside(path: &Path) -> Result<Dir, PkiError> {
     let parent = path.parent().unwrap_or(path);
-    File::open(path).and_then(|made| owner::hand_over(made, parent)).map_err(failed("make", path))
+    Dir::open(parent).map_err(failed("open", parent))
 }
 
-fn sync_folder(path: &Path) -> Result<(), PkiError> {
-    // An empty path is what `parent` makes of a bare file name.
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(failed("write", path))
+fn name_of(path: &Path) -> &OsStr {
+    path.file_name().unwrap_or_default()
+}
+
+fn partial_name(path: &Path) -> OsString {
+    let mut name = name_of(path).to_owned();
+    name.push(".partial");
+    name
 }
 
 fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PkiError {
     let path = path.to_owned();
-    move |source| PkiError::File { verb, path, source }
+    move |source| PkiError::of(verb, path, source)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_never_overwritten_unless_it_is_said_to_replace_one() {
-        let outside = tempfile::tempdir().unwrap();
-        let folder = Folder::create(outside.path().join("red.secrets"), &[NewFile::new("a", "1")]).unwrap();
-        assert!(folder.write_all(&[NewFile::new("a", "2")]).is_err());
-        assert_eq!(folder.read("a").unwrap().unwrap(), "1");
-        folder.write_all(&[NewFile { replaces: true, ..NewFile::new("a", "3") }]).unwrap();
-        assert_eq!(folder.read("a").unwrap().unwrap(), "3");
-    }
-
-    #[test]
-    fn everything_is_private_from_its_creation() {
-        let outside = tempfile::tempdir().unwrap();
-        let folder = Folder::create(outside.path().join("red.secrets"), &[NewFile::new("a", "1")]).unwrap();
-        let mode = |name: &str| fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(""), mode(NODES), mode("a")), (0o700, 0o700, 0o600));
-    }
-
-    #[test]
-    fn what_a_killed_first_run_left_is_thrown_away() {
-        let outside = tempfile::tempdir().unwrap();
-        let partial = outside.path().join("red.secrets.partial");
-        private_folder(&partial).unwrap();
-        fs::write(partial.join("ca-key.pem"), "half").unwrap();
-        let folder = Folder::create(outside.path().join("red.secrets"), &[NewFile::new("a", "1")]).unwrap();
-        assert!(!partial.exists());
-        assert!(folder.read("ca-key.pem").unwrap().is_none());
-    }
-}
+mod tests;

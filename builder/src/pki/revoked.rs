@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use cluster::name::{Hostname, KeyId};
 
 use super::error::{PkiError, Whose};
-use super::folder::{self, Folder, REVOKED};
-use super::{authority, beside, existing, node, refresh_ssh};
+use super::folder::{self, Folder, Missing, REVOKED};
+use super::{authority, existing, node, refresh_ssh};
 use crate::error::Failure;
 use crate::project::Project;
 
@@ -41,7 +41,7 @@ pub fn keys(project: &Project, name: &Hostname) -> Result<Keys, Failure> {
 /// # Errors
 /// As [`keys`], and when a file cannot be moved.
 pub fn set_aside(project: &Project, name: &Hostname) -> Result<(), Failure> {
-    let _lock = folder::lock(beside(project))?;
+    let _lock = folder::lock(&project.secrets_folder(), Missing::Refuse)?;
     let folder = open(project)?;
     let Some(present) = read_keys(&folder, name)?.present else { return Ok(()) };
     let digits: String = present.as_str().chars().take(DIGITS).collect();

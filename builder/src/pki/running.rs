@@ -11,8 +11,8 @@ use cluster::name::Hostname;
 use serde::{Deserialize, Serialize};
 
 use super::error::{PkiError, Whose};
-use super::folder::{self, Folder, NewFile};
-use super::{VERSION, beside, existing, from_json, refresh_ssh, to_json};
+use super::folder::{self, Folder, Missing, NewFile};
+use super::{VERSION, existing, from_json, refresh_ssh, to_json};
 use crate::error::Failure;
 use crate::project::Project;
 
@@ -80,8 +80,8 @@ pub(super) fn read(folder: &Folder) -> Result<Option<Running>, PkiError> {
 /// # Errors
 /// As [`existing`].
 pub fn remember_running(project: &Project, running: &Running) -> Result<(), Failure> {
-    let _lock = folder::lock(beside(project))?;
     let path = project.secrets_folder();
+    let _lock = folder::lock(&path, Missing::Refuse)?;
     let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
     if read(&folder)?.as_ref() != Some(running) {
         folder.write_all(&[NewFile { replaces: true, ..NewFile::new(RUNNING, to_json(running)?) }])?;

@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use thiserror::Error;
 
+use super::folder::new_file;
 use crate::build::extents;
 use crate::error::Hint;
 use crate::regular;
@@ -49,7 +50,7 @@ impl CopyError {
 }
 
 /// Makes `copy` a card of `size` bytes with the content of `card`, which is opened for reading only. Only its owner may
-/// read the copy: cards carry keys.
+/// read the copy: cards carry keys. What had its name is removed.
 ///
 /// # Errors
 /// When either file cannot be used, or the card is larger than that.
@@ -59,8 +60,7 @@ pub fn copy(card: &Path, copy: &Path, size: u64) -> Result<(), CopyError> {
     if needed > size {
         return Err(CopyError::TooSmall { needed: Bytes(needed), given: Bytes(size) });
     }
-    let options = File::options().read(true).write(true).create(true).truncate(true).mode(0o600).clone();
-    let to = options.open(copy).map_err(CopyError::Write)?;
+    let to = new_file(copy).map_err(CopyError::Write)?;
     if reflink_copy::reflink_file(&from, &to).is_err() {
         copy_data(&from, &to, needed)?;
     }

@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use super::folder::new_file;
 
 /// After so long without a byte an unfinished line is taken for whole: a prompt has no end.
 const PROMPT_AFTER: Duration = Duration::from_millis(500);
@@ -30,7 +31,7 @@ struct Log {
 impl Console {
     /// Begins a new log. Its clock starts now. `follower` gets every line, too.
     pub(super) fn create(path: &Path, follower: Option<Sender<String>>) -> io::Result<Self> {
-        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        let file = new_file(path)?;
         Ok(Self(Arc::new(Mutex::new(Log { file, since: Instant::now(), follower }))))
     }
 

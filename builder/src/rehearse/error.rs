@@ -9,7 +9,8 @@ use super::boot::BootError;
 use super::card::CopyError;
 use super::network::NetworkError;
 use super::qemu::{NEEDED, install_hint};
-use crate::error::{Failure, Hint, Kind};
+use crate::dir::Refusal;
+use crate::error::{Failure, Hint, Kind, hint, program};
 
 /// Why cards cannot be rehearsed.
 #[derive(Debug, Error)]
@@ -103,6 +104,13 @@ impl RehearseError {
             }
             Self::Boot { source, .. } => Some(source.hint()),
             Self::Copy { source, .. } => source.hint(),
+            Self::File { path, source, .. }
+                if matches!(Refusal::of(source), Some(Refusal::NotOurs | Refusal::Link | Refusal::Owner { .. })) =>
+            {
+                let mut old = path.clone().into_os_string();
+                old.push(".old");
+                Some(hint!["move it away: ", program(["mv"]).path(path).path(old.as_ref())])
+            }
             Self::Busy(_) => Some("wait for its end, or end it with Ctrl-C".into()),
             Self::Network(error) => Some(error.hint().into()),
             Self::Refused { said, .. } if said.contains("not compiled") => {

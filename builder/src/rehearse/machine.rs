@@ -3,7 +3,6 @@
 //! QEMU itself would start again with the kernel command line that it was given, so a reboot of the guest ends it
 //! here, and [`Machine::power_on`] starts it with what the card says then.
 
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::mpsc::Sender;
@@ -13,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use super::boot::{self, Board, Boot};
 use super::console::Console;
 use super::error::RehearseError;
+use super::folder::new_file;
 use super::lan::Lan;
 use super::monitor::Stop;
 use super::process::{Launch, Process};
@@ -239,8 +239,7 @@ fn round_up(disk: &Path) -> Result<(), RehearseError> {
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    std::io::Write::write_all(&mut file, bytes)
+    std::io::Write::write_all(&mut new_file(path)?, bytes)
 }
 
 fn arguments(qemu: &Qemu, spec: &MachineSpec, files: &Files, socket: &Path, cmdline: &str) -> Vec<String> {

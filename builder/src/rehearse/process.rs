@@ -7,12 +7,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::error::RehearseError;
@@ -71,7 +73,13 @@ impl Process {
         let failed = |source| RehearseError::Start { program: qemu.program.to_owned(), source };
         let complaints = launch.complaints;
         let file = |source| RehearseError::File { what: "write", path: complaints.clone(), source };
-        let stderr = File::options().create(true).append(true).open(&complaints).map_err(file)?;
+        let stderr = File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&complaints)
+            .map_err(file)?;
         let before = stderr.metadata().map_err(file)?.len();
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let mut command = Command::new(qemu.program);

@@ -16,6 +16,7 @@ use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
 use crate::image::root;
+use crate::privilege;
 use crate::regular;
 
 /// Bytes read of a text file at most: far more than the log has.
@@ -94,7 +95,9 @@ impl ReadError {
     /// As shown to a user who asked for the card of `node`.
     pub fn into_failure(self, node: &str) -> Failure {
         let hint = match &self {
-            Self::Open { path, source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Open { path, source }
+                if source.kind() == io::ErrorKind::PermissionDenied && !privilege::has_root() =>
+            {
                 hint!["reading a device takes root: ", builder(["why", node, "--card"]).path(path).sudo()]
             }
             Self::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),

@@ -84,6 +84,7 @@ fn what_was_downloaded_stays_where_there_is_no_room_to_unpack_it() {
     let output = Command::new("unshare")
         .args(["--mount", "--map-root-user", "sh", "-c", script, env!("CARGO_BIN_EXE_builder")])
         .args(["--cache", "cache", "images", "pull", &url, "--sha256", &text])
+        .env_remove("SUDO_UID")
         .current_dir(bench.path(""))
         .output()
         .unwrap();

@@ -266,6 +266,8 @@ fn ctrl_c_at_the_question_erases_nothing() {
     // A terminal of its own, to ask at.
     let mut script = Command::new("script");
     script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+    // As root's own: the folder is root's.
+    script.env_remove("SUDO_UID");
     script.current_dir(bench.path(".")).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let (mut said, mut bytes) = (String::new(), BufReader::new(script.stdout.take().unwrap()).bytes());

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -126,6 +127,17 @@ fn sudo_puts_the_user_s_key_on_the_card_and_leaves_everything_to_the_user() {
     assert!(cache.join("lock").is_file() && cache.join("cards").is_dir());
     assert!(laptop.bench.path("red.secrets/nodes").is_dir());
     laptop.assert_all_is_hers();
+    // The other commands that open a device.
+    let device = reader.device.to_str().unwrap();
+    let agent = ["--firstboot", "firstboot-aarch64"];
+    let verify = [&["verify", "red00", "--device", device], &agent[..]].concat();
+    for words in [&verify[..], &["why", "red00", "--card", device], &["devices", "--all"]] {
+        let output = laptop.sudo(words).output().unwrap();
+        succeeded(&output);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("red00"), "{words:?}: {said}");
+    }
+    laptop.assert_all_is_hers();
     // And so the next command does without, and does not unpack again.
     let plan = ["plan", "--firstboot", "firstboot-aarch64", "red00"];
     let output = laptop.builder(&plan).output().unwrap();
@@ -134,6 +146,72 @@ fn sudo_puts_the_user_s_key_on_the_card_and_leaves_everything_to_the_user() {
     assert!(!said.contains("unpack"), "{said}");
     assert!(said.ends_with("next: sudo builder flash red00\n"), "{said}");
     assert_eq!(fs::read_dir(cache.join("images")).unwrap().count(), 2, "one image and its record");
+}
+
+/// The lines of a thread's `status` that tell whose rights it has.
+fn rights(status: &Path) -> Vec<String> {
+    let names = ["Uid:", "Gid:", "Groups:", "CapEff:"];
+    let text = fs::read_to_string(status).unwrap();
+    let lines = text.lines().filter(|line| names.iter().any(|name| line.starts_with(name)));
+    lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn under_sudo_every_thread_has_the_users_rights() {
+    let laptop = Laptop::new();
+    let (url, asked) = serve(Vec::new());
+    succeeded(&laptop.sudo(&["init"]).output().unwrap());
+    let file = laptop.bench.path("cluster.yaml");
+    let image = format!("\nimage: {url}\nimage_sha256: {}\n", "0".repeat(64));
+    let text = fs::read_to_string(&file).unwrap().replace("\nimage: raspios-lite-arm64\n", &image);
+    fs::write(&file, text).unwrap();
+    let mut child = laptop.sudo(&["plan"]).stderr(Stdio::null()).spawn().unwrap();
+    let began = asked.recv_timeout(Duration::from_secs(60));
+    // Every program before it was replaced by it, so the number is its own.
+    let threads = fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let rights: Vec<_> = threads.map(|thread| rights(&thread.unwrap().path().join("status"))).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    began.unwrap();
+    // The saved number alone is root's: with it the device is opened.
+    let hers =
+        ["Uid: 1234 1234 0 1234", "Gid: 1235 1235 1235 1235", "Groups: 1235", "CapEff: 0000000000000000"];
+    assert!(rights.len() > 1, "there is a thread for signals: {rights:?}");
+    assert!(rights.iter().all(|thread| *thread == hers), "{rights:?}");
+}
+
+#[test]
+fn under_sudo_nothing_is_read_that_the_user_may_not_read() {
+    let laptop = Laptop::new();
+    succeeded(&laptop.sudo(&["init"]).output().unwrap());
+    let file = laptop.bench.path("cluster.yaml");
+    let secret = laptop.root.path().join(".ssh/id_ed25519.pub");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("~/.ssh/id_ed25519.pub", secret.to_str().unwrap())).unwrap();
+    let output = laptop.sudo(&["check"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
+}
+
+#[test]
+fn under_sudo_a_folder_of_roots_is_neither_used_nor_given_away() {
+    let laptop = Laptop::new();
+    fs::create_dir(laptop.bench.path("roots")).unwrap();
+    let cache = laptop.bench.path("roots/cache");
+    let output = laptop.sudo(&["--cache", cache.to_str().unwrap(), "images", "list"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
+    assert_eq!(fs::read_dir(laptop.bench.path("roots")).unwrap().count(), 0);
+    assert_eq!(fs::metadata(laptop.bench.path("roots")).unwrap().uid(), 0);
+}
+
+#[test]
+fn under_sudo_manuals_can_be_written_for_everybody() {
+    let laptop = Laptop::new();
+    let folder = laptop.root.path().join("man1");
+    succeeded(&laptop.sudo(&["man", folder.to_str().unwrap()]).output().unwrap());
+    assert_eq!(fs::metadata(folder.join("builder.1")).unwrap().uid(), 0);
 }
 
 #[test]

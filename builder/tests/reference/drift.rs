@@ -62,6 +62,6 @@ fn files_have_the_names_that_commands_give_them() {
     };
     let named = |name: &str| FILES.iter().any(|(file, _)| *file == name);
     assert!(named(&default(&[], "file")));
-    assert!(named(&format!("{}/", default(&["build"], "output"))));
+    assert!(named(&format!("{}/", default(&["rehearse"], "cards"))));
     assert!(named(builder::lock::NAME));
 }

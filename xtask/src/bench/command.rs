@@ -44,6 +44,8 @@ pub(crate) fn time(command: &Command) -> Result<Cost> {
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-f", "%e %U %S %M", "-o"]).arg(report.path());
     timed.arg(command.get_program()).args(command.get_args());
+    // Under sudo, builder would act as the user, whom root's folders here are closed to.
+    timed.env_remove("SUDO_UID");
     run(timed.stdout(Stdio::null()))?;
     let text = std::fs::read_to_string(report.path())?;
     let numbers = text.split_whitespace().map(str::parse::<f64>).collect::<Result<Vec<_>, _>>();

@@ -2,7 +2,6 @@
 //!
 //! Nothing that is put in ends the walk through the nodes. It is looked at, told and waited on.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::device::presence::is_absent;
 use crate::device::{Bus, Claimed, Demand, Disk, Kernel, Refusal, claim};
 use crate::error::{Failure, one_line};
 use crate::interrupt::Interrupt;
+use crate::regular;
 
 /// How often a reader is looked at for a new card. The kernel itself looks every two seconds.
 const LOOK: Duration = Duration::from_millis(250);
@@ -60,7 +60,7 @@ impl Waiter<'_> {
                 }
             };
             let at = || self.kernel.disk_at(&slot.given);
-            match look(&at, &|path| File::open(path).map(drop), &slot.disk, was_empty) {
+            match look(&at, &|path| regular::open_or_disk(path).map(drop), &slot.disk, was_empty) {
                 Ok(Seen::Nothing) => {
                     was_empty = true;
                     told.clear();

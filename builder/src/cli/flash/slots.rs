@@ -10,6 +10,7 @@ use thiserror::Error;
 use super::outcome::FlashError;
 use crate::device::{Bus, Demand, Disk, Kernel, Refusal};
 use crate::error::{Failure, Kind};
+use crate::privilege;
 
 /// A device as the user names it: a path, and for a fixed disk its serial.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,8 +132,8 @@ pub(super) fn eject(disk: &Disk) {
     if disk.bus == Bus::Usb {
         let mut eject = Command::new("eject");
         // Who has no such program takes the card out all the same: everything is on it.
-        let _not_ejected =
-            eject.arg(&disk.path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        eject.arg(&disk.path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _not_ejected = privilege::as_root(|| eject.status());
     }
 }
 

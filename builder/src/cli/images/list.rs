@@ -42,7 +42,7 @@ fn nameless<'a>(known: &'a [Known], kept: &'a [Kept]) -> impl Iterator<Item = &'
 /// Bytes of an unfinished download.
 fn so_far(known: &Known, cache: &Cache) -> Option<u64> {
     let url = Url::parse(known.release.as_ref().map_or(known.name.as_str(), |release| &release.url)).ok()?;
-    crate::fetch::partial_length(&cache.downloads(), &url)
+    crate::fetch::partial_length(cache.downloads(), &url)
 }
 
 /// What a person calls an image that has no name.
