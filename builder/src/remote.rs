@@ -4,12 +4,13 @@
 //! Where it is may be anybody's word: the network's, a name server's, last week's. Who it is, only its certificate
 //! says: it must be signed by the cluster's CA and name the manager. So addresses are tried until one leads there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use cluster::identity::{Role, dns_name};
+use cluster::identity::{Identity, Role, dns_name};
 use cluster::name::{ClusterId, Hostname};
 use cluster::wire::{Board, BoardNode, History, PORT, Problem, SwarmEntry};
 use reqwest::blocking::{Client, Response};
@@ -63,8 +64,25 @@ pub struct Manager<'a> {
     remembers: bool,
     /// The connection that worked last; tried before anything else.
     reached: Option<Line>,
+    /// Other clusters' machines that the last search has met.
+    foreign: Vec<Foreign>,
     /// When nobody waits for an answer any more.
     deadline: Option<Instant>,
+}
+
+/// Another cluster's machine that answered where a manager was looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Where it is, and who said that the manager is there.
+    pub at: String,
+    /// Whom its certificate names. Nobody has proved that.
+    pub holder: Identity,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}", self.at, error::described(&self.holder))
+    }
 }
 
 /// A way to one address that may be a manager's.
@@ -94,7 +112,17 @@ impl<'a> Manager<'a> {
         }
         let config = tls::config(&identities.operator()?).map_err(RemoteError::Identity)?;
         let cluster_id = identities.cluster_id.clone();
-        Ok(Self { project, cluster_id, names, given, config, remembers: true, reached: None, deadline: None })
+        Ok(Self {
+            project,
+            cluster_id,
+            names,
+            given,
+            config,
+            remembers: true,
+            reached: None,
+            foreign: Vec::new(),
+            deadline: None,
+        })
     }
 
     /// Keeps no addresses: those of a rehearsal are not where the Pis will be.
@@ -117,6 +145,11 @@ impl<'a> Manager<'a> {
     /// Its name; those of all, where there are several.
     pub fn name(&self) -> String {
         names(&self.names)
+    }
+
+    /// Other clusters' machines that answered in a manager's place when it was last looked for.
+    pub fn foreign(&self) -> &[Foreign] {
+        &self.foreign
     }
 
     /// What every planned node is doing now. Keeps the nodes' addresses, for `ssh` and for the next time.
@@ -168,12 +201,13 @@ impl<'a> Manager<'a> {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<T, RemoteError> {
+        let id = self.cluster_id.clone();
         let response = self.reach(managers, |line, patience| {
             let url = Url::parse(&format!("https://{}:{}{path}", line.host, line.address.port()))
                 .map_err(|error| Obstacle::Other(error.into()))?;
             let request = line.client.request(method.clone(), url).timeout(patience);
             let request = if let Some(body) = body { request.json(body) } else { request };
-            request.send().map_err(Obstacle::from)
+            request.send().map_err(|error| Obstacle::of(error, &id))
         })?;
         let status = response.status();
         let mut body = Vec::new();
@@ -205,15 +239,18 @@ impl<'a> Manager<'a> {
             self.reached = Some(line);
             return Ok(response);
         }
-        let mut attempts = Vec::new();
+        let (mut attempts, mut tried) = (Vec::new(), BTreeSet::new());
+        self.foreign.clear();
         for name in managers {
-            for way in locate::ways(self.project, name, self.given.as_ref(), self.last_address(name)) {
+            let last = self.last_address(name);
+            for way in locate::ways(self.project, &self.cluster_id, name, self.given.as_ref(), last) {
                 let patience = self.patience();
                 if patience.is_zero() {
                     break;
                 }
                 let addresses = match way.addresses(patience) {
                     Ok(addresses) => addresses,
+                    Err(Obstacle::Unknown) if way.is_spare() => continue,
                     Err(obstacle) => {
                         attempts.push(Attempt { to: way.to_string(), obstacle });
                         continue;
@@ -221,8 +258,8 @@ impl<'a> Manager<'a> {
                 };
                 for address in addresses {
                     let patience = self.patience();
-                    if patience.is_zero() {
-                        break;
+                    if patience.is_zero() || !tried.insert((name, address)) {
+                        continue;
                     }
                     match self.line(name, address).and_then(|line| Ok((ask(&line, patience)?, line))) {
                         Ok((response, line)) => {
@@ -232,6 +269,9 @@ impl<'a> Manager<'a> {
                         Err(obstacle) => {
                             let to =
                                 if way.is(address) { way.to_string() } else { format!("{way}: {address}") };
+                            if let Obstacle::OtherCluster(holder) = &obstacle {
+                                self.foreign.push(Foreign { at: to.clone(), holder: holder.clone() });
+                            }
                             attempts.push(Attempt { to, obstacle });
                         }
                     }
@@ -272,7 +312,7 @@ impl<'a> Manager<'a> {
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
-            .map_err(Obstacle::from)?;
+            .map_err(|error| Obstacle::of(error, &self.cluster_id))?;
         Ok(Line { client, address, name: name.clone(), host })
     }
 }

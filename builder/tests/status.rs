@@ -14,7 +14,7 @@ use clap::Parser;
 use cluster::card::StaticAddress;
 use cluster::identity::{Role, dns_name};
 use cluster::secret::Secret;
-use cluster::wire::{Board, BoardNode, NodeError, Report, Stage, SwarmEntry};
+use cluster::wire::{Board, BoardNode, NodeError, PORT, Report, Stage, SwarmEntry};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ use tempfile::TempDir;
 mod manager;
 #[path = "fixture/project.rs"]
 mod project;
-use manager::serve;
+use manager::{serve, serve_at};
 use project::{hostname, node};
 
 /// red00 manages; red01 to red03 work. The secrets folder exists.
@@ -374,13 +374,54 @@ fn an_impostor_without_the_cas_key_is_found_out() {
     let (bench, other) = (Bench::new(), Bench::new());
     let impostor = forged(&bench);
     let formed = (200, serde_json::to_string(&bench.formed()).unwrap());
-    for address in [serve(&impostor, &impostor.ca_pem, vec![formed]), other.manager(&[other.formed()])] {
+    let other_id = &other.identities.cluster_id;
+    for (address, cause) in [
+        (
+            serve(&impostor, &impostor.ca_pem, vec![formed]),
+            "has a certificate that this cluster's CA did not sign\n".to_owned(),
+        ),
+        (other.manager(&[other.formed()]), format!("is red00, a manager of another cluster ({other_id})\n")),
+    ] {
         let outcome = bench.run_at(address, "");
         assert_eq!((outcome.code(), outcome.out.as_str()), (5, ""));
-        let cause = "has a certificate that this cluster's CA did not sign\n";
-        assert!(outcome.talk.contains(cause), "{}", outcome.talk);
+        assert!(outcome.talk.contains(&cause), "{}", outcome.talk);
         assert!(outcome.talk.contains("an impostor"), "{}", outcome.talk);
     }
+}
+
+/// The fixed address belongs to another cluster's red00, the last good one to ours.
+#[test]
+fn another_clusters_manager_is_named_and_ours_is_found() {
+    let (mut bench, other) = (Bench::new(), Bench::new());
+    let at = |last| (Ipv4Addr::new(127, 78, 0, last), PORT);
+    let serve_red00 = |bench: &Bench, last| {
+        let node = bench.identities.node(&hostname("red00")).unwrap();
+        let board = (200, serde_json::to_string(&bench.formed()).unwrap());
+        serve_at(at(last).into(), &node, &node.ca_pem, vec![board])
+    };
+    let (theirs, ours) = (serve_red00(&other, 1), serve_red00(&bench, 2));
+    assert_eq!((theirs, ours), (at(1).into(), at(2).into()));
+    let last = BTreeMap::from([(hostname("red00"), at(2).0)]);
+    let fixed = StaticAddress { ip: at(1).0, prefix: 24, gateway: None, dns: Vec::new() };
+    bench.project.cluster.nodes.iter_mut().take(1).for_each(|node| node.address = Some(fixed.clone()));
+
+    pki::remember_addresses(&bench.project, &last).unwrap();
+    let outcome = bench.run("", Style::default());
+    assert_eq!(outcome.code(), 0);
+    let id = &other.identities.cluster_id;
+    let line = format!(
+        "another cluster on this network: 127.78.0.1 (from the cluster file) is red00, a manager of another \
+         cluster ({id})\n"
+    );
+    assert!(outcome.out.contains(&line), "{}", outcome.out);
+    // Loopback is not remembered.
+    pki::remember_addresses(&bench.project, &last).unwrap();
+    let outcome = bench.run("", Style { json: true, ..Style::default() });
+    let json: serde_json::Value = serde_json::from_str(&outcome.out).unwrap();
+    assert_eq!(
+        json["other_clusters"],
+        serde_json::json!([{"at": "127.78.0.1 (from the cluster file)", "cluster_id": id, "name": "red00"}])
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod card;
 pub mod delivery;
+pub mod discovery;
 pub mod history;
 pub mod hook;
 pub mod host;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod label;
 pub mod name;
 pub mod orders;
+pub mod peer;
 pub mod proxy;
 pub mod range;
 pub mod secret;

@@ -35,6 +35,7 @@ use crate::steps::swarm::table::Move;
 use crate::steps::{StepError, drive};
 use crate::tls::{Credentials, TlsError};
 
+pub(crate) mod announce;
 mod clock_steps;
 mod diary;
 pub(crate) mod door;
@@ -197,6 +198,9 @@ pub async fn run(host: Arc<dyn Host>, options: Options) -> Result<std::convert::
     tracing::info!("{} of cluster {}, {}", pi.card.node, pi.card.cluster, pi.card.role.as_str());
     // They end with the agent.
     let mut beside = JoinSet::new();
+    if !announce::settle(&pi).await {
+        beside.spawn(announce::retry(Arc::clone(&pi)));
+    }
     if pi.card.role == Role::Manager {
         let api = Arc::new(Api::new(Arc::clone(&pi)));
         let tls = credentials.server().map_err(AgentError::Identity)?;

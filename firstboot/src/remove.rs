@@ -12,6 +12,7 @@ use cluster::name::{ClusterId, ClusterName, Hostname};
 use thiserror::Error;
 
 use crate::adopt::{self, AdoptError, UNIT};
+use crate::agent::announce;
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
 use crate::journal::{self, JournalError, Stored};
@@ -147,6 +148,7 @@ pub async fn remove(
         remove_docker(host, &packages)?;
     }
     memory_cgroup::restore(host)?;
+    host.remove(Path::new(announce::FILE))?;
     host.remove(&unit)?;
     host.run(&Program::new("systemctl", ["daemon-reload"]))?;
     let folder = Path::new(BINARY).parent().unwrap_or(Path::new(BINARY));

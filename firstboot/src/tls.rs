@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cluster::card;
 use cluster::identity::Identity;
 use cluster::name::KeyId;
 use cluster::wire::{Cause, ProblemCode};
+use cluster::{card, peer};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::host::{Host, HostError};
 
@@ -72,18 +72,8 @@ impl std::fmt::Debug for Credentials {
 /// The holder that a certificate names and its key, unverified.
 pub(crate) fn holder(der: &[u8]) -> Option<(Identity, KeyId)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    let mut uris = names.value.general_names.iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    });
-    let only = uris.next()?;
-    // Two names would leave open which one counts.
-    if uris.next().is_some() {
-        return None;
-    }
     let digest = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
-    Some((Identity::from_uri(only).ok()?, KeyId::from_sha256(digest.as_ref().try_into().ok()?)))
+    Some((peer::holder(&certificate)?, KeyId::from_sha256(digest.as_ref().try_into().ok()?)))
 }
 
 /// The holder that the first certificate of a PEM file names.
@@ -150,10 +140,12 @@ impl Credentials {
 
     /// What this node offers to a manager.
     pub fn client(&self) -> Result<ClientConfig, TlsError> {
+        let verifier = peer::verifier(Arc::clone(&self.roots), provider()).map_err(TlsError::Verifier)?;
         ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Config)?
-            .with_root_certificates(Arc::clone(&self.roots))
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
             .with_client_auth_cert(self.chain.clone(), self.key.clone_key())
             .map_err(TlsError::Config)
     }

@@ -14,6 +14,7 @@ use tests::inspect::Fat;
 use tests::product::Product;
 use tests::repo::Repo;
 use tests::shelf::Shelf;
+use tests::wait;
 
 /// Several installations of Docker share two cores and one network; a formed swarm ends the wait.
 const PATIENCE: Duration = Duration::from_secs(12 * 60);
@@ -176,4 +177,50 @@ fn docker_comes_from_a_signed_repository_and_only_from_the_right_key() {
 
 fn error_of(node: &BoardNode) -> Option<&str> {
     Some(node.report.as_ref()?.error.as_ref()?.message.as_str())
+}
+
+/// The other cluster's manager is on first, so `pink00.local` is its, and avahi gives ours another name.
+#[test]
+fn two_clusters_with_the_same_names_share_a_network() {
+    let product = Product::from_env().unwrap();
+    let file = Desk::small_cluster("{source: debian}", "pink[00-01]");
+    let other = Desk::build(&product, &file).unwrap();
+    let mut shelf = Shelf::build(&product, &file).unwrap();
+    shelf.rack.insert("other00", &other.card("pink00")).unwrap();
+    shelf.rack.power_on("other00").unwrap();
+    let theirs = wait::until("the other manager", PATIENCE, || other.board(None)).unwrap().cluster_id;
+
+    for node in ["pink00", "pink01"] {
+        shelf.power_on(node).unwrap();
+    }
+    // Nothing is known of our manager's address yet, so the name leads to the other one.
+    let status = wait::until("our manager", PATIENCE, || {
+        let status = shelf.builder(["status"])?;
+        Ok((status.status.code() == Some(0)).then_some(status))
+    })
+    .unwrap();
+    let address = shelf.rack.address("other00").unwrap();
+    let named = format!(
+        "another cluster on this network: pink00.local (asked on the local network): {address}:8377 is pink00, \
+         a manager of another cluster ({theirs})\n"
+    );
+    assert!(text(&status.stdout).contains(&named), "{}", text(&status.stdout));
+
+    let board = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_formed(&board, &["pink00", "pink01"]);
+    assert_ne!(board.cluster_id, theirs);
+
+    // A worker that has forgotten where its manager is meets the other one on the way, and says so.
+    let forget = "systemctl stop firstboot && sed -i -z -E 's/\"managers\": ?\\{[^}]*\\}/\"managers\":{}/' \
+                  /var/lib/firstboot/journal.json && systemctl start firstboot";
+    let forgotten = shelf.rack.exec("pink01", &["sh", "-c", forget]).unwrap();
+    assert!(forgotten.status.success(), "{}", text(&forgotten.stderr));
+    let foreign = format!("pink00 of cluster {theirs} at {address}");
+    let is_named = |board: &Board| {
+        let reports = board.nodes.iter().filter_map(|node| node.report.as_ref());
+        reports.flat_map(|report| &report.warnings).any(|warning| warning.contains(&foreign))
+    };
+    shelf.wait_board(PATIENCE, is_named).unwrap();
+    let again = shelf.wait_formed(PATIENCE, |_| ()).unwrap();
+    assert_formed(&again, &["pink00", "pink01"]);
 }

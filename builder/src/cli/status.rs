@@ -107,7 +107,7 @@ pub fn show(
         let mut trouble = None;
         match answer {
             Ok(board) => {
-                let view = View::new(board, project);
+                let view = View::new(board, project).met(manager.foreign());
                 if args.watch {
                     screen.show_change(&view)?;
                 } else if args.wait {

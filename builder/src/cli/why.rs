@@ -16,7 +16,7 @@ use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
 use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, Project};
-use crate::remote::{Address, Manager, printable};
+use crate::remote::{Address, Foreign, Manager, printable};
 use crate::why::card::{self, Evidence};
 use crate::why::{Case, Seen, Trouble, advice};
 use crate::{pki, plan};
@@ -127,7 +127,8 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             let events = manager.history(node)?.events;
             let running = pki::running(&project.secrets_folder())?;
             let runs_already = running.is_some_and(|running| running.host(node).is_some());
-            (Case { runs_already, ..case(&found, project) }, events, from_board(&found))
+            let seen = from_board(&found, manager.foreign());
+            (Case { runs_already, ..case(&found, project) }, events, seen)
         }
     };
     let advice = advice(&case).show(Some(&project.file));
@@ -177,8 +178,11 @@ fn trouble(report: &Report) -> Option<Trouble> {
     report.left.map(|_| Trouble { message: report.word.clone(), cause, gave_up: false })
 }
 
-fn from_board(node: &BoardNode) -> String {
+fn from_board(node: &BoardNode, foreign: &[Foreign]) -> String {
     let mut text = format!("{}, {}, as its manager knows it\n", node.name, node.role.as_str());
+    for foreign in foreign {
+        text.push_str(&format!("another cluster on this network: {foreign}\n"));
+    }
     let Some(report) = &node.report else { return text + "it was never heard from\n" };
     let silent = node.last_heard_ms.unwrap_or_default() / 1000;
     text.push_str(&format!("stage {}: {}\n", report.stage.as_str(), printable(&report.word)));

@@ -4,6 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use cluster::identity::{Holder, Identity};
+use cluster::name::ClusterId;
+use cluster::peer::OtherCa;
 use rustls::CertificateError;
 use thiserror::Error;
 
@@ -68,8 +71,12 @@ pub enum Obstacle {
     Refused,
     /// Nothing answers.
     Silent,
+    /// The name has IPv6 addresses only. The manager's API needs IPv4.
+    OnlyIpv6,
     /// Who answers was certified by somebody else.
     OtherCa,
+    /// Who answers is of another cluster, as its certificate says.
+    OtherCluster(Identity),
     /// Who answers is of this cluster, but another node.
     OtherNode,
     /// Who answers does not take the operator's certificate.
@@ -84,6 +91,8 @@ impl fmt::Display for Obstacle {
             Self::Unknown => f.write_str("nobody answers to this name"),
             Self::Refused => f.write_str("refuses the connection"),
             Self::Silent => f.write_str("does not answer"),
+            Self::OnlyIpv6 => f.write_str("has IPv6 addresses only, and the manager needs IPv4"),
+            Self::OtherCluster(holder) => write!(f, "is {}", described(holder)),
             Self::OtherCa => f.write_str("has a certificate that this cluster's CA did not sign"),
             Self::OtherNode => f.write_str("has the certificate of another node of this cluster"),
             Self::Unwelcome => f.write_str("does not accept the operator's certificate"),
@@ -100,14 +109,27 @@ impl fmt::Display for Obstacle {
     }
 }
 
-impl From<reqwest::Error> for Obstacle {
-    fn from(error: reqwest::Error) -> Self {
+/// A machine of another cluster, in words.
+pub(super) fn described(holder: &Identity) -> String {
+    let id = &holder.cluster;
+    match &holder.holder {
+        Holder::Node { role, name } => format!("{name}, a {} of another cluster ({id})", role.as_str()),
+        Holder::Operator => format!("a machine of another cluster ({id})"),
+    }
+}
+
+impl Obstacle {
+    /// Why a request got no answer, as a cluster sees it.
+    pub(super) fn of(error: reqwest::Error, own: &ClusterId) -> Self {
         if let Some(tls) = find::<rustls::Error>(&error) {
             use CertificateError::{NotValidForName, NotValidForNameContext};
             use rustls::Error::{AlertReceived, InvalidCertificate};
             return match tls {
                 InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Self::OtherNode,
-                InvalidCertificate(_) => Self::OtherCa,
+                InvalidCertificate(error) => {
+                    let foreigner = OtherCa::of(error).and_then(|other| other.foreigner(own));
+                    foreigner.map_or(Self::OtherCa, |holder| Self::OtherCluster(holder.clone()))
+                }
                 AlertReceived(_) => Self::Unwelcome,
                 _ => Self::Other(error.without_url().into()),
             };
@@ -185,12 +207,19 @@ impl RemoteError {
 fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<Hint> {
     let any = |wanted: fn(&Obstacle) -> bool| attempts.iter().any(|attempt| wanted(&attempt.obstacle));
     let mut hints = Vec::new();
-    if any(|obstacle| matches!(obstacle, Obstacle::OtherCa | Obstacle::Unwelcome)) {
+    if any(|obstacle| matches!(obstacle, Obstacle::OtherCa | Obstacle::OtherCluster(_) | Obstacle::Unwelcome))
+    {
         let text = format!(
             "a machine there is not {manager} of this cluster: another cluster's manager, an impostor, or a card \
              made with other secrets than these; for such a card: "
         );
         hints.push(hint![text, builder(["flash", manager])]);
+    }
+    if any(|obstacle| matches!(obstacle, Obstacle::OnlyIpv6)) {
+        hints.push(
+            "switch DHCP for IPv4 on in the router, or give the nodes fixed addresses under `network:`"
+                .into(),
+        );
     }
     if any(|obstacle| matches!(obstacle, Obstacle::OtherNode)) {
         hints.push("that is the address of another node".into());

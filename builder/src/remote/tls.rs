@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cluster::peer;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, Error, RootCertStore};
@@ -15,8 +16,12 @@ pub(super) fn config(operator: &OperatorMaterial) -> Result<ClientConfig, Error>
     roots.add(CertificateDer::from_pem_slice(operator.ca_pem.as_bytes()).map_err(pem)?)?;
     let certificate = CertificateDer::from_pem_slice(operator.cert_pem.as_bytes()).map_err(pem)?;
     let key = PrivateKeyDer::from_pem_slice(operator.key_pem.expose().as_bytes()).map_err(pem)?;
-    ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = peer::verifier(Arc::new(roots), Arc::clone(&provider))
+        .map_err(|error| Error::General(error.to_string()))?;
+    ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(vec![certificate], key)
 }

@@ -78,6 +78,41 @@ pub(super) const fn of(code: ProblemCode) -> Advice {
             running: "What answers at SUBJECT's address belongs to another cluster. Does another machine use that \
                       address? Bring the certificates of SECRETS to all nodes: {builder config}",
         },
+        ForeignManager => Advice {
+            subject: "another cluster's manager",
+            card: "Where NODE looks for MANAGER, another cluster answers: SUBJECT. NODE goes on looking. Is MANAGER on, and \
+                   on the same network? If that is MANAGER, both cards have to be written with the same secrets folder \
+                   (SECRETS). If it is a neighbour's, give MANAGER a fixed `address` in the cluster file, or use other \
+                   node names. Then write the cards again: WRITE NODE",
+            running: "Where NODE looks for MANAGER, another cluster answers: SUBJECT. NODE goes on looking. Is MANAGER on, \
+                      and on the same network? If it is, bring the certificates of SECRETS to all nodes: \
+                      {builder config}",
+        },
+        AddressAmbiguous => Advice {
+            subject: "several interfaces",
+            card: "NODE has several addresses (SUBJECT) and no default route, so it cannot know which network the swarm \
+                   is to use. Write its interface into the cluster file, such as `interface: eth0` under `swarm`, and \
+                   write the card again: WRITE NODE",
+            running: "NODE has several addresses (SUBJECT) and no default route, so it cannot know which network the \
+                      swarm is to use. Give NODE a default route, or, in a cluster file, write the interface under \
+                      `swarm`, such as `interface: eth0`, and then: {builder config}",
+        },
+        InterfaceWithoutAddress => Advice {
+            subject: "its interface",
+            card: "The cluster file names SUBJECT for the swarm, and NODE has no IPv4 address there. Is its cable in, or \
+                   its Wi-Fi on, and is the name right? If you correct `interface` under `swarm`, write the card again: \
+                   WRITE NODE",
+            running: "The cluster file names SUBJECT for the swarm, and NODE has no IPv4 address there. Is its cable in, \
+                      or its Wi-Fi on, and is the name right? If you correct `interface` under `swarm`: {builder config}",
+        },
+        Ipv6Only => Advice {
+            subject: "its interfaces",
+            card: "The network gives NODE only IPv6 addresses (SUBJECT), and the nodes need IPv4 among themselves. Switch \
+                   DHCP for IPv4 on in the router, or give all nodes fixed addresses (`addresses` under `network`) in the \
+                   cluster file and write the cards again: WRITE NODE",
+            running: "The network gives NODE only IPv6 addresses (SUBJECT), and the nodes need IPv4 among themselves. \
+                      Switch DHCP for IPv4 on in the router, or set an IPv4 address on NODE and all other nodes.",
+        },
         SwarmPortUnreachable => both(
             "2377",
             "The manager's agent answers, but Docker does not answer at TCP port SUBJECT of the manager. Does a \

@@ -54,6 +54,16 @@ problem_codes! {
     ManagerSilent = "manager_silent",
     /// Whatever answers at the manager's address has no certificate of this cluster. Subject: the manager.
     ManagerUntrusted = "manager_untrusted",
+    /// Another cluster's manager answers where the node looks for its own. Subject: that manager's name, cluster identity
+    /// and address.
+    ForeignManager = "foreign_manager",
+    /// Several interfaces have an IPv4 address, and no default route says which one the swarm is to use. Subject: the
+    /// interfaces with their addresses.
+    AddressAmbiguous = "address_ambiguous",
+    /// The interface that the cluster file names has no IPv4 address. Subject: the interface.
+    InterfaceWithoutAddress = "interface_without_address",
+    /// The network gives IPv6 addresses only. Subject: the interfaces with their addresses.
+    Ipv6Only = "ipv6_only",
     /// The manager's API answers, but Swarm's port does not. Subject: the port.
     SwarmPortUnreachable = "swarm_port_unreachable",
     /// The node has no route to the manager.
@@ -207,7 +217,7 @@ mod tests {
         assert_eq!(words.len(), ProblemCode::ALL.len());
         for code in ProblemCode::ALL {
             let word = code.as_str();
-            assert!(word.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{word}");
+            assert!(word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{word}");
             assert_eq!(serde_json::to_value(code).unwrap(), word);
             assert_eq!(ProblemCode::from_word(word), Some(*code));
         }

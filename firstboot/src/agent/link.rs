@@ -1,8 +1,6 @@
 //! This node's line to a manager's API: finds it, speaks mutual TLS with it, remembers where it was and what it said.
 
-use std::collections::BTreeMap;
-use std::error::Error as _;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,100 +9,29 @@ use std::time::{Duration, Instant};
 use cluster::card::{Card, Planned};
 use cluster::identity::{self, Role};
 use cluster::name::Hostname;
-use cluster::wire::{Cause, JoinReply, Problem, ProblemCode, Report, ReportReply};
+use cluster::wire::{JoinReply, Problem, Report, ReportReply};
 use futures_util::future::join_all;
 use reqwest::{Client, Method};
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::host::Host;
 use crate::journal::JournalFile;
-use crate::resolve::{self, Source};
+use crate::resolve::LookUps;
+
+mod error;
+
+pub use error::{Foreign, LinkError};
+
+use error::Met;
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(10);
 /// Where all managers are asked: one that is off must not hold up the others.
 const EACH: Duration = Duration::from_secs(5);
-
-/// Why a manager did not give what was asked.
-#[derive(Debug, Error)]
-pub enum LinkError {
-    /// No manager is to be found.
-    #[error("no address found for {0}")]
-    NotFound(String),
-    /// It does not answer.
-    #[error("manager {name} does not answer at {address}")]
-    Unreachable {
-        /// Whom.
-        name: Hostname,
-        /// Where.
-        address: Ipv4Addr,
-        /// Why not.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// It answered that it will not.
-    #[error("manager {name} answered {status}: {message}")]
-    Refused {
-        /// Who.
-        name: Hostname,
-        /// HTTP status.
-        status: u16,
-        /// Its reason.
-        message: String,
-        /// The same for programs, from a manager that knows a code for it.
-        cause: Option<Cause>,
-    },
-}
-
-impl LinkError {
-    /// What a person can do something about.
-    pub fn cause(&self) -> Option<Cause> {
-        match self {
-            Self::NotFound(managers) => Some(Cause::new(ProblemCode::ManagerNotFound).about(managers)),
-            Self::Unreachable { name, source, .. } => {
-                let code = match rejected_certificate(source) {
-                    Some(error) if is_of_another_time(error) => return Some(ProblemCode::ClockWrong.into()),
-                    Some(_) => ProblemCode::ManagerUntrusted,
-                    None => ProblemCode::ManagerSilent,
-                };
-                Some(Cause::new(code).about(name.as_str()))
-            }
-            Self::Refused { cause, .. } => cause.clone(),
-        }
-    }
-
-    /// Whether it is this node that the manager wants nothing to do with, and not what it asked at the wrong time.
-    const fn turns_away(&self) -> bool {
-        matches!(self, Self::Refused { status: 403, .. })
-    }
-}
-
-/// Why the certificate of whoever answered was rejected, if that is why there was no answer.
-fn rejected_certificate(error: &reqwest::Error) -> Option<&CertificateError> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(rustls::Error::InvalidCertificate(error)) = error.downcast_ref() {
-            return Some(error);
-        }
-        // An I/O error hides the error that it was made of: its source is that error's source.
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// Whether a certificate is not valid yet, or not any more, by this node's clock.
-const fn is_of_another_time(error: &CertificateError) -> bool {
-    use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-    matches!(error, Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. })
-}
 
 /// A manager that answered.
 #[derive(Debug, Clone)]
@@ -141,6 +68,8 @@ pub struct Link {
     lines: Mutex<BTreeMap<Hostname, Found>>,
     /// Which manager is looked for first.
     first: AtomicUsize,
+    /// Other clusters' machines that were met when each manager's name was last looked up.
+    foreign: Mutex<BTreeMap<Hostname, Vec<Foreign>>>,
     heard: Mutex<Option<Heard>>,
 }
 
@@ -162,6 +91,7 @@ impl Link {
             found: watch::Sender::new(None),
             lines: Mutex::default(),
             first: AtomicUsize::new(0),
+            foreign: Mutex::default(),
             heard: Mutex::new(None),
         }
     }
@@ -169,6 +99,12 @@ impl Link {
     /// The last answer to a report.
     pub fn heard(&self) -> Option<Heard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Other clusters' machines that were met when the managers' names were last looked up.
+    pub fn foreign(&self) -> Vec<Foreign> {
+        let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        foreign.values().flatten().cloned().collect()
     }
 
     /// Reports; the answer is kept for [`Self::heard`], too.
@@ -302,7 +238,9 @@ impl Link {
                     self.found.send_replace(Some(found));
                     return Ok((reply, address));
                 }
-                Err(error @ (LinkError::Unreachable { .. } | LinkError::NotFound(_))) => {
+                // Of a manager without an address there is least to say.
+                Err(error @ LinkError::NotFound(_)) => failure = failure.or(Some(error)),
+                Err(error @ (LinkError::Unreachable { .. } | LinkError::Foreign { .. })) => {
                     failure = Some(error)
                 }
                 Err(error) if error.turns_away() => refusal = Some((error, manager)),
@@ -319,7 +257,7 @@ impl Link {
         Err(failure.unwrap_or_else(|| LinkError::NotFound(self.names())))
     }
 
-    /// Asks at every address every source gives until one answers; whoever answers proved to be the manager.
+    /// Asks at every address that anything or anybody names, until one answers; whoever answers proved to be the manager.
     async fn search_one<T: DeserializeOwned>(
         &self,
         manager: &Planned,
@@ -327,37 +265,56 @@ impl Link {
         path: &str,
         body: Option<&impl Serialize>,
     ) -> Result<(T, Found), LinkError> {
-        let (mut failure, mut tried) = (None, Vec::new());
-        for source in Source::ORDER {
-            let Some(address) = self.look_up(source, manager).await else { continue };
-            if tried.contains(&address) {
-                continue;
+        // They begin now: where the manager is not at its address, the time for that has not gone to waste.
+        let mut looking = LookUps::start(&self.host, &self.card.cluster_id, &manager.name);
+        let last_good = self
+            .journal
+            .as_ref()
+            .and_then(|journal| journal.look(|journal| journal.managers.get(&manager.name).copied()));
+        let mut addresses: Vec<_> = manager.address.into_iter().chain(last_good).collect();
+        let (mut met, mut tried, mut sure) = (Met::default(), BTreeSet::new(), true);
+        let answer = 'search: loop {
+            for address in addresses {
+                if !tried.insert(address) {
+                    continue;
+                }
+                match self.try_at(manager, address, method.clone(), path, body).await {
+                    Err(error @ LinkError::Unreachable { .. }) => {
+                        tracing::debug!("{}", super::status::chain(&error));
+                        met.add(error, sure, &self.card.cluster_id);
+                    }
+                    answer => break 'search Some(answer),
+                }
             }
-            tried.push(address);
-            let found = self.client(manager, address).map_err(|source| LinkError::Unreachable {
-                name: manager.name.clone(),
-                address,
-                source,
-            })?;
-            let answer = found.ask(method.clone(), path, body).await;
-            if let Err(error @ LinkError::Unreachable { .. }) = answer {
-                tracing::debug!("{}", super::status::chain(&error));
-                failure = Some(error);
-                continue;
+            sure = false;
+            match looking.next().await {
+                Some(found) => addresses = found,
+                None => break None,
             }
-            self.remember(&found);
-            return answer.map(|reply| (reply, found));
+        };
+        // Where the manager was at its address, nobody was asked who else has its name.
+        if !sure || !met.foreign().is_empty() {
+            let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+            foreign.insert(manager.name.clone(), met.foreign().to_vec());
         }
-        Err(failure.unwrap_or_else(|| LinkError::NotFound(manager.name.to_string())))
+        answer.unwrap_or_else(|| Err(met.into_error(&manager.name)))
     }
 
-    async fn look_up(&self, source: Source, manager: &Planned) -> Option<Ipv4Addr> {
-        match source {
-            Source::Given => manager.address,
-            Source::LastGood => self.journal.as_ref()?.get().managers.get(&manager.name).copied(),
-            Source::Avahi => resolve::avahi(&manager.name).await,
-            Source::Dns => resolve::dns(&self.host, &manager.name).await,
+    async fn try_at<T: DeserializeOwned>(
+        &self,
+        manager: &Planned,
+        address: Ipv4Addr,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<(T, Found), LinkError> {
+        let unreachable = |source| LinkError::Unreachable { name: manager.name.clone(), address, source };
+        let found = self.client(manager, address).map_err(unreachable)?;
+        let answer = found.ask(method, path, body).await;
+        if !matches!(answer, Err(LinkError::Unreachable { .. })) {
+            self.remember(&found);
         }
+        answer.map(|reply| (reply, found))
     }
 
     fn remember(&self, found: &Found) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use cluster::wire::{Proof, Report, Stage};
 use tokio::time::{sleep, timeout};
 
-use super::link::LinkError;
+use super::link::{Foreign, LinkError};
+use super::status::Topic;
 use super::{Pi, life, status};
 use crate::proof::Statement;
 use crate::retry::{Backoff, FORMING, MANAGER};
@@ -30,7 +31,8 @@ const DOCKER: &str = "/var/lib/docker";
 /// Reports for ever.
 pub(super) async fn run(pi: Arc<Pi>) {
     let (mut forming, mut member) = (Backoff::new(FORMING), Backoff::new(MANAGER));
-    let mut turned_away = false;
+    // The reporter's own error, which the manager does not hear of: the card has to tell.
+    let mut failure = None::<String>;
     let (mut nonce, mut proofs) = (None::<String>, 0);
     loop {
         let report = pi.report();
@@ -47,9 +49,8 @@ pub(super) async fn run(pi: Arc<Pi>) {
                 }
                 forming.succeeded();
                 member.succeeded();
-                if std::mem::take(&mut turned_away) {
-                    pi.status.change(|report| report.error = None);
-                }
+                pi.status.change(|report| withdraw(report, failure.take()));
+                warn_of_neighbours(&pi);
                 clock::follow(&pi).await;
                 // Whoever waits for it has to know that what was said is what there is to say.
                 if pi.status.report() == report {
@@ -61,13 +62,18 @@ pub(super) async fn run(pi: Arc<Pi>) {
             Err(error) => {
                 let backoff = if report.stage == Stage::Ready { &mut member } else { &mut forming };
                 let pause = backoff.failed();
-                let line = status::chain(&error);
-                if matches!(error, LinkError::Refused { status: 403, .. }) {
-                    // The manager hears nothing of it, so the card has to tell.
-                    turned_away = true;
+                let line = status::without_tokens(&status::chain(&error));
+                let is_new = error.needs_a_person() && failure.as_ref() != Some(&line);
+                if error.needs_a_person() {
                     pi.status.fail(line.clone(), error.cause(), false);
+                    failure = Some(line.clone());
+                } else {
+                    pi.status.change(|report| withdraw(report, failure.take()));
                 }
-                if backoff.is_loud() {
+                if !matches!(error, LinkError::Foreign { .. }) {
+                    warn_of_neighbours(&pi);
+                }
+                if is_new || backoff.is_loud() {
                     tracing::warn!("{line}");
                 } else {
                     tracing::debug!("{line}");
@@ -104,6 +110,19 @@ async fn prove(pi: &Pi, nonce: &str, id: &str) -> Option<Proof> {
     }
 }
 
+/// Takes the reporter's error off the board, unless a step has put another one there.
+fn withdraw(report: &mut Report, failure: Option<String>) {
+    if failure.is_some() && report.error.as_ref().map(|error| &error.message) == failure.as_ref() {
+        report.error = None;
+    }
+}
+
+/// Has the board and the log name the other clusters' managers that were met on the way to the own one.
+fn warn_of_neighbours(pi: &Pi) {
+    let met = pi.link.foreign();
+    pi.status.warn(Topic::Neighbours, met.iter().map(Foreign::warning).collect());
+}
+
 fn pace(report: &Report) -> Duration {
     match report.stage {
         _ if report.left.is_some() => OUT,
@@ -126,5 +145,15 @@ mod tests {
         assert!(at(Stage::Swarm, Some("a"), None) < at(Stage::Docker, None, None));
         assert!(at(Stage::Ready, Some("a"), None) >= Duration::from_secs(10));
         assert!(at(Stage::Swarm, None, Some(7)) > at(Stage::Swarm, None, None));
+    }
+    #[test]
+    fn an_error_of_a_step_is_not_withdrawn_by_the_reporter() {
+        let status = status::Status::new(Vec::new(), Vec::new());
+        status.fail("manager red00 is not found".to_owned(), None, false);
+        status.change(|report| withdraw(report, None));
+        status.change(|report| withdraw(report, Some("another line".to_owned())));
+        assert!(status.report().error.is_some());
+        status.change(|report| withdraw(report, Some("manager red00 is not found".to_owned())));
+        assert!(status.report().error.is_none());
     }
 }

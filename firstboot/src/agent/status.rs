@@ -13,19 +13,22 @@ use tokio::sync::Notify;
 
 use super::log::Log;
 
-/// What warnings are about.
+/// What warnings are about: each topic's are replaced together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Topic {
-    /// The machine's packages.
+pub enum Topic {
+    /// The installation of Docker.
     Packages,
-    /// Its clock.
+    /// The machine's clock.
     Clock,
+    /// Other clusters on the network.
+    Neighbours,
 }
 
 /// The report in the making.
 #[derive(Debug)]
 pub struct Status {
     report: Mutex<Report>,
+    /// The warnings by what they are about.
     warnings: Mutex<BTreeMap<Topic, Vec<String>>>,
     /// What was said and met so far.
     log: Mutex<Log>,
@@ -126,16 +129,15 @@ impl Status {
     }
 
     /// Replaces the warnings about a topic, and records those that are new.
-    pub(crate) fn warn(&self, topic: Topic, warnings: Vec<String>) {
-        let mut topics = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
-        topics.insert(topic, warnings);
-        let warnings: Vec<_> = topics.values().flatten().cloned().collect();
+    pub fn warn(&self, topic: Topic, warnings: Vec<String>) {
+        let mut all = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         let mut report = self.lock();
         for warning in warnings.iter().filter(|warning| !report.warnings.contains(warning)) {
             tracing::warn!("{warning}");
             self.note(report.stage, Kind::Said, &format!("warning: {warning}"), None);
         }
-        report.warnings = warnings;
+        all.insert(topic, warnings);
+        report.warnings = all.values().flatten().cloned().collect();
     }
 
     fn note(&self, stage: Stage, kind: Kind, text: &str, cause: Option<&Cause>) {
@@ -214,13 +216,17 @@ mod tests {
     #[test]
     fn warnings_about_one_topic_leave_those_about_another() {
         let status = Status::new(Vec::new(), Vec::new());
-        status.warn(Topic::Clock, vec!["the clock".to_owned()]);
-        status.warn(Topic::Packages, vec!["a source".to_owned()]);
-        assert_eq!(status.report().warnings, ["a source", "the clock"]);
-        status.warn(Topic::Packages, Vec::new());
-        assert_eq!(status.report().warnings, ["the clock"]);
-        let said = status.events(0).into_iter().filter(|event| event.text.starts_with("warning: "));
-        assert_eq!(said.map(|event| event.times).collect::<Vec<_>>(), [1, 1]);
+        let say = |topic, warnings: &[&str]| {
+            status.warn(topic, warnings.iter().map(|&warning| warning.to_owned()).collect());
+            status.report().warnings
+        };
+        say(Topic::Packages, &["a source is gone"]);
+        assert_eq!(say(Topic::Neighbours, &["red00 is taken"]), ["a source is gone", "red00 is taken"]);
+        assert_eq!(say(Topic::Packages, &[]), ["red00 is taken"]);
+        say(Topic::Neighbours, &["red00 is taken"]);
+        let events = status.events(0);
+        let said: Vec<_> = events.iter().map(|event| (event.text.as_str(), event.times)).collect();
+        assert_eq!(said, [("warning: a source is gone", 1), ("warning: red00 is taken", 1)]);
     }
 
     #[test]

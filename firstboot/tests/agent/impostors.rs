@@ -23,17 +23,17 @@ use tokio_rustls::TlsAcceptor;
 use crate::identity::{Ca, Pair};
 use crate::world::World;
 
-const IMPOSTOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+pub(crate) const IMPOSTOR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 
 /// How often somebody came, and how much was confided.
 #[derive(Debug, Default)]
-struct Ear {
-    visits: AtomicUsize,
-    bytes: AtomicUsize,
+pub(crate) struct Ear {
+    pub(crate) visits: AtomicUsize,
+    pub(crate) bytes: AtomicUsize,
 }
 
 /// A server that answers everything as a manager would, with this certificate; without one in plain HTTP.
-async fn answer_at(address: SocketAddr, pair: Option<Pair>) -> Arc<Ear> {
+pub(crate) async fn answer_at(address: SocketAddr, pair: Option<Pair>) -> Arc<Ear> {
     let listener = TcpListener::bind(address).await.unwrap();
     let ear = Arc::new(Ear::default());
     let acceptor = pair.map(|pair| {

@@ -239,7 +239,11 @@ async fn a_docker_that_was_there_before_us_is_started_and_never_replaced() {
     pi.engine.start_again();
     let log = pi.power.log();
     let changes = ["run apt-get", "run dpkg", "write /etc", "make the folder /etc", "remove /"];
-    assert!(!log.iter().any(|effect| changes.iter().any(|change| effect.starts_with(change))), "{log:#?}");
+    // A manager is announced whatever Docker it has.
+    let docker = log.iter().filter(|effect| !effect.contains("/etc/avahi/services"));
+    let changed: Vec<_> =
+        docker.filter(|effect| changes.iter().any(|change| effect.starts_with(change))).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
     assert_eq!((pi.journal().install, text(&pi, DOCKERD)), (Progress::Never, "somebody's engine".to_owned()));
 }
 

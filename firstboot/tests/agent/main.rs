@@ -23,6 +23,7 @@ mod managers;
 mod members;
 #[path = "../../../cluster/tests/fuzz/mutate.rs"]
 mod mutate;
+mod neighbours;
 mod removing;
 mod returning;
 mod revoking;

@@ -19,6 +19,9 @@ pub(super) fn render(view: &View) -> String {
     if view.board.quorum_lost {
         text.push_str(&quorum_lost(view));
     }
+    for foreign in &view.foreign {
+        text.push_str(&format!("another cluster on this network: {foreign}\n"));
+    }
     text + &summary(view) + "\n"
 }
 
@@ -174,6 +177,7 @@ mod tests {
             board: serde_json::from_value(board).unwrap(),
             unplanned: Default::default(),
             file: "cluster.yaml".into(),
+            foreign: Vec::new(),
         };
         let text = render(&view);
         assert!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use cluster::identity::Role;
+use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
 use cluster::wire::{Board, BoardNode, Stage};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::error::{Failure, Kind};
 use crate::project::Project;
-use crate::remote::address;
+use crate::remote::{Foreign, address};
 
 /// A board, completed by nodes that only the cluster file knows.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub(in crate::cli) struct View {
     pub(in crate::cli) unplanned: BTreeSet<Hostname>,
     /// The cluster file.
     pub(in crate::cli) file: PathBuf,
+    /// Other clusters' machines that answered in the manager's place.
+    pub(in crate::cli) foreign: Vec<Foreign>,
 }
 
 impl View {
@@ -42,7 +44,12 @@ impl View {
             });
         }
         board.formed &= unplanned.is_empty();
-        Self { board, unplanned, file: project.file.clone() }
+        Self { board, unplanned, file: project.file.clone(), foreign: Vec::new() }
+    }
+
+    /// The same with those who answered in the manager's place on the way to it.
+    pub(in crate::cli) fn met(self, foreign: &[Foreign]) -> Self {
+        Self { foreign: foreign.to_vec(), ..self }
     }
 
     /// The same for some of the nodes, as if there were no others.
@@ -95,6 +102,7 @@ impl View {
             quorum_lost: self.board.quorum_lost,
             dissolved: self.board.dissolved,
             nodes: self.board.nodes.iter().map(JsonNode::new).collect(),
+            other_clusters: self.foreign.iter().map(JsonForeign::new).collect(),
         }
     }
 }
@@ -129,6 +137,27 @@ struct Json<'a> {
     quorum_lost: bool,
     dissolved: bool,
     nodes: Vec<JsonNode<'a>>,
+    /// Machines of other clusters that answered in the manager's place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_clusters: Vec<JsonForeign<'a>>,
+}
+
+#[derive(Serialize)]
+struct JsonForeign<'a> {
+    at: &'a str,
+    cluster_id: &'a str,
+    /// The node that its certificate names.
+    name: Option<&'a str>,
+}
+
+impl<'a> JsonForeign<'a> {
+    fn new(foreign: &'a Foreign) -> Self {
+        let name = match &foreign.holder.holder {
+            Holder::Node { name, .. } => Some(name.as_str()),
+            Holder::Operator => None,
+        };
+        Self { at: &foreign.at, cluster_id: foreign.holder.cluster.as_str(), name }
+    }
 }
 
 #[derive(Serialize)]
