@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use cluster::text::printable_lines;
 use serde_json::{Map, Value, json};
 
 mod hint;
@@ -139,7 +140,8 @@ impl Failure {
         for hint in &self.hints {
             line("hint", &hint.show(self.file.as_deref()).text);
         }
-        text
+        // A message may quote a machine.
+        printable_lines(&text)
     }
 
     /// Returns the failure for programs: `error`, `causes`, `hints` (each with `text` and `commands`), `code` (the exit
@@ -188,7 +190,7 @@ pub fn report_usage(error: &clap::Error, json: bool) -> ExitCode {
 
 fn print_document(document: &Value) {
     // The reader went away; the exit code still tells.
-    let _unwritten = writeln!(std::io::stdout().lock(), "{document}");
+    let _unwritten = writeln!(std::io::stdout().lock(), "{}", crate::json::value_line(document));
 }
 
 #[cfg(test)]
@@ -235,6 +237,16 @@ mod tests {
                     "commands": [["builder", "why", "-f", "my hosts.yaml", "red01"]],
                 }],
             })
+        );
+    }
+
+    #[test]
+    fn a_quoted_machine_does_not_reach_the_terminal() {
+        let failure =
+            Failure::new(Kind::Failed, "red01: \u{1b}[2J\u{9b}x").hint("try \u{202e}again\nor\tnot");
+        assert_eq!(
+            failure.render(),
+            "error: red01: \u{fffd}[2J\u{fffd}x\nhint: try \u{fffd}again\nor\tnot\n"
         );
     }
 

@@ -1,9 +1,9 @@
 //! The cluster's secrets folder, `<cluster>.secrets` beside the cluster file: CA, certificates, SSH host keys.
 //!
-//! What is in it is made once and kept: keys, host keys and `cluster.json` are never written again. A node that is
-//! new in the cluster file gets material of its own; a node whose role changed gets a new certificate over its old
-//! key, since the certificate carries the role. `known_hosts`, `ssh_config`, `addresses.json` and `running.json` are derived
-//! and follow the cluster file. The CA key never leaves the folder.
+//! What is in it is made once and kept: host keys and `cluster.json` are never written again. A node that is new in the
+//! cluster file gets material of its own. A node whose role changed, or that is another machine now, gets a new key and
+//! certificate, and the former key counts as revoked from then on. `known_hosts`, `ssh_config`, `addresses.json` and
+//! `running.json` are derived and follow the cluster file. The CA key never leaves the folder.
 //!
 //! A revoked node's material is moved to `revoked/`, and kept: the keys' ids are what a manager has to be told.
 //!
@@ -36,11 +36,13 @@ mod ssh;
 
 pub use revoked::{Keys, keys, set_aside};
 pub use running::{Running, RunningHost, remember_running, running};
+pub use ssh::card_host_keys;
 pub(crate) use ssh::config_path;
 
 use authority::Authority;
 use error::{PkiError, Whose};
 use folder::{Folder, Missing, NewFile};
+use node::Renewal;
 
 const CLUSTER: &str = "cluster.json";
 const CA: &str = "ca.pem";
@@ -138,8 +140,36 @@ impl Identities {
 /// # Errors
 /// A folder that is damaged, foreign, a link, or open to other users; nothing has been written then.
 pub fn open(project: &Project) -> Result<Identities, Failure> {
+    keep(project, &Makes::All)
+}
+
+/// As [`open`], for machines that `builder config` brings in: makes nothing for other nodes, and new keys for `renewed`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for(
+    project: &Project,
+    nodes: &BTreeSet<Hostname>,
+    renewed: &BTreeSet<Hostname>,
+) -> Result<Identities, Failure> {
+    keep(project, &Makes::Some { nodes, renewed })
+}
+
+/// What [`open_for`] would give, without writing anything.
+///
+/// # Errors
+/// As [`open`].
+pub fn preview_for(
+    project: &Project,
+    nodes: &BTreeSet<Hostname>,
+    renewed: &BTreeSet<Hostname>,
+) -> Result<Identities, Failure> {
+    Ok(prepare(project, &Makes::Some { nodes, renewed })?.identities)
+}
+
+fn keep(project: &Project, makes: &Makes<'_>) -> Result<Identities, Failure> {
     let lock = folder::lock(&project.secrets_folder(), Missing::Make)?;
-    let Prepared { identities, folder, files } = prepare(project, Absent::Make)?;
+    let Prepared { identities, folder, files } = prepare(project, makes)?;
     let folder = match folder {
         Some(folder) => {
             folder.write_all(&files)?;
@@ -156,7 +186,7 @@ pub fn open(project: &Project) -> Result<Identities, Failure> {
 /// # Errors
 /// As [`open`].
 pub fn open_or_preview(project: &Project) -> Result<Identities, Failure> {
-    Ok(prepare(project, Absent::Make)?.identities)
+    Ok(prepare(project, &Makes::All)?.identities)
 }
 
 /// The identities as they lie there, without writing and without making up anything.
@@ -164,7 +194,7 @@ pub fn open_or_preview(project: &Project) -> Result<Identities, Failure> {
 /// # Errors
 /// As [`open`], and when no folder exists yet.
 pub fn existing(project: &Project) -> Result<Identities, Failure> {
-    Ok(prepare(project, Absent::Leave)?.identities)
+    Ok(prepare(project, &Makes::Nothing)?.identities)
 }
 
 /// The addresses at which nodes were last heard from.
@@ -198,11 +228,31 @@ pub fn remember_addresses(project: &Project, heard: &BTreeMap<Hostname, Ipv4Addr
     Ok(refresh_ssh(project, &folder, &existing(project)?)?)
 }
 
-/// What to do about a folder or node that is not there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Absent {
-    Make,
-    Leave,
+/// What is made of what is not there.
+enum Makes<'a> {
+    /// The folder, and what the nodes of the project lack.
+    All,
+    /// The folder, and what these nodes lack.
+    Some {
+        nodes: &'a BTreeSet<Hostname>,
+        /// Those of them that get a new key, whatever they have.
+        renewed: &'a BTreeSet<Hostname>,
+    },
+    Nothing,
+}
+
+impl Makes<'_> {
+    fn includes(&self, name: &Hostname) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some { nodes, .. } => nodes.contains(name),
+            Self::Nothing => false,
+        }
+    }
+
+    fn renews(&self, name: &Hostname) -> bool {
+        matches!(self, Self::Some { renewed, .. } if renewed.contains(name))
+    }
 }
 
 /// `cluster.json`.
@@ -223,28 +273,37 @@ struct Prepared {
     files: Vec<NewFile>,
 }
 
-fn prepare(project: &Project, absent: Absent) -> Result<Prepared, PkiError> {
+fn prepare(project: &Project, makes: &Makes<'_>) -> Result<Prepared, PkiError> {
     let path = project.secrets_folder();
     let folder = Folder::open(path.clone())?;
     let mut files = Vec::new();
     let (record, authority, operator) = match &folder {
         Some(folder) => read_cluster(folder, project, &path)?,
-        None if absent == Absent::Leave => return Err(PkiError::Absent { folder: path }),
+        None if matches!(makes, Makes::Nothing) => return Err(PkiError::Absent { folder: path }),
         None => make_cluster(&project.cluster.name, &mut files)?,
     };
+    let mut revoked = folder.as_ref().map_or(Ok(BTreeSet::new()), |folder| revoked::former(folder, None))?;
     let mut nodes = BTreeMap::new();
     for planned in &project.cluster.nodes {
         refuse_clash(&planned.name, project)?;
         let files_there = node::Files::read(folder.as_ref(), &planned.name)?;
-        if absent == Absent::Leave && !files_there.is_complete() {
+        let is_included = makes.includes(&planned.name);
+        if !is_included && !files_there.is_complete() {
             continue;
         }
         let identity = node_identity(&record.cluster_id, planned.role, &planned.name);
-        let material = files_there.complete(&authority, &identity, &mut files)?;
+        let is_wanted = makes.renews(&planned.name);
+        let material = if is_included {
+            let renewal = Renewal { revoked: &mut revoked, is_wanted };
+            files_there.complete((&authority, &identity), renewal, &mut files)?
+        } else {
+            // A changed role is the next command's affair that makes something of it.
+            let renewal = Renewal { revoked: &mut revoked.clone(), is_wanted };
+            files_there.complete((&authority, &identity), renewal, &mut Vec::new())?
+        };
         nodes.insert(planned.name.clone(), material);
     }
     let Record { cluster_id, created, .. } = record;
-    let revoked = folder.as_ref().map_or(Ok(BTreeSet::new()), |folder| revoked::former(folder, None))?;
     let identities = Identities { cluster_id, created, revoked, folder: path, operator, nodes };
     Ok(Prepared { identities, folder, files })
 }
@@ -389,17 +448,25 @@ fn read_addresses(folder: &Folder) -> Result<ssh::Addresses, PkiError> {
     }
 }
 
-/// Reads `version` alone, then the whole.
+/// Reads a file of the one version that there is of it.
 fn from_json<T: for<'de> Deserialize<'de>>(text: &str, path: PathBuf, whose: Whose) -> Result<T, PkiError> {
+    from_json_up_to(VERSION, text, path, whose)
+}
+
+/// Reads `version` alone, then the whole; `known` is the highest version that can be read.
+fn from_json_up_to<T: for<'de> Deserialize<'de>>(
+    known: u32,
+    text: &str,
+    path: PathBuf,
+    whose: Whose,
+) -> Result<T, PkiError> {
     #[derive(Deserialize)]
     struct VersionOnly {
         version: u32,
     }
     let damaged = damaged(path.clone(), whose);
     match serde_json::from_str::<VersionOnly>(text) {
-        Ok(VersionOnly { version: found }) if found > VERSION => {
-            Err(PkiError::TooNew { path, found, known: VERSION })
-        }
+        Ok(VersionOnly { version: found }) if found > known => Err(PkiError::TooNew { path, found, known }),
         Ok(_) => serde_json::from_str(text).map_err(|error| damaged(error.into())),
         Err(error) => Err(damaged(error.into())),
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use cluster::identity::{Identity, Role, dns_name};
 use cluster::name::{ClusterId, Hostname};
+use cluster::text::printable;
 use cluster::wire::{Board, BoardNode, History, PORT, Problem, SwarmEntry};
 use reqwest::blocking::{Client, Response};
 use reqwest::redirect::Policy;
@@ -341,24 +342,5 @@ fn usable(address: IpAddr) -> Option<Ipv4Addr> {
     match address {
         IpAddr::V4(v4) if !v4.is_loopback() && !v4.is_unspecified() => Some(v4),
         _ => None,
-    }
-}
-
-/// Text from another machine, fit for a terminal: what could move the cursor, colour or reorder text is replaced.
-pub(crate) fn printable(text: &str) -> String {
-    let reorders =
-        |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let acts = |c: char| c.is_control() || reorders(c);
-    text.chars().map(|c| if acts(c) { '\u{fffd}' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_machine_cannot_write_to_the_terminal_what_it_likes() {
-        assert_eq!(printable("installing docker-ce: 40 %, größer"), "installing docker-ce: 40 %, größer");
-        assert_eq!(printable("a\x1b[2Jb\nc\u{9b}d\u{202e}e"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e");
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use cluster::text::printable_lines;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// How to show that work goes on.
@@ -162,7 +163,7 @@ pub(crate) fn clear_bar() {
 
 fn print_line(line: &str) {
     // Nowhere is left to say that standard error is closed.
-    let _unwritten = writeln!(std::io::stderr().lock(), "{line}");
+    let _unwritten = writeln!(std::io::stderr().lock(), "{}", printable_lines(line));
 }
 
 /// A number of bytes as people read it, in powers of 1024.

@@ -1,6 +1,8 @@
 //! Running a command on machines through the system's `ssh`, so that the user's own configuration, agent and jump
 //! hosts hold.
 //!
+//! What a node could misuse is not handed on to it: no agent, no X server, no Kerberos ticket, no forwarded port or tunnel.
+//!
 //! All settings are in one configuration file in a private folder, since what is in there also holds for the `ssh`
 //! that leads through a jump host. The first value that `ssh` finds wins: first stands what must hold (host keys are
 //! checked, nobody is asked), then the cluster's own `ssh_config`, then the user's configuration, last what goes
@@ -25,6 +27,7 @@ use crate::pki;
 
 pub mod batch;
 pub mod collect;
+mod host_key;
 mod run;
 pub mod trouble;
 
@@ -37,13 +40,17 @@ Host *
     RequestTTY no
     RemoteCommand none
     ClearAllForwardings yes
+    ForwardAgent no
+    ForwardX11 no
+    GSSAPIDelegateCredentials no
+    FingerprintHash sha256
 ";
 /// What holds where nobody said otherwise; seconds.
 const LAST: &str = "    ConnectTimeout 10\n    ServerAliveInterval 15\n";
 /// Who logs in where nobody said otherwise: the lesson's user. `ssh` would take the user's name on the laptop.
 const USER: &str = "    User pi\n";
 /// Largest file of `ssh`'s own words that is looked at, in bytes.
-const LOG_LIMIT: u64 = 64 * 1024;
+const LOG_LIMIT: usize = 64 * 1024;
 
 /// Why `ssh` cannot be used.
 #[derive(Debug, Error)]
@@ -80,6 +87,8 @@ pub struct Ssh {
     user: Option<String>,
     /// Holds the configuration and what each `ssh` says.
     folder: TempDir,
+    /// See [`Self::telling_host_keys`].
+    tells_host_keys: bool,
 }
 
 impl Ssh {
@@ -91,8 +100,10 @@ impl Ssh {
     pub fn prepare(hosts: &Hosts, user: Option<String>, own: Option<&Path>) -> Result<Self, Failure> {
         let ours = hosts.project.as_ref().map(|project| {
             let identities = pki::existing(project)?;
+            // Where some were brought in over SSH, the others may be machines that the user's own ssh knows.
+            let is_adopted = pki::running(&project.secrets_folder())?.is_some();
             for host in &project.cluster.nodes {
-                if hosts.list.iter().any(|wanted| wanted.name == host.name.as_str()) {
+                if !is_adopted && hosts.list.iter().any(|wanted| wanted.name == host.name.as_str()) {
                     identities.node(&host.name)?;
                 }
             }
@@ -117,7 +128,14 @@ impl Ssh {
         let folder = tempfile::Builder::new().prefix("builder-ssh-").tempdir().map_err(SshError::Folder)?;
         let text = config(ours, own.as_deref());
         std::fs::write(folder.path().join("config"), text).map_err(SshError::Folder)?;
-        Ok(Self { hosts, user, folder })
+        Ok(Self { hosts, user, folder, tells_host_keys: false })
+    }
+
+    /// Has each run say which host key the machine has proved. No connection is shared with another `ssh` then: of that one
+    /// nobody could say whose it is. Connections to jump hosts still may be.
+    #[must_use]
+    pub fn telling_host_keys(self) -> Self {
+        Self { tells_host_keys: true, ..self }
     }
 
     /// The machines.
@@ -157,7 +175,12 @@ impl Ssh {
     /// Ctrl-C on the terminal comes to us alone.
     fn command(&self, index: usize, host: &Host, words: &[String]) -> Command {
         let mut command = Command::new("ssh");
-        command.arg("-T").arg("-E").arg(self.log(index)).args(["-o", "LogLevel=VERBOSE"]);
+        command.arg("-T").arg("-E").arg(self.log(index));
+        let options: &[_] = match self.tells_host_keys {
+            true => &["-o", "LogLevel=DEBUG1", "-o", "ControlPath=none"],
+            false => &["-o", "LogLevel=VERBOSE"],
+        };
+        command.args(options);
         command.args(self.target(host)).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
@@ -231,6 +254,10 @@ mod tests {
             RequestTTY no
             RemoteCommand none
             ClearAllForwardings yes
+            ForwardAgent no
+            ForwardX11 no
+            GSSAPIDelegateCredentials no
+            FingerprintHash sha256
         Host red00
             HostName 10.0.0.5
             User ada

@@ -18,10 +18,10 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::dir::{Dir, PRIVATE_FOLDER};
 use crate::error::{Failure, Kind, hint, program};
 use crate::fetch::is_publishers;
 use crate::scratch::{Existing, Scratch};
-use crate::dir::{Dir, PRIVATE_FOLDER};
 use crate::{home, regular};
 
 /// The file's name.

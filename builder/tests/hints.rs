@@ -36,6 +36,7 @@ fn folder() -> TempDir {
         name: Hostname::try_from(name).unwrap(),
         role,
         address: None,
+        host_key: None,
     };
     let list = vec![host("127.0.0.1", "old00", Role::Manager), host("127.0.0.2", "old01", Role::Worker)];
     let running = Running::new(None, DockerSource::Docker, list);

@@ -297,6 +297,7 @@ fn pis_that_ran_before_are_named_with_what_config_was_given() {
         name: hostname(name),
         role: if name == "red00" { Role::Manager } else { Role::Worker },
         address: None,
+        host_key: None,
     });
     let running = Running::new(None, DockerSource::Docker, hosts.into());
     pki::remember_running(&bench.project, &running).unwrap();

@@ -18,4 +18,5 @@ pub mod proxy;
 pub mod range;
 pub mod secret;
 pub mod spec;
+pub mod text;
 pub mod wire;

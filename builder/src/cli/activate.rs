@@ -53,7 +53,7 @@ pub fn activate(
         }
     }
     if json {
-        let text = serde_json::to_string(&entries).map_err(MemberError::Json)?;
+        let text = crate::json::line(&entries).map_err(MemberError::Json)?;
         writeln!(out, "{text}").map_err(MemberError::Print)?;
     }
     Ok(())

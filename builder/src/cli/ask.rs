@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use cluster::text::printable_lines;
 use thiserror::Error;
 
 use crate::cli::revoke::Desk;
@@ -90,12 +91,19 @@ pub(super) fn confirm_or_interrupt(
     if !io::stdin().is_terminal() {
         return Err(AskError::NobodyToAsk(command));
     }
-    let mut talk = io::stderr().lock();
-    write!(talk, "{what}\n{QUESTION}").and_then(|()| talk.flush()).map_err(AskError::Talk)?;
-    match read_line(interrupt).map_err(AskError::Talk)? {
-        Some(answer) if is_yes(&answer) => Ok(()),
+    match answer(what, QUESTION, interrupt)? {
+        Some(true) => Ok(()),
         _ => Err(AskError::Declined),
     }
+}
+
+/// Says something, asks, and waits for the answer: whether it is a yes; `None` after Ctrl-C.
+pub(super) fn answer(what: &str, question: &str, interrupt: &Interrupt) -> Result<Option<bool>, AskError> {
+    let mut talk = io::stderr().lock();
+    let said = write!(talk, "{}\n{question}", printable_lines(what)).and_then(|()| talk.flush());
+    said.map_err(AskError::Talk)?;
+    drop(talk);
+    Ok(read_line(interrupt).map_err(AskError::Talk)?.map(|answer| is_yes(&answer)))
 }
 
 /// Results, for people or for programs.

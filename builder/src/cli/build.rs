@@ -86,7 +86,7 @@ fn document(cards: &[Card], base: &Base) -> String {
         .map(|card| json!({ "node": card.node, "path": card.path, "bytes": base.size }))
         .collect();
     let base = json!({ "path": base.path, "bytes": base.size, "sha256": base.digest });
-    format!("{:#}\n", json!({ "cards": cards, "base": base }))
+    crate::json::value_pretty(&json!({ "cards": cards, "base": base }))
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -131,8 +131,7 @@ fn hosts(found: &Hostnames) -> String {
 }
 
 fn json(checked: &impl Serialize) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(checked).map_err(|error| Failure::new(Kind::Failed, error))?;
-    Ok(text + "\n")
+    crate::json::pretty(checked).map_err(|error| Failure::new(Kind::Failed, error))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

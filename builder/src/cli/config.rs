@@ -5,6 +5,7 @@
 //! without us. Killed anywhere, the same command goes on: what is there already is not brought again.
 
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::interrupt::Interrupt;
 use crate::pki::{self, Identities, Running, RunningHost};
 use crate::project::Project;
 use crate::report::Progress;
+use crate::running::check::machine::{Key, Known};
 use crate::running::check::{Others, Verdict};
 use crate::running::deliver::Parcel;
 use crate::running::plan::{Plan, plan};
@@ -33,6 +35,7 @@ use crate::ssh::trouble::Around;
 mod bring;
 mod field;
 mod gone;
+mod identity;
 mod state;
 mod wait;
 
@@ -65,9 +68,17 @@ pub struct ConfigArgs {
     /// Only look, and show what there is to do
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask before nodes are taken out, or over
+    /// Do not ask before nodes are taken out, or over; machines that need --replace are refused
     #[arg(short, long)]
     yes: bool,
+    /// Accept that a node is another machine now: it gets a new key, and the former one is revoked
+    ///
+    /// A node's key belongs to the machine that it was delivered to, known by its
+    /// SSH host key. A machine with the name of another node is refused, unless
+    /// this option names both, or the answer at the terminal is yes. HOST is
+    /// written as in the file; without it, the host is called like the node.
+    #[arg(long, value_name = "NODE=HOST", value_delimiter = ',', value_parser = identity::replacement)]
+    replace: Vec<(Hostname, String)>,
     /// Have hosts leave another swarm for this one
     #[arg(long)]
     take_over: bool,
@@ -156,6 +167,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let hosts = field.entries.iter().map(|entry| entry.host.clone()).collect();
     let own = args.ssh_config.as_deref();
     let ssh = Ssh::open(hosts, field.ssh_config()?.as_deref(), field.user.clone(), own)?;
+    let ssh = ssh.telling_host_keys();
     let limits = bring::limits(usize::from(args.jobs), args.ssh_timeout);
     let progress = Progress::new(globals.quiet, globals.json);
     let ssh = Arc::new(ssh);
@@ -202,7 +214,7 @@ pub fn run(globals: &Globals, args: &ConfigArgs) -> Result<(), Failure> {
     let absent = (outlook.gone.as_slice(), outlook.held.as_slice());
     let document = state::document(&outlook.lines, absent, &outcome);
     let Some(failure) = failures.into_iter().reduce(Failure::and) else {
-        return if globals.json { print(&format!("{document:#}\n")) } else { Ok(()) };
+        return if globals.json { print(&crate::json::value_pretty(&document)) } else { Ok(()) };
     };
     let failure = failure.with(document);
     Err(state::advise_on_held(&outlook.held).into_iter().fold(failure, Failure::hint))
@@ -232,7 +244,17 @@ impl Outlook {
         let ours = field.project_before().map(|project| pki::existing(&project)).transpose()?;
         let ours = ours.map(|identities| identities.cluster_id);
         let others = if args.take_over { Others::TakeOver } else { Others::Keep };
-        let verdicts = way.ask(field, &mut lines, ours.as_ref(), others)?;
+        let found = way.look(field, &mut lines)?;
+        let given = identity::given(field, &args.replace)?;
+        let cards = pki::card_host_keys(&field.secrets_folder())?;
+        let known = Known { earlier: field.earlier.as_ref(), cards: &cards, replaced: &given };
+        let mut replaced = given.clone();
+        if !args.yes && !args.dry_run && !way.interrupt.asked() {
+            let first = Way::first_look(field, &found, &known, (ours.as_ref(), others));
+            identity::ask(field, &first, &mut replaced, way)?;
+        }
+        let known = Known { replaced: &replaced, ..known };
+        let verdicts = way.judge(field, &mut lines, found, &known, (ours.as_ref(), others))?;
         if way.interrupt.asked() {
             return Err(ConfigError::Interrupted.into());
         }
@@ -244,9 +266,28 @@ impl Outlook {
         let agents = Agents::find(candidates, args.firstboot.as_deref())?;
         let managers = field.entries.iter().filter(|entry| entry.role == Role::Manager).count();
         let mut outlook = Self { lines, verdicts, others, gone, held, record, project, managers, agents };
-        let preview = pki::open_or_preview(&outlook.project)?;
+        let preview = pki::preview_for(&outlook.project, &outlook.nodes(), &outlook.new_keys())?;
         outlook.pack(&preview)?;
         Ok(outlook)
+    }
+
+    /// The nodes that have a key from here, from now on.
+    fn nodes(&self) -> BTreeSet<Hostname> {
+        self.record.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+
+    /// Those of them that get a new key.
+    fn new_keys(&self) -> BTreeSet<Hostname> {
+        let candidates = self.verdicts.iter().filter_map(Verdict::candidate);
+        let new = candidates.filter(|candidate| candidate.key == Key::New);
+        new.map(|candidate| candidate.name.clone()).collect()
+    }
+
+    /// Nodes of before that are other machines from now on.
+    fn replaced_nodes(&self, field: &Field) -> BTreeSet<Hostname> {
+        let before = field.earlier.iter().flat_map(|earlier| &earlier.hosts);
+        let before: BTreeSet<_> = before.map(|host| host.name.clone()).collect();
+        self.new_keys().intersection(&before).cloned().collect()
     }
 
     /// What keeps us from doing anything.
@@ -279,7 +320,8 @@ impl Outlook {
             gone::confirm(&self.gone, &self.taken_over(), way)?;
         }
         gone::take_out(field, &self.gone, &self.verdicts, way)?;
-        let identities = pki::open(&self.project)?;
+        identity::revoke(field, &self.replaced_nodes(field), way)?;
+        let identities = pki::open_for(&self.project, &self.nodes(), &self.new_keys())?;
         let cache = Cache::open(globals.cache.as_deref())?;
         let name = self.project.cluster.name.as_str();
         first_use::show(&identities.ca_fingerprint()?, name, &cache, &way.progress)?;

@@ -48,7 +48,7 @@ pub fn run(globals: &Globals, args: &DevicesArgs) -> Result<(), Failure> {
     let lines: Vec<_> = shown.map(|disk| Line::of(disk, &kernel, &journal)).collect();
     let text = if globals.json {
         let lines: Vec<_> = lines.iter().map(Line::document).collect();
-        format!("{:#}\n", json!({ "devices": lines }))
+        crate::json::value_pretty(&json!({ "devices": lines }))
     } else if lines.is_empty() {
         hint!["no card reader; ", builder(["devices", "--all"]), " shows every disk\n"].text(&globals.file)
     } else {

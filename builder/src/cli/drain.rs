@@ -115,7 +115,7 @@ pub fn drain(
 fn look(manager: &mut Manager<'_>, member: &Member) -> Result<NodeTasks, Failure> {
     let tasks = manager.tasks(&member.id)?;
     if tasks.swarm.availability != Availability::Drain.as_str() {
-        let availability = crate::remote::printable(&tasks.swarm.availability);
+        let availability = cluster::text::printable(&tasks.swarm.availability);
         let error = DrainError::Undone { name: member.name.clone(), availability };
         return Err(Failure::new(Kind::NotAsWanted, error));
     }
@@ -142,7 +142,7 @@ fn late(args: &DrainArgs, left: Vec<String>) -> Failure {
 fn show(seen: &[(&Member, NodeTasks)], json: bool, out: &mut dyn Write) -> Result<(), MemberError> {
     if json {
         let all: Vec<_> = seen.iter().map(|(_, tasks)| tasks).collect();
-        let text = serde_json::to_string(&all).map_err(MemberError::Json)?;
+        let text = crate::json::line(&all).map_err(MemberError::Json)?;
         return writeln!(out, "{text}").map_err(MemberError::Print);
     }
     for (member, tasks) in seen {

@@ -192,6 +192,7 @@ mod tests {
             name: node.name.clone(),
             role: Role::Worker,
             address: None,
+            host_key: None,
         };
         let list = project.cluster.nodes.iter().map(host).collect();
         let running = Running::new(Some("ada".to_owned()), DockerSource::Docker, list);

@@ -55,7 +55,7 @@ pub fn run(globals: &Globals, _args: &InitArgs) -> Result<(), Failure> {
     })?;
     if globals.json {
         let made = json!({ "file": file, "public_key": found });
-        return writeln!(io::stdout(), "{made}")
+        return writeln!(io::stdout(), "{}", crate::json::value_line(&made))
             .map_err(|error| Failure::new(Kind::Failed, PrintError(error)));
     }
     if !globals.quiet {

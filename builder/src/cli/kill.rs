@@ -12,6 +12,7 @@ use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::{ClusterName, Hostname};
 use cluster::secret::Secret;
+use cluster::text::printable;
 use cluster::wire::{Board, BoardNode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
 use crate::project::{self, Project};
-use crate::remote::{Address, Manager, Told, Untold, printable};
+use crate::remote::{Address, Manager, Told, Untold};
 use crate::report::Progress;
 use crate::ssh::Ssh;
 use crate::ssh::trouble::Around;
@@ -111,7 +112,7 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
         }
     }
     if globals.json {
-        ask::at_desk(|desk| ask::print(desk, &format!("{document}\n")))?;
+        ask::at_desk(|desk| ask::print(desk, &(crate::json::value_line(&document) + "\n")))?;
     }
     Ok(())
 }

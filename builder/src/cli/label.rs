@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use cluster::label::{self, LabelError};
+use cluster::text::printable;
 use cluster::wire::{Labels, SetLabels};
 use thiserror::Error;
 
@@ -12,7 +13,7 @@ use crate::cli::Globals;
 use crate::error::{Failure, Kind, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
-use crate::remote::{Address, Manager, printable};
+use crate::remote::{Address, Manager};
 
 /// Set labels of nodes, or take labels away
 ///
@@ -85,7 +86,7 @@ pub fn label(project: &Project, args: &LabelArgs, json: bool, out: &mut dyn Writ
         all.push(labels);
     }
     if json {
-        let text = serde_json::to_string(&all).map_err(MemberError::Json)?;
+        let text = crate::json::line(&all).map_err(MemberError::Json)?;
         writeln!(out, "{text}").map_err(MemberError::Print)?;
     }
     Ok(())

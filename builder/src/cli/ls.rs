@@ -41,7 +41,7 @@ pub fn show(project: &Project, args: &LsArgs, json: bool, out: &mut dyn Write) -
     let identities = pki::existing(project)?;
     let swarm = Manager::new(project, &identities, args.manager.clone())?.swarm()?;
     let text = if json {
-        serde_json::to_string(&swarm).map_err(MemberError::Json)? + "\n"
+        crate::json::line(&swarm).map_err(MemberError::Json)? + "\n"
     } else {
         table::render(&swarm, &project.file)
     };

@@ -83,7 +83,7 @@ pub fn run(globals: &Globals, args: &ManArgs) -> Result<(), Failure> {
         paths.push(put(page, &opened)?);
     }
     let text = if globals.json {
-        format!("{:#}\n", json!({ "pages": paths }))
+        crate::json::value_pretty(&json!({ "pages": paths }))
     } else {
         paths.iter().map(|path| format!("{}\n", path.display())).collect()
     };

@@ -4,11 +4,11 @@
 use std::io;
 
 use cluster::range::{self, RangeError};
+use cluster::text::printable;
 use cluster::wire::{DetailNode, SwarmDetail, SwarmEntry};
 use thiserror::Error;
 
 use crate::error::{Failure, Kind, builder, hint};
-use crate::remote::printable;
 
 /// A member that is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]

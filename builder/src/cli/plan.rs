@@ -47,7 +47,7 @@ pub fn run(globals: &Globals, args: &PlanArgs) -> Result<(), Failure> {
     let cards: Vec<_> = cards.collect::<Result<_, Failure>>()?;
     let from = fetch::origin(&cluster.image, &project.folder);
     let text = if globals.json {
-        format!("{:#}\n", show::document(cluster, &planner, from.as_ref(), &cards))
+        crate::json::value_pretty(&show::document(cluster, &planner, from.as_ref(), &cards))
     } else {
         show::text(cluster, &planner, from.as_ref(), &cards)
     };

@@ -10,12 +10,12 @@ use cluster::host::Host;
 use cluster::name::{ClusterId, Hostname};
 use cluster::range::fold;
 use cluster::secret::Secret;
+use cluster::text::printable;
 use thiserror::Error;
 
 use super::exec::summary::Summary;
 use crate::error::{Failure, Kind};
 use crate::interrupt::Interrupt;
-use crate::remote::printable;
 use crate::report::Progress;
 use crate::running::deliver::{Docker, removal};
 use crate::ssh::Ssh;
@@ -94,7 +94,7 @@ fn shown<'a>(answers: impl Iterator<Item = (&'a Hostname, &'a Answer)>) -> Vec<S
 }
 
 /// What a machine said, in words.
-fn say(Answer { end, out, err }: &Answer) -> Option<String> {
+fn say(Answer { end, out, err, .. }: &Answer) -> Option<String> {
     match end {
         End::Exit(0) => {
             let packages = out.lines().find_map(|line| line.trim_end().strip_prefix(PURGES.trim_end()));
@@ -152,7 +152,12 @@ mod tests {
 
     #[test]
     fn equal_answers_to_what_goes_are_shown_once() {
-        let answer = |end, out: &str, err: &str| Answer { end, out: out.to_owned(), err: err.to_owned() };
+        let answer = |end, out: &str, err: &str| Answer {
+            end,
+            out: out.to_owned(),
+            err: err.to_owned(),
+            host_key: None,
+        };
         let needed = "podman would be removed with runc: nothing was removed.\u{1b}[2J";
         let answers = [
             answer(End::Exit(0), "Welcome!\npurges: docker-ce docker-ce-cli containerd.io\n", ""),

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use cluster::identity::Role;
 use cluster::name::Hostname;
+use cluster::text::printable;
 use cluster::wire::{Revoke, Revoked};
 use serde::Serialize;
 use thiserror::Error;
@@ -17,7 +18,7 @@ use crate::cli::Globals;
 use crate::cli::ask::{self, AskError};
 use crate::error::{Failure, Kind, builder, hint, one_line};
 use crate::project::{self, Project};
-use crate::remote::{Address, Manager, Untold, printable};
+use crate::remote::{Address, Manager, Untold};
 use crate::{pki, plan};
 
 /// Turn a node away for good: its card was lost, copied or stolen
@@ -179,7 +180,7 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
         done.push(away);
     }
     if json {
-        let text = serde_json::to_string(&done.iter().map(to_json).collect::<Vec<_>>());
+        let text = crate::json::line(&done.iter().map(to_json).collect::<Vec<_>>());
         writeln!(desk.out, "{}", text.map_err(RevokeError::Json)?).map_err(RevokeError::Talk)?;
     }
     verdict(&done)?;

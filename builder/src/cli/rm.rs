@@ -232,7 +232,7 @@ fn to_json(fates: &BTreeMap<String, Fate>) -> Result<String, AskError> {
         gone: *fate == Fate::Gone,
         refused: if let Fate::Refused(why) | Fate::Unknown(why) = fate { Some(why) } else { None },
     });
-    Ok(serde_json::to_string(&json.collect::<Vec<_>>()).map_err(AskError::Json)? + "\n")
+    Ok(crate::json::line(&json.collect::<Vec<_>>()).map_err(AskError::Json)? + "\n")
 }
 
 fn verdict(fates: &BTreeMap<String, Fate>) -> Result<(), Failure> {

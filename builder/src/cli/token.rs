@@ -90,7 +90,7 @@ pub fn print(
             .hint(hint![builder(["status"]), " shows what it waits for"]));
     };
     let line = if json {
-        serde_json::to_string(&Json { role, token: &reply.token, managers: &reply.managers })
+        crate::json::line(&Json { role, token: &reply.token, managers: &reply.managers })
             .map_err(MemberError::Json)?
     } else {
         format!("docker swarm join --token {} {address}", reply.token.expose())

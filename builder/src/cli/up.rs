@@ -108,7 +108,7 @@ pub fn up(
     let text = if style.json {
         let untold = untold.iter().map(|untold| untold.manager.as_str()).collect();
         let json = Json { cluster: cluster.as_str(), changed, untold, join_window };
-        serde_json::to_string(&json).map_err(AskError::Json)? + "\n"
+        crate::json::line(&json).map_err(AskError::Json)? + "\n"
     } else if args.reopen && !is_forming {
         hint!["to see who comes in: ", builder(["status", "--wait"]), "\n"].text(&project.file)
     } else if changed {

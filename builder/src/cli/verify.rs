@@ -209,10 +209,11 @@ pub fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     };
     let device = args.device.display();
     let text = match globals.json {
-        true => format!(
-            "{}\n",
-            json!({ "event": "done", "node": node, "device": args.device, "sha256_of_blocks": digest })
-        ),
+        true => {
+            let done =
+                json!({ "event": "done", "node": node, "device": args.device, "sha256_of_blocks": digest });
+            crate::json::value_line(&done) + "\n"
+        }
         false => format!("{node}  {device}  as planned  {digest}\n"),
     };
     io::stdout().lock().write_all(text.as_bytes()).map_err(VerifyError::Print)?;

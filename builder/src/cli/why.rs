@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use cluster::history::Event;
 use cluster::identity::Role;
+use cluster::text::printable;
 use cluster::wire::{BoardNode, Cause, ProblemCode, Report};
 use serde::Serialize;
 use thiserror::Error;
@@ -16,7 +17,7 @@ use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
 use crate::error::{Failure, Kind, builder, hint};
 use crate::project::{self, Project};
-use crate::remote::{Address, Foreign, Manager, printable};
+use crate::remote::{Address, Foreign, Manager};
 use crate::why::card::{self, Evidence};
 use crate::why::{Case, Seen, Trouble, advice};
 use crate::{pki, plan};
@@ -143,7 +144,7 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             advice: &advice.text,
             commands: &advice.commands,
         };
-        serde_json::to_string(&answer).map_err(WhyError::Json)? + "\n"
+        crate::json::line(&answer).map_err(WhyError::Json)? + "\n"
     } else {
         let skipped = events.len().saturating_sub(SHOWN);
         let lines = events.iter().skip(skipped).map(|event| format!("  {}\n", printable(&event.to_string())));

@@ -154,6 +154,10 @@ impl Folder {
         let path = self.path(&file.name);
         let missing =
             || PkiError::File { verb: "write", path: path.clone(), source: io::ErrorKind::NotFound.into() };
+        let is_revoked = file.name.split_once('/').is_some_and(|(folder, _)| folder == REVOKED);
+        if is_revoked {
+            make_private(&self.dir, REVOKED.as_ref(), &self.path)?;
+        }
         let (folder, name) = self.place(&file.name)?.ok_or_else(missing)?;
         let existing = if file.replaces { Existing::Replace } else { Existing::Keep };
         // Mode 0600 from the first instant.
@@ -161,7 +165,9 @@ impl Folder {
             new.write(file.text.as_bytes())?;
             new.publish(name, existing)
         });
-        written.map_err(|error| failed("write", &path)(error.into_source()))
+        written.map_err(|error| failed("write", &path)(error.into_source()))?;
+        // That a key is revoked is on the disk before another replaces it.
+        if is_revoked { folder.sync().map_err(failed("write", &path)) } else { Ok(()) }
     }
 
     /// The folder that a file lies in, and its name there; `None` if there is no such folder.

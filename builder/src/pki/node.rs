@@ -1,4 +1,10 @@
 //! One node's four files, and what is made when some of them are not there.
+//!
+//! A key belongs to one machine in one role. For another machine or role the former certificate goes to the revoked ones first,
+//! then a new key replaces the former, then its certificate. A run that is killed in between leaves a key that counts as
+//! revoked, or a certificate over it beside the new key, and the next run makes the rest.
+
+use std::collections::BTreeSet;
 
 use cluster::identity::{Holder, Identity};
 use cluster::name::{Hostname, KeyId};
@@ -7,7 +13,15 @@ use cluster::secret::Secret;
 use super::authority::{self, Authority};
 use super::error::{PkiError, Whose};
 use super::folder::{Folder, NODES, NewFile};
-use super::{NodeMaterial, cannot_make, other_name, ssh};
+use super::{NodeMaterial, cannot_make, other_name, revoked, ssh};
+
+/// Whether a node needs a new key.
+pub(super) struct Renewal<'a> {
+    /// All keys that are revoked; those that are replaced here are added.
+    pub(super) revoked: &'a mut BTreeSet<KeyId>,
+    /// Whether the node gets a new key in any case.
+    pub(super) is_wanted: bool,
+}
 
 /// What the folder has of a node.
 pub(super) struct Files<'a> {
@@ -60,11 +74,11 @@ impl<'a> Files<'a> {
     /// a public half alone cannot be completed.
     pub(super) fn complete(
         self,
-        authority: &Authority,
-        identity: &Identity,
+        (authority, identity): (&Authority, &Identity),
+        renewal: Renewal<'_>,
         new: &mut Vec<NewFile>,
     ) -> Result<NodeMaterial, PkiError> {
-        let (key_pem, cert_pem) = self.certificate(authority, identity, new)?;
+        let (key_pem, cert_pem) = self.certificate((authority, identity), renewal, new)?;
         let (host_key, host_key_public) = self.host_key(new)?;
         Ok(NodeMaterial {
             ca_pem: authority.pem().to_owned(),
@@ -77,41 +91,70 @@ impl<'a> Files<'a> {
 
     fn certificate(
         &self,
+        (authority, identity): (&Authority, &Identity),
+        Renewal { revoked, is_wanted }: Renewal<'_>,
+        new: &mut Vec<NewFile>,
+    ) -> Result<(String, String), PkiError> {
+        let (key_pem, key) = match (&self.key, &self.cert) {
+            (Some(pem), _) => {
+                (pem, authority::read_key(pem).map_err(|error| self.damaged("-key.pem", error))?)
+            }
+            (None, Some(_)) => return Err(self.missing("-key.pem")),
+            (None, None) => return self.make(authority, identity, new),
+        };
+        let own = authority::private_key_id(key_pem).map_err(|error| self.damaged("-key.pem", error))?;
+        let mut keep = |is_spent: bool| match is_spent {
+            true => self.make(authority, identity, new),
+            false => Ok((key_pem.clone(), self.issue(authority, identity, &key, new)?)),
+        };
+        let Some(cert) = &self.cert else {
+            // Nobody was given a key without a certificate.
+            return keep(is_wanted || revoked.contains(&own));
+        };
+        let certified = self.key_id()?;
+        // What a killed run left, see the module.
+        if certified.as_ref().is_some_and(|id| *id != own && revoked.contains(id)) {
+            return keep(is_wanted || revoked.contains(&own));
+        }
+        let found = authority.check(cert, &key).map_err(|error| self.damaged(".pem", error))?;
+        if found != *identity && !is_other_role(&found, identity) {
+            return Err(self.damaged(".pem", other_name(&found, identity)));
+        }
+        if found == *identity && !is_wanted && !revoked.contains(&own) {
+            return Ok((key_pem.clone(), cert.clone()));
+        }
+        if revoked.insert(own.clone()) {
+            new.push(NewFile::new(revoked::certificate_name(self.node, &own), cert.clone()));
+        }
+        self.make(authority, identity, new)
+    }
+
+    /// Makes a key and a certificate, in place of those that are there.
+    fn make(
+        &self,
         authority: &Authority,
         identity: &Identity,
         new: &mut Vec<NewFile>,
     ) -> Result<(String, String), PkiError> {
-        let key = match (&self.key, &self.cert) {
-            (Some(pem), _) => authority::read_key(pem).map_err(|error| self.damaged("-key.pem", error))?,
-            (None, Some(_)) => return Err(self.missing("-key.pem")),
-            (None, None) => {
-                let key = authority::make_key().map_err(cannot_make("a node's key"))?;
-                new.push(NewFile::new(file_name(self.node, "-key.pem"), key.serialize_pem()));
-                key
-            }
-        };
-        let issue = || authority.issue(identity, &key).map_err(cannot_make("a node's certificate"));
-        let name = file_name(self.node, ".pem");
-        let cert = match &self.cert {
-            None => {
-                let cert = issue()?;
-                new.push(NewFile::new(name, cert.clone()));
-                cert
-            }
-            Some(cert) => {
-                let found = authority.check(cert, &key).map_err(|error| self.damaged(".pem", error))?;
-                if found == *identity {
-                    cert.clone()
-                } else if is_other_role(&found, identity) {
-                    let cert = issue()?;
-                    new.push(NewFile { replaces: true, ..NewFile::new(name, cert.clone()) });
-                    cert
-                } else {
-                    return Err(self.damaged(".pem", other_name(&found, identity)));
-                }
-            }
-        };
-        Ok((self.key.clone().unwrap_or_else(|| key.serialize_pem()), cert))
+        let key = authority::make_key().map_err(cannot_make("a node's key"))?;
+        let pem = key.serialize_pem();
+        let replaces = self.key.is_some();
+        new.push(NewFile { replaces, ..NewFile::new(file_name(self.node, "-key.pem"), pem.clone()) });
+        Ok((pem, self.issue(authority, identity, &key, new)?))
+    }
+
+    /// Makes a certificate, in place of the one that is there.
+    fn issue(
+        &self,
+        authority: &Authority,
+        identity: &Identity,
+        key: &rcgen::KeyPair,
+        new: &mut Vec<NewFile>,
+    ) -> Result<String, PkiError> {
+        let cert = authority.issue(identity, key).map_err(cannot_make("a node's certificate"))?;
+        let replaces = self.cert.is_some();
+        new.push(NewFile { replaces, ..NewFile::new(file_name(self.node, ".pem"), cert.clone()) });
+        Ok(cert)
     }
 
     fn host_key(&self, new: &mut Vec<NewFile>) -> Result<(String, String), PkiError> {

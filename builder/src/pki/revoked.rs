@@ -19,6 +19,17 @@ const ENDINGS: [&str; 4] = ["-key.pem", "-ssh-host-key", "-ssh-host-key.pub", ".
 /// Digits of a key's id in the name of a file that was set aside.
 const DIGITS: usize = 16;
 
+/// Where the certificate of a key that was set aside lies within the folder.
+pub(super) fn certificate_name(node: &Hostname, key: &KeyId) -> String {
+    format!("{REVOKED}/{}.pem", stem(node, key))
+}
+
+/// What the names of files of a key that was set aside begin with.
+fn stem(node: &Hostname, key: &KeyId) -> String {
+    let digits: String = key.as_str().chars().take(DIGITS).collect();
+    format!("{node}.{digits}")
+}
+
 /// A node's keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
@@ -44,8 +55,8 @@ pub fn set_aside(project: &Project, name: &Hostname) -> Result<(), Failure> {
     let _lock = folder::lock(&project.secrets_folder(), Missing::Refuse)?;
     let folder = open(project)?;
     let Some(present) = read_keys(&folder, name)?.present else { return Ok(()) };
-    let digits: String = present.as_str().chars().take(DIGITS).collect();
-    let moved = ENDINGS.map(|ending| (format!("{name}{ending}"), format!("{name}.{digits}{ending}")));
+    let stem = stem(name, &present);
+    let moved = ENDINGS.map(|ending| (format!("{name}{ending}"), format!("{stem}{ending}")));
     folder.revoke(&moved)?;
     Ok(refresh_ssh(project, &folder, &existing(project)?)?)
 }

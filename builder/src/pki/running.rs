@@ -12,11 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{PkiError, Whose};
 use super::folder::{self, Folder, Missing, NewFile};
-use super::{VERSION, existing, from_json, refresh_ssh, to_json};
+use super::{VERSION, existing, from_json_up_to, refresh_ssh, to_json};
 use crate::error::Failure;
+use crate::host_key::HostKey;
 use crate::project::Project;
 
 const RUNNING: &str = "running.json";
+
+/// The version of a record with host keys. Older builders refuse fields that they do not know, and would call them damage.
+const WITH_HOST_KEYS: u32 = 2;
 
 /// What `builder config` brought in last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,12 +47,17 @@ pub struct RunningHost {
     pub role: Role,
     /// Where the other nodes find it, if that is known beforehand.
     pub address: Option<Ipv4Addr>,
+    /// The SSH host key of the machine that the node's key was delivered to. Records of older builders have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<HostKey>,
 }
 
 impl Running {
     /// A record of these machines.
-    pub const fn new(user: Option<String>, docker: DockerSource, hosts: Vec<RunningHost>) -> Self {
-        Self { version: VERSION, user, docker, hosts }
+    pub fn new(user: Option<String>, docker: DockerSource, hosts: Vec<RunningHost>) -> Self {
+        let is_bound = hosts.iter().any(|host| host.host_key.is_some());
+        let version = if is_bound { WITH_HOST_KEYS } else { VERSION };
+        Self { version, user, docker, hosts }
     }
 
     /// How a node is reached; `None` for nodes that were not brought in over SSH.
@@ -72,7 +81,8 @@ pub fn running(secrets: &Path) -> Result<Option<Running>, Failure> {
 
 pub(super) fn read(folder: &Folder) -> Result<Option<Running>, PkiError> {
     let text = folder.read(RUNNING)?;
-    text.map(|text| from_json(&text, folder.path(RUNNING), Whose::Nobody)).transpose()
+    let path = || folder.path(RUNNING);
+    text.map(|text| from_json_up_to(WITH_HOST_KEYS, &text, path(), Whose::Nobody)).transpose()
 }
 
 /// Keeps the record, and brings the SSH files up to date.

@@ -8,8 +8,13 @@ use std::path::Path;
 use cluster::name::Hostname;
 use serde::{Deserialize, Serialize};
 use ssh_key::rand_core::OsRng;
-use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey};
+use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 use thiserror::Error;
+
+use super::error::{PkiError, Whose};
+use super::folder::{Folder, NODES};
+use crate::error::Failure;
+use crate::host_key::HostKey;
 
 /// [`Addresses`] within the secrets folder.
 pub(super) const ADDRESSES: &str = "addresses.json";
@@ -63,6 +68,36 @@ fn public_line(key: &PublicKey) -> Result<String, HostKeyError> {
     Ok(key.to_openssh().map_err(HostKeyError::Make)? + "\n")
 }
 
+/// The SSH host keys that the cards of nodes bring, by node: those of all nodes of which a secrets folder has anything. Who shows
+/// one of them was made from that card, since its private half is nowhere else.
+///
+/// # Errors
+/// A folder or file that cannot be used.
+pub fn card_host_keys(secrets: &Path) -> Result<BTreeMap<Hostname, HostKey>, Failure> {
+    let Some(folder) = Folder::open(secrets.to_owned())? else { return Ok(BTreeMap::new()) };
+    let mut keys = BTreeMap::new();
+    for file in folder.names(NODES)? {
+        let node = file.strip_suffix("-ssh-host-key.pub").and_then(|name| Hostname::try_from(name).ok());
+        let Some(node) = node else { continue };
+        let name = format!("{NODES}/{file}");
+        let damaged = || PkiError::Damaged {
+            path: folder.path(&name),
+            whose: Whose::Node(node.to_string()),
+            source: HostKeyError::NotKey.into(),
+        };
+        let Some(text) = folder.read(&name)? else { continue };
+        let key = PublicKey::from_openssh(text.trim_end()).map_err(|_| damaged())?;
+        let key = HostKey::try_from(key.fingerprint(HashAlg::Sha256).to_string()).map_err(|_| damaged())?;
+        keys.insert(node, key);
+    }
+    Ok(keys)
+}
+
+/// What no node gets of the operator, whatever the operator's own configuration says: the SSH agent, and the X server with it
+/// the keyboard. With these a node could log in elsewhere, or type, as the operator. `ClearAllForwardings`, which
+/// [`crate::ssh`] sets, ends forwarded ports and `Tunnel` but neither of them.
+const KEPT: &str = "    ForwardAgent no\n    ForwardX11 no\n";
+
 /// One node for [`known_hosts`] and [`config`].
 pub(super) struct Host<'a> {
     pub(super) name: &'a Hostname,
@@ -106,7 +141,7 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> io::
             Way::Card { address, .. } => address,
             Way::Own(host) => {
                 let user = host.user.as_deref().unwrap_or(user);
-                text.push_str(&format!("Host {name}\n    User {user}\n"));
+                text.push_str(&format!("Host {name}\n    User {user}\n{KEPT}"));
                 // Where a node's own name leads, the user's configuration may say.
                 if host.name != name.as_str() {
                     text.push_str(&format!("    HostName {}\n", host.name));
@@ -126,7 +161,8 @@ pub(super) fn config(hosts: &[Host<'_>], user: &str, known_hosts: &Path) -> io::
              \x20   UserKnownHostsFile {file}\n\
              \x20   GlobalKnownHostsFile /dev/null\n\
              \x20   StrictHostKeyChecking yes\n\
-             \x20   IdentitiesOnly no\n"
+             \x20   IdentitiesOnly no\n\
+             {KEPT}"
         ));
     }
     Ok(text)
@@ -182,9 +218,22 @@ mod tests {
             |text: &str| [Host { name: &name, way: Way::Own(cluster::host::Host::try_from(text).unwrap()) }];
         assert_eq!(known_hosts(&own("10.1.1.1")), "");
         let text = config(&own("ada@10.1.1.1"), "pi", Path::new("/known_hosts")).unwrap();
-        assert_eq!(text, "Host red00\n    User ada\n    HostName 10.1.1.1\n");
+        assert_eq!(text, format!("Host red00\n    User ada\n{KEPT}    HostName 10.1.1.1\n"));
         let text = config(&own("red00"), "pi", Path::new("/known_hosts")).unwrap();
-        assert_eq!(text, "Host red00\n    User pi\n");
+        assert_eq!(text, format!("Host red00\n    User pi\n{KEPT}"));
+    }
+
+    /// `Include` may put this text before or behind a configuration that forwards.
+    #[test]
+    fn nodes_get_neither_agent_nor_display() {
+        let name = Hostname::try_from("red00").unwrap();
+        let card = Way::Card { address: None, key: "ssh-ed25519 AAAA red\n" };
+        for way in [card, Way::Own(cluster::host::Host::named("10.1.1.1".to_owned()))] {
+            let text = config(&[Host { name: &name, way }], "pi", Path::new("/known_hosts")).unwrap();
+            for option in ["ForwardAgent no", "ForwardX11 no"] {
+                assert!(text.lines().any(|line| line.trim() == option), "{text}");
+            }
+        }
     }
 
     #[test]

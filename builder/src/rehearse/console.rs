@@ -134,7 +134,7 @@ impl Line {
     }
 
     fn end(&mut self, now: Instant) -> Option<(Instant, String)> {
-        let text = crate::remote::printable(&String::from_utf8_lossy(&self.bytes));
+        let text = cluster::text::printable(&String::from_utf8_lossy(&self.bytes));
         self.bytes.clear();
         Some((self.began.take().unwrap_or(now), text))
     }

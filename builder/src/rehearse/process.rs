@@ -140,7 +140,7 @@ fn complaint(path: &Path, before: u64) -> Option<String> {
     let text = text.get(text.len().saturating_sub(SAID_LIMIT)..)?;
     let text = String::from_utf8_lossy(text);
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    (!lines.is_empty()).then(|| crate::remote::printable(&lines.join("; ")))
+    (!lines.is_empty()).then(|| cluster::text::printable(&lines.join("; ")))
 }
 
 /// A process and its guard.

@@ -12,7 +12,11 @@ use super::engine::{Clash, Wanted};
 use super::probe::{Found, Root};
 use crate::elf::Arch;
 use crate::error::{Hint, builder, hint};
-use crate::pki::Running;
+use crate::host_key::HostKey;
+
+pub mod machine;
+
+use machine::{Holder, Key, Known};
 
 /// Room for Docker's packages and the first images, in KiB.
 const ROOM: u64 = 1024 * 1024;
@@ -20,6 +24,10 @@ const ROOM: u64 = 1024 * 1024;
 const ROOM_WITH_DOCKER: u64 = 64 * 1024;
 /// Seconds by which a clock may differ from ours before it is worth a word.
 const CLOCK: u64 = 120;
+
+/// Said of a machine that takes the place of another.
+const REPLACES: &str =
+    "it takes the place of another machine: it gets a new key, and the former one is revoked";
 
 /// A machine as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +79,10 @@ pub struct Candidate {
     pub name: Hostname,
     /// The agent for it.
     pub arch: Arch,
+    /// Which key it gets.
+    pub key: Key,
+    /// The SSH host key that its node's key is bound to.
+    pub host_key: HostKey,
     /// What it said.
     pub found: Found,
     /// What is worth a word and keeps nothing from going on.
@@ -140,6 +152,25 @@ pub enum Obstacle {
         /// A name that is free.
         free: String,
     },
+    /// Another machine has the key of that node.
+    #[error(
+        "it calls itself {name}, and {name} is another machine: {holder}; this one has the SSH host key {own}"
+    )]
+    OtherMachine {
+        /// The name.
+        name: Hostname,
+        /// Which machine that is.
+        holder: Box<Holder>,
+        /// What it is known by itself.
+        own: HostKey,
+        /// What names both for `--replace`.
+        replace: String,
+        /// A name that is free; empty where the cluster file gives the name.
+        free: String,
+    },
+    /// `ssh` told no host key, or two.
+    #[error("ssh did not tell which host key it has")]
+    NoHostKey,
     /// It is in the file twice.
     #[error("it is the same machine as {0}")]
     SameMachine(Host),
@@ -173,6 +204,17 @@ impl Obstacle {
             Self::Name { free, .. } => format!("give it another: {}", rename(free)).into(),
             Self::OtherName { planned, .. } => rename(planned.as_str()).into(),
             Self::NameTaken { free, .. } => format!("give it one of its own: {}", rename(free)).into(),
+            Self::OtherMachine { name, replace, free, .. } => {
+                let replace = builder(["config", "--replace", replace]);
+                let text = format!(
+                    "if {name} is this machine from now on (set up anew, or in the place of the other), it gets a new key, and \
+                     the former one is revoked: "
+                );
+                let rename =
+                    (!free.is_empty()).then(|| format!("; if not, give it another name: {}", rename(free)));
+                hint![text, replace, rename.unwrap_or_default()]
+            }
+            Self::NoHostKey => format!("see what ssh says: {} true", ssh.replacen("ssh", "ssh -v", 1)).into(),
             Self::SameMachine(_) => "name it once".into(),
             Self::OtherRole(_) => {
                 let (config, kill) = (builder(["config"]), builder(["kill"]));
@@ -201,59 +243,91 @@ pub enum Others {
 }
 
 /// Judges every machine of a file. `found` is what the machine at this place answered: the outer `None` where it could not
-/// be asked, the inner where it did not answer as asked. `ours` is the cluster's id, if it has one, `docker` what the swarm
-/// needs of it, `now` this computer's clock, seconds since 1970.
+/// be asked, the inner where it did not answer as asked. `known` says whose keys are whose, `ours` is the cluster's id, if it has
+/// one, `docker` what the swarm needs of it, `now` this computer's clock, seconds since 1970.
 pub fn check(
     entries: &[Entry],
     found: &[Option<Option<Found>>],
-    earlier: Option<&Running>,
+    known: &Known<'_>,
     ours: Option<&ClusterId>,
     others: Others,
     docker: &Wanted,
     now: u64,
 ) -> Vec<Verdict> {
-    let mut names: BTreeMap<Hostname, &Host> = BTreeMap::new();
-    let mut boots: BTreeMap<&str, &Host> = BTreeMap::new();
-    let mut verdicts = Vec::new();
-    for (entry, found) in entries.iter().zip(found) {
-        let verdict = match found {
-            None => Verdict::Unasked,
-            Some(None) => Verdict::Unfit(Obstacle::Garbled, None),
-            Some(Some(found)) => {
-                let unfit = |obstacle| Verdict::Unfit(obstacle, Some(Box::new(found.clone())));
-                match one(entry, found, earlier, ours, (others, docker)) {
-                    Err(obstacle) => unfit(obstacle),
-                    Ok((name, arch)) => {
-                        if let Some(other) = boots.get(found.boot.as_str()) {
-                            unfit(Obstacle::SameMachine((*other).clone()))
-                        } else if let Some(other) = names.get(&name) {
-                            let (other, free) = ((*other).clone(), String::new());
-                            unfit(Obstacle::NameTaken { name, other, free })
-                        } else {
-                            names.insert(name.clone(), &entry.host);
-                            boots.insert(&found.boot, &entry.host);
-                            let notes = notes(found, now);
-                            Verdict::Fit(Box::new(Candidate { name, arch, found: found.clone(), notes }))
-                        }
-                    }
-                }
+    let judged = entries.iter().zip(found).map(|(entry, found)| match found {
+        None => Verdict::Unasked,
+        Some(None) => Verdict::Unfit(Obstacle::Garbled, None),
+        Some(Some(found)) => match one(entry, found, known, ours, (others, docker)) {
+            Ok((name, arch, (key, host_key))) => {
+                let replaces = known.replaced.contains(&(name.clone(), entry.host.to_string()));
+                let note = replaces.then(|| REPLACES.to_owned());
+                let (found, notes) = (found.clone(), notes(found, now).into_iter().chain(note).collect());
+                Verdict::Fit(Box::new(Candidate { name, arch, key, host_key, found, notes }))
             }
-        };
-        verdicts.push(verdict);
-    }
-    let known = earlier.into_iter().flat_map(|earlier| earlier.hosts.iter().map(|host| host.name.as_str()));
+            Err(obstacle) => Verdict::Unfit(obstacle, Some(Box::new(found.clone()))),
+        },
+    });
+    let mut verdicts: Vec<_> = judged.collect();
+    let hosts: Vec<_> = entries.iter().map(|entry| &entry.host).collect();
+    sort_out(&mut verdicts, &hosts);
+    let before = known.earlier.into_iter().flat_map(|earlier| &earlier.hosts);
+    let before = before.map(|host| host.name.as_str());
     let named = entries.iter().filter_map(|entry| Some(entry.name.as_ref()?.as_str()));
     let own = found.iter().flatten().flatten().map(|found| found.name.as_str());
-    let mut taken: BTreeSet<String> = known.chain(named).chain(own).map(str::to_owned).collect();
+    let mut taken: BTreeSet<String> = before.chain(named).chain(own).map(str::to_owned).collect();
     for (place, verdict) in verdicts.iter_mut().enumerate() {
         let own_name = verdict.found().map(|found| found.name.clone()).unwrap_or_default();
         let own_name = &own_name;
-        if let Verdict::Unfit(Obstacle::Name { free, .. } | Obstacle::NameTaken { free, .. }, _) = verdict {
+        let is_named = entries.get(place).is_some_and(|entry| entry.name.is_some());
+        if let Verdict::Unfit(
+            Obstacle::Name { free, .. }
+            | Obstacle::NameTaken { free, .. }
+            | Obstacle::OtherMachine { free, .. },
+            _,
+        ) = verdict
+            && !is_named
+        {
             *free = free_name(place, own_name, &taken);
             taken.insert(free.clone());
         }
     }
     verdicts
+}
+
+/// Keeps out whoever is a second time in the file, or has a name that one before has. Those that are known to have their node's key
+/// go before the others, wherever they are in the file: nobody takes their name from them.
+fn sort_out(verdicts: &mut [Verdict], hosts: &[&Host]) {
+    let mut names: BTreeMap<Hostname, &Host> = BTreeMap::new();
+    let mut boots: BTreeMap<String, &Host> = BTreeMap::new();
+    for wanted in [Key::Same, Key::New] {
+        for (verdict, host) in verdicts.iter_mut().zip(hosts) {
+            let Verdict::Fit(candidate) = verdict else { continue };
+            if candidate.key != wanted {
+                continue;
+            }
+            let obstacle = if let Some(other) = boots.get(&candidate.found.boot) {
+                Obstacle::SameMachine((*other).clone())
+            } else if let Some(other) = names.get(&candidate.name) {
+                let (name, other) = (candidate.name.clone(), (*other).clone());
+                Obstacle::NameTaken { name, other, free: String::new() }
+            } else {
+                names.insert(candidate.name.clone(), host);
+                boots.insert(candidate.found.boot.clone(), host);
+                continue;
+            };
+            *verdict = Verdict::Unfit(obstacle, Some(Box::new(candidate.found.clone())));
+        }
+    }
+    // Who has the name of a machine that is there is nobody to be asked about.
+    for verdict in verdicts {
+        if let Verdict::Unfit(Obstacle::OtherMachine { name, .. }, found) = verdict
+            && let Some(other) = names.get(name)
+        {
+            let (name, other) = (name.clone(), (*other).clone());
+            let obstacle = Obstacle::NameTaken { name, other, free: String::new() };
+            *verdict = Verdict::Unfit(obstacle, found.take());
+        }
+    }
 }
 
 /// A free name for a machine, as near to its own as a node's name can be: `kitchen-pi` for `Kitchen-Pi`. Names that say
@@ -276,10 +350,10 @@ fn near_name(own: &str) -> Option<String> {
 fn one(
     entry: &Entry,
     found: &Found,
-    earlier: Option<&Running>,
+    known: &Known<'_>,
     ours: Option<&ClusterId>,
     (others, docker): (Others, &Wanted),
-) -> Result<(Hostname, Arch), Obstacle> {
+) -> Result<(Hostname, Arch, (Key, HostKey)), Obstacle> {
     if let Some(planned) = &entry.name
         && planned.as_str() != found.name
     {
@@ -293,6 +367,8 @@ fn one(
         return Err(Obstacle::System(found.system.clone()));
     }
     let arch = found.agent_arch().ok_or_else(|| Obstacle::Arch(found.machine.clone()))?;
+    // Before it is said what could be typed there.
+    let key = known.key(entry, found, &name, ours)?;
     match &found.root {
         Root::Yes | Root::Sudo | Root::Password => {}
         Root::No(why) => return Err(Obstacle::NoSudo(why.clone())),
@@ -305,7 +381,7 @@ fn one(
     {
         return Err(Obstacle::Full { free: free / 1024, needed: needed / 1024 });
     }
-    let is_before = earlier.is_some_and(|earlier| earlier.hosts.iter().any(|host| host.name == name));
+    let is_before = known.earlier.is_some_and(|earlier| earlier.hosts.iter().any(|host| host.name == name));
     // Whoever is in no swarm, not yet or not any more, gets another certificate, and does what that says.
     if let Some(card) = found.card.as_ref().filter(|card| is_before && Some(&card.cluster_id) == ours)
         && card.role != entry.role
@@ -326,7 +402,7 @@ fn one(
     {
         return Err(Obstacle::Docker(clash));
     }
-    Ok((name, arch))
+    Ok((name, arch, key))
 }
 
 fn notes(found: &Found, now: u64) -> Vec<String> {

@@ -14,6 +14,7 @@ use super::probe::{self, Root};
 use crate::agent::{Agent, sha256_hex};
 use crate::elf::Arch;
 use crate::error::Failure;
+use crate::host_key::HostKey;
 use crate::pki::{Identities, RunningHost};
 use crate::plan;
 use crate::ssh::batch::Job;
@@ -38,6 +39,8 @@ pub struct Parcel {
     /// Which agent.
     pub arch: Arch,
     root: Root,
+    /// The machine that it is for.
+    host_key: HostKey,
     delivery: Delivery,
 }
 
@@ -68,6 +71,7 @@ impl Parcel {
             payload: agent || !is_there,
             arch: candidate.arch,
             root: found.root.clone(),
+            host_key: candidate.host_key.clone(),
             delivery: Delivery {
                 card,
                 ca_pem: material.ca_pem,
@@ -98,19 +102,21 @@ impl Parcel {
         self.job(&format!("exec {PROGRAM} adopt"), &Arc::new(Secret::new(json)), password)
     }
 
-    /// Runs a script as root, with `input` on its standard input.
+    /// Runs a script as root, with `input` on its standard input. The empty line that it writes first says that the machine is
+    /// the one that proved its host key.
     fn job(&self, script: &str, input: &Input, password: Option<&Secret<String>>) -> Job {
         let (line, first) = match (&self.root, password) {
             (Root::Password, Some(password)) => {
                 let line = Secret::new(format!("{}\n", password.expose()).into_bytes());
                 (with_password(script), Some(Arc::new(line)))
             }
-            (Root::Sudo, _) => (format!("sudo -n sh -c '{script}'"), None),
+            (Root::Sudo, _) => (format!("sudo -n sh -c 'echo; {script}'"), None),
             // In single quotes any login shell leaves it alone.
-            _ => (format!("sh -c '{script}'"), None),
+            _ => (format!("sh -c 'echo; {script}'"), None),
         };
         let input = first.into_iter().chain([Arc::clone(input)]).collect();
-        Job { index: self.index, words: Arc::new(vec![line]), input }
+        let only_to = Some(self.host_key.clone());
+        Job { index: self.index, words: Arc::new(vec![line]), input, only_to }
     }
 }
 
@@ -119,7 +125,7 @@ impl Parcel {
 /// refused would have it take our input for further tries. `script` has no quotes and no `$`.
 fn with_password(script: &str) -> String {
     format!(
-        "sh -c 'IFS= read -r password; exec 3<&0; folder=$(mktemp -d /tmp/builder.XXXXXX) || exit 1; \
+        "sh -c 'echo; IFS= read -r password; exec 3<&0; folder=$(mktemp -d /tmp/builder.XXXXXX) || exit 1; \
          trap \"rm -rf $folder\" EXIT; mkfifo $folder/in || exit 1; cat <&3 >$folder/in & \
          printf \"%s\\n\" \"$password\" | sudo -S -p \"\" sh -c \"exec <$folder/in; {script}\"; \
          ended=$?; kill $! 2>/dev/null; exit $ended'"
@@ -153,12 +159,13 @@ pub fn removal(
     let remove = format!("{PROGRAM} remove --cluster {cluster} --node {node}{option}");
     if let Some(password) = password {
         let script = probe::as_root(password, &format!("sh -c \"[ ! -x {PROGRAM} ] || exec {remove}\""));
-        return Job { index, words: Arc::new(vec!["sh -s".to_owned()]), input: vec![Arc::new(script)] };
+        let words = Arc::new(vec!["sh -s".to_owned()]);
+        return Job { index, words, input: vec![Arc::new(script)], only_to: None };
     }
     let line = format!(
         "sh -c 's=; [ \"$(id -u)\" = 0 ] || s=\"sudo -n\"; [ -x {PROGRAM} ] || exit 0; exec $s {remove}'"
     );
-    Job { index, words: Arc::new(vec![line]), input: Vec::new() }
+    Job { index, words: Arc::new(vec![line]), input: Vec::new(), only_to: None }
 }
 
 /// A node's payload: nothing of what is the machine's own affair.
@@ -197,7 +204,8 @@ mod tests {
             proxy: None,
             take_over: false,
         };
-        Parcel { index: 0, agent: true, payload: true, arch: Arch::Aarch64, root, delivery }
+        let host_key = tests::host_key("red01");
+        Parcel { index: 0, agent: true, payload: true, arch: Arch::Aarch64, root, host_key, delivery }
     }
 
     fn jobs(root: &Root, password: Option<&Secret<String>>) -> Vec<Job> {

@@ -1,13 +1,12 @@
 //! Which machines are nodes from now on, and which are none any more, from what was found and who was a node before. Pure.
 //!
 //! Nobody is taken out by mistake: a machine that could not be asked may be any node of before, so as long as there is one of
-//! which nobody can say which it is, all of them stay.
+//! which nobody can say which it is, all of them stay. The same goes for a machine that has the name of another.
 
-use cluster::host::Host;
 use cluster::identity::Role;
 use cluster::name::{ClusterId, Hostname};
 
-use super::check::{Entry, Verdict};
+use super::check::{Entry, Obstacle, Verdict, machine};
 use super::probe::{Found, Root};
 use crate::pki::{Running, RunningHost};
 
@@ -18,7 +17,8 @@ pub struct Plan {
     pub hosts: Vec<RunningHost>,
     /// Nodes of before that the file has no more.
     pub gone: Vec<RunningHost>,
-    /// Those of the nodes that the file has no more, unless one of its machines that could not be asked is one of them.
+    /// Those of the nodes that the file has no more, unless one of its machines that could not be asked, or that has the name of
+    /// another, is one of them.
     pub held: Vec<RunningHost>,
 }
 
@@ -42,6 +42,7 @@ pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) 
                 name: candidate.name.clone(),
                 role: entry.role,
                 address: entry.address.or(first).or(second),
+                host_key: Some(candidate.host_key.clone()),
             });
             continue;
         }
@@ -51,8 +52,10 @@ pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) 
         let open = || earlier.iter().filter(is_open);
         let before =
             open().find(|before| named(before)).or_else(|| open().find(|before| is_at(entry, before)));
-        // A name that nobody had says enough.
-        doubt |= before.is_none() && entry.name.is_none() && verdict.found().is_none();
+        // A name that nobody had says enough. One that is another machine's says nothing of which node this was.
+        let is_unknown = before.is_none() && verdict.found().is_none();
+        let is_lost = is_other(verdict) && !before.is_some_and(|before| is_at(entry, before));
+        doubt |= entry.name.is_none() && (is_unknown || is_lost);
         let before = before.cloned();
         hosts.extend(before);
     }
@@ -62,6 +65,11 @@ pub fn plan(entries: &[Entry], verdicts: &[Verdict], earlier: Option<&Running>) 
     hosts.extend(held.iter().cloned());
     hosts.sort_by_key(|host| host.role != Role::Manager);
     Plan { hosts, gone, held }
+}
+
+/// Whether a machine has the name of another.
+const fn is_other(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Unfit(Obstacle::OtherMachine { .. } | Obstacle::NameTaken { .. }, _))
 }
 
 /// Whether a machine is the node of this name, as the file or the machine itself says.
@@ -74,23 +82,7 @@ fn is_named(entry: &Entry, found: Option<&Found>, name: &Hostname) -> bool {
 
 /// Whether a machine is where this node was, however that is written.
 fn is_at(entry: &Entry, before: &RunningHost) -> bool {
-    if entry.name.is_some() {
-        return false;
-    }
-    let same = |other: &str| entry.host.name.eq_ignore_ascii_case(other);
-    let first_label = entry.host.name.split('.').next().unwrap_or_default();
-    let is_address = entry.host.name.parse::<std::net::Ipv4Addr>().is_ok();
-    let earlier = Host::try_from(before.host.as_str()).ok();
-    // Behind one address may be several machines, one at each port.
-    if let Some((one, other)) = earlier.as_ref().and_then(|host| host.port).zip(entry.host.port)
-        && one != other
-    {
-        return false;
-    }
-    // Who logs in makes no other machine of it.
-    earlier.is_some_and(|host| same(&host.name))
-        || before.address.is_some_and(|address| same(&address.to_string()))
-        || (!is_address && first_label.eq_ignore_ascii_case(before.name.as_str()))
+    entry.name.is_none() && machine::is_place(entry, before)
 }
 
 /// Whether each of these managers was seen, and is none of this cluster's any more: nobody has to leave their swarm then, and
@@ -107,8 +99,9 @@ pub fn is_over<'a>(
         (_, None) => found.certificate.is_none(),
     };
     managers.all(|manager| {
-        let all =
-            || verdicts.iter().filter_map(Verdict::found).filter(|found| found.name == manager.as_str());
+        // What another machine says under a manager's name is not what the manager says.
+        let own = || verdicts.iter().filter(|verdict| !is_other(verdict)).filter_map(Verdict::found);
+        let all = || own().filter(|found| found.name == manager.as_str());
         all().next().is_some() && all().all(is_free)
     })
 }

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 
 use cluster::card::Card;
 use cluster::secret::Secret;
+use cluster::text::printable;
 
 use super::engine::Engine;
 use crate::elf::Arch;
-use crate::remote::printable;
+use crate::host_key::HostKey;
 
 /// Read by `sh -s`, so that no login shell has a say in it. Each answer is a line with [`MARK`] in front: what a login
 /// prints on its own is not one of ours.
@@ -47,6 +48,8 @@ fn assignment(password: Option<&Secret<String>>) -> String {
 pub struct Found {
     /// As it calls itself.
     pub name: String,
+    /// The SSH host key that it proved while it answered: the one thing here that is not its word. [`read`] leaves it out.
+    pub host_key: Option<HostKey>,
     /// Architecture of its packages, as dpkg calls it; empty without dpkg.
     pub arch: String,
     /// Architecture of its kernel, as uname calls it.
@@ -133,6 +136,7 @@ pub fn read(answer: &str) -> Option<Found> {
     let engine = Engine::read(&value);
     Some(Found {
         name: text("name"),
+        host_key: None,
         arch: text("arch"),
         machine: text("machine"),
         system: text("system"),

@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::Ssh;
 use super::run::One;
 use super::trouble::Trouble;
+use crate::host_key::HostKey;
 use crate::interrupt::Interrupt;
 
 /// Pieces of output on their way, of 64 KiB at most: a machine that talks faster than it is listened to has to wait.
@@ -64,6 +65,9 @@ pub enum Event {
         end: End,
         /// After how long.
         took: Duration,
+        /// The host key that it has proved, if its command ended and the machines are to tell
+        /// ([`Ssh::telling_host_keys`]).
+        host_key: Option<HostKey>,
     },
 }
 
@@ -76,6 +80,9 @@ pub struct Job {
     pub words: Arc<Vec<String>>,
     /// Its standard input, piece after piece; none without.
     pub input: Vec<Arc<Secret<Vec<u8>>>>,
+    /// The host key of the machine that the input is for. A machine with another gets none of it. The command has to write
+    /// something to its standard output before it reads, and the `ssh` must be [`Ssh::telling_host_keys`].
+    pub only_to: Option<HostKey>,
 }
 
 impl Job {
@@ -83,7 +90,7 @@ impl Job {
     pub fn everywhere(ssh: &Ssh, words: &[String]) -> Vec<Self> {
         let words = Arc::new(words.to_vec());
         (0..ssh.hosts().len())
-            .map(|index| Self { index, words: Arc::clone(&words), input: Vec::new() })
+            .map(|index| Self { index, words: Arc::clone(&words), input: Vec::new(), only_to: None })
             .collect()
     }
 }
@@ -146,15 +153,16 @@ fn start(ssh: &Arc<Ssh>, jobs: Vec<Job>, limits: Limits) -> Events {
             // Places are given in the order in which they were asked for.
             let place = places.acquire().await;
             let begun = Instant::now();
-            let end = if *stopped.borrow() || place.is_err() {
-                End::Interrupted
+            let (end, host_key) = if *stopped.borrow() || place.is_err() {
+                (End::Interrupted, None)
             } else {
                 let one = One { ssh: &ssh, job: &job, timeout: limits.timeout };
                 one.run(&events, stopped).await
             };
             drop(place);
             // Nobody listens any more only when the whole run is over.
-            let _unheard = events.send(Event::Ended { index: job.index, end, took: begun.elapsed() }).await;
+            let ended = Event::Ended { index: job.index, end, took: begun.elapsed(), host_key };
+            let _unheard = events.send(ended).await;
         });
     }
     Events { next, stop }

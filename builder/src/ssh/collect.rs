@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Ssh;
 use super::batch::{self, End, Event, Job, Limits, Stream};
+use crate::host_key::HostKey;
 use crate::interrupt::Interrupt;
 
 /// Most bytes that are kept of a machine's answer, and of what it says beside it.
@@ -20,6 +21,8 @@ pub struct Answer {
     pub out: String,
     /// Standard error.
     pub err: String,
+    /// As [`Event::Ended`] has it.
+    pub host_key: Option<HostKey>,
 }
 
 /// Runs jobs and gives each machine's answer by its index; `ended` hears of each as it comes.
@@ -42,10 +45,10 @@ pub fn collect(
                 let kept = if stream == Stream::Out { out } else { err };
                 kept.extend(bytes.iter().take(KEPT.saturating_sub(kept.len())));
             }
-            Event::Ended { index, end, .. } => {
+            Event::Ended { index, end, host_key, .. } => {
                 let (out, err) = said.remove(&index).unwrap_or_default();
                 let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-                let answer = Answer { end, out: text(out), err: text(err) };
+                let answer = Answer { end, out: text(out), err: text(err), host_key };
                 ended(index, &answer);
                 answers.insert(index, answer);
             }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::Child;
+use tokio::process::{Child, ChildStdin};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::batch::{End, Event, Job, Stream};
+use super::host_key;
 use super::{LOG_LIMIT, Ssh, trouble};
+use crate::host_key::HostKey;
 
 /// Most bytes that are passed on at once, and so the longest line that stays whole.
 const CHUNK: usize = 64 * 1024;
@@ -49,10 +51,14 @@ pub(super) struct One<'a> {
 impl One<'_> {
     /// Runs to the end, whatever it is. A connection that ends before we are let in is tried again: an SSH server drops some of
     /// many logins at once (sshd_config(5), `MaxStartups 10:30:100`), and one that leads to many machines has many.
-    pub(super) async fn run(&self, events: &mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) -> End {
+    pub(super) async fn run(
+        &self,
+        events: &mpsc::Sender<Event>,
+        mut stop: watch::Receiver<bool>,
+    ) -> (End, Option<HostKey>) {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         for pause in PAUSES {
-            let (end, held) = self.once(events, &mut stop, deadline).await;
+            let Once { end, held, host_key } = self.once(events, &mut stop, deadline).await;
             let Some(pause) = pause.filter(|_| matches!(&end, End::Trouble(trouble) if trouble.is_early))
             else {
                 if !held.is_empty() {
@@ -60,27 +66,26 @@ impl One<'_> {
                     // Nobody listens any more only when the whole run is over.
                     let _unheard = events.send(said).await;
                 }
-                return end;
+                return (end, host_key);
             };
             tokio::select! {
                 () = tokio::time::sleep(some_of(pause)) => {}
-                () = until(deadline) => return end,
-                _ = stop.wait_for(|stop| *stop) => return End::Interrupted,
+                () = until(deadline) => return (end, None),
+                _ = stop.wait_for(|stop| *stop) => return (End::Interrupted, None),
             }
         }
-        End::Interrupted
+        (End::Interrupted, None)
     }
 
-    /// Runs once. What came on standard error before we were let in is given back: it is worth showing only if that was the last
-    /// try.
+    /// Runs once.
     async fn once(
         &self,
         events: &mpsc::Sender<Event>,
         stop: &mut watch::Receiver<bool>,
         deadline: Option<Instant>,
-    ) -> (End, Vec<u8>) {
+    ) -> Once {
         let index = self.job.index;
-        let Some(host) = self.ssh.hosts().get(index) else { return (End::Interrupted, Vec::new()) };
+        let Some(host) = self.ssh.hosts().get(index) else { return Once::of(End::Interrupted) };
         let mut command = self.ssh.command(index, host, &self.job.words);
         if !self.job.input.is_empty() {
             command.stdin(Stdio::piped());
@@ -90,20 +95,18 @@ impl One<'_> {
         let started = command.spawn();
         let mut child = match started {
             Ok(child) => child,
-            Err(error) => return (End::Trouble(trouble::Trouble::not_started(&error)), Vec::new()),
+            Err(error) => return Once::of(End::Trouble(trouble::Trouble::not_started(&error))),
         };
         let (over, ended) = watch::channel(false);
         let let_in = Arc::new(watch::Sender::new(false));
         let is_in = let_in.subscribe();
-        if let Some(mut pipe) = child.stdin.take() {
-            let input = self.job.input.clone();
-            // Ends with the command at the latest, which says by its exit code what it missed.
-            tokio::spawn(async move {
-                for piece in input {
-                    pipe.write_all(piece.expose()).await?;
-                }
-                Ok::<_, io::Error>(())
-            });
+        let spoke = Arc::new(watch::Sender::new(false));
+        let mut has_spoken = spoke.subscribe();
+        let mut waiting = child.stdin.take();
+        if self.job.only_to.is_none()
+            && let Some(pipe) = waiting.take()
+        {
+            self.feed(pipe);
         }
         let pump = |stream| Pump {
             stream,
@@ -111,16 +114,27 @@ impl One<'_> {
             events: events.clone(),
             ended: ended.clone(),
             let_in: Arc::clone(&let_in),
+            spoke: Arc::clone(&spoke),
             is_in: let_in.subscribe(),
         };
         let out = child.stdout.take().map(|pipe| tokio::spawn(pump(Stream::Out).run(pipe)));
         let err = child.stderr.take().map(|pipe| tokio::spawn(pump(Stream::Err).run(pipe)));
         let (begun, mut look) = (Instant::now(), tokio::time::interval(LOOK));
+        let mut is_other = false;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break Some(status),
                 () = until(deadline) => break None,
                 _ = stop.wait_for(|stop| *stop) => break None,
+                // Whoever holds the sender is above.
+                _ = has_spoken.wait_for(|spoke| *spoke), if waiting.is_some() => {
+                    let pipe = waiting.take();
+                    if self.host_key() != self.job.only_to {
+                        is_other = true;
+                        break None;
+                    }
+                    pipe.into_iter().for_each(|pipe| self.feed(pipe));
+                }
                 _ = look.tick(), if !*is_in.borrow() => {
                     // Through a connection that another `ssh` holds open, nothing is noted.
                     if begun.elapsed() > HELD || trouble::got_in(&self.read_log()) {
@@ -140,7 +154,7 @@ impl One<'_> {
             Some(pump) => pump.await.unwrap_or_default(),
             None => Rest::default(),
         };
-        let log = self.read_log();
+        let log = host_key::without_debug(&self.read_log());
         let end = match status {
             Some(Ok(status)) => match status.code() {
                 Some(255) => match trouble::find(&log, &String::from_utf8_lossy(&tail)) {
@@ -151,17 +165,39 @@ impl One<'_> {
                 None => End::Trouble(trouble::Trouble::killed()),
             },
             Some(Err(error)) => End::Trouble(trouble::Trouble::not_started(&error)),
+            None if is_other => End::Trouble(trouble::Trouble::other_machine()),
             None if *stop.borrow() => End::Interrupted,
             None => End::TimedOut { after: self.timeout.unwrap_or_default(), got_in: trouble::got_in(&log) },
         };
-        (end, held)
+        let host_key = matches!(end, End::Exit(_)).then(|| self.host_key()).flatten();
+        Once { end, held, host_key }
+    }
+
+    /// Writes the input. That ends with the command at the latest, which says by its exit code what it missed.
+    fn feed(&self, mut pipe: ChildStdin) {
+        let input = self.job.input.clone();
+        tokio::spawn(async move {
+            for piece in input {
+                pipe.write_all(piece.expose()).await?;
+            }
+            Ok::<_, io::Error>(())
+        });
+    }
+
+    /// The host key that the machine has proved. Only after its command has ended or has written to standard output, which is
+    /// after the key was proved, the log is whole enough for that: a server may write lines to it before.
+    fn host_key(&self) -> Option<HostKey> {
+        let log = self.read_log();
+        // What is beyond might say something else. Text that is not UTF-8 only grows when it is read.
+        let is_whole = self.ssh.tells_host_keys && log.len() < LOG_LIMIT;
+        is_whole.then(|| host_key::proved(&log)).flatten()
     }
 
     /// What `ssh` said of itself; nothing if it said nothing.
     fn read_log(&self) -> String {
         let mut bytes = Vec::new();
         let read = |bytes: &mut Vec<u8>| -> io::Result<usize> {
-            std::fs::File::open(self.ssh.log(self.job.index))?.take(LOG_LIMIT).read_to_end(bytes)
+            std::fs::File::open(self.ssh.log(self.job.index))?.take(LOG_LIMIT as u64).read_to_end(bytes)
         };
         // Without it, a 255 counts as the command's own.
         let _read = read(&mut bytes);
@@ -200,6 +236,20 @@ async fn end(child: &mut Child) {
     }
 }
 
+/// How one run ended.
+struct Once {
+    end: End,
+    /// What came on standard error before we were let in: it is worth showing only if this was the last try.
+    held: Vec<u8>,
+    host_key: Option<HostKey>,
+}
+
+impl Once {
+    const fn of(end: End) -> Self {
+        Self { end, held: Vec::new(), host_key: None }
+    }
+}
+
 /// Passes one stream on.
 struct Pump {
     stream: Stream,
@@ -208,6 +258,8 @@ struct Pump {
     ended: watch::Receiver<bool>,
     /// Whether the machine has let us in: noted, or heard.
     let_in: Arc<watch::Sender<bool>>,
+    /// Whether the command has written to standard output.
+    spoke: Arc<watch::Sender<bool>>,
     is_in: watch::Receiver<bool>,
 }
 
@@ -247,6 +299,7 @@ impl Pump {
             } else if !new.is_empty() {
                 // Only the command writes there.
                 self.let_in.send_if_modified(|is_in| !std::mem::replace(is_in, true));
+                self.spoke.send_if_modified(|spoke| !std::mem::replace(spoke, true));
             }
             held.extend_from_slice(new);
             let is_over = read == Some(0);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::remote::printable;
+use cluster::text::printable;
 
 mod advice;
 
@@ -44,6 +44,8 @@ pub enum Kind {
     Closed,
     /// The connection ended while the command ran.
     Lost,
+    /// Another machine answered than the one that was asked before.
+    OtherMachine,
     /// A mistake in the user's own ssh configuration.
     Settings,
     /// Something else.
@@ -64,6 +66,7 @@ impl Kind {
             Self::NoAgreement => "it has no algorithm in common with this computer",
             Self::Closed => "it closed the connection before it let us in",
             Self::Lost => "the connection broke while the command ran",
+            Self::OtherMachine => "another machine answers there than a moment ago: its SSH host key differs",
             Self::Settings => "ssh does not take its configuration",
             Self::Other => "ssh failed",
         }
@@ -83,6 +86,11 @@ impl Trouble {
     /// `ssh` itself could not be started or waited for.
     pub(super) fn not_started(error: &io::Error) -> Self {
         Self::new(Kind::Other, &error.to_string())
+    }
+
+    /// What was to be sent is for another machine.
+    pub(super) fn other_machine() -> Self {
+        Self::new(Kind::OtherMachine, "nothing was sent to it")
     }
 
     /// Somebody killed `ssh`.

@@ -108,6 +108,11 @@ impl Bench {
         self.serve_some(key, &[address], "");
     }
 
+    /// [`Self::serve`] for one machine, which does the same whatever is asked of it.
+    pub(crate) fn serve_command(&mut self, key: &str, address: Ipv4Addr, command: &str) {
+        self.serve_some(key, &[address], &format!("MaxStartups 500\nForceCommand {command}\n"));
+    }
+
     fn serve_some(&mut self, key: &str, addresses: &[Ipv4Addr], limits: &str) {
         let folder = self.folder.path().display();
         let listen: String =

@@ -6,5 +6,7 @@ mod cards;
 mod config;
 mod endings;
 mod faults;
+mod forwarding;
+mod identity;
 mod many;
 mod ways;

@@ -104,5 +104,35 @@ fn knows_the_nodes_that_it_brought_in() {
     let running = pki::running(&project.secrets_folder()).unwrap().unwrap();
     assert_eq!(running.host(&hostname("red00")).unwrap().to_string(), "pi@127.0.0.1");
     assert_eq!(running.hosts[0].role, Role::Manager);
+    assert_eq!(running.hosts[0].host_key, None);
     assert!(pki::last_addresses(&project).unwrap().is_empty(), "no agent had answered yet");
+}
+
+/// What that commit's builder does not know, it must not take for damage.
+#[test]
+fn a_record_with_host_keys_has_a_version_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut project = fixture::project(folder.path(), &[("red00", Role::Manager)]);
+    project.cluster.name = ClusterName::try_from("hostnames").unwrap();
+    pki::open(&project).unwrap();
+    let secrets = folder.path().join("hostnames.secrets");
+    let record = secrets.join("running.json");
+    fs::copy(made("running/secrets/running.json"), &record).unwrap();
+    fs::set_permissions(&record, Permissions::from_mode(0o600)).unwrap();
+    let before = pki::running(&secrets).unwrap().unwrap();
+    pki::remember_running(&project, &before).unwrap();
+    let parsed = || serde_json::from_str::<serde_json::Value>(&fs::read_to_string(&record).unwrap()).unwrap();
+    assert_eq!(parsed()["version"], 1, "as that commit wrote it");
+    assert!(parsed()["hosts"][0].get("host_key").is_none());
+
+    let fingerprint = format!("SHA256:{}", "a".repeat(43));
+    let mut hosts = before.hosts.clone();
+    hosts[0].host_key = Some(fingerprint.clone().try_into().unwrap());
+    pki::remember_running(&project, &pki::Running::new(before.user, before.docker, hosts.clone())).unwrap();
+    assert_eq!((&parsed()["version"], &parsed()["hosts"][0]["host_key"]), (&2.into(), &fingerprint.into()));
+    assert_eq!(pki::running(&secrets).unwrap().unwrap().hosts, hosts);
+    // A fingerprint that is none binds to nothing.
+    let text = fs::read_to_string(&record).unwrap().replace("SHA256:a", "SHA256:");
+    fs::write(&record, text).unwrap();
+    assert!(pki::running(&secrets).is_err());
 }

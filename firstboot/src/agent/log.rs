@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use cluster::history::{Event, Kind};
+use cluster::text::is_harmful;
 use cluster::wire::{Cause, Stage};
 
 /// How much is kept.
@@ -38,7 +39,7 @@ impl Log {
 
     /// Adds an event that happens now.
     pub(crate) fn add(&mut self, stage: Stage, kind: Kind, text: &str, cause: Option<&Cause>) {
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = text.chars().map(|c| if is_harmful(c) { ' ' } else { c }).collect();
         let same = |event: &Event| event.stage == stage && event.kind == kind && event.text == text;
         if let Some((_, event)) = self.events.iter_mut().rev().take(NEAR).find(|(_, event)| same(event)) {
             event.times = event.times.saturating_add(1);
@@ -84,10 +85,10 @@ mod tests {
         let mut log = Log::new(OWN);
         for _ in 0..1000 {
             log.add(Stage::Docker, Kind::Trouble, "no route", None);
-            log.add(Stage::Docker, Kind::Trouble, "no name server\x1b[2J", None);
+            log.add(Stage::Docker, Kind::Trouble, "no name server\x1b[2J\u{9b}\u{202e}", None);
         }
         log.add(Stage::Docker, Kind::GaveUp, "no route", None);
-        let expected = [("no route", 1000), ("no name server [2J", 1000), ("no route", 1)];
+        let expected = [("no route", 1000), ("no name server [2J  ", 1000), ("no route", 1)];
         assert_eq!(texts(&log), expected.map(|(text, times)| (text.to_owned(), times)));
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cluster::identity::Role;
 use cluster::secret::Secret;
+use cluster::text;
 use cluster::wire::SwarmEntry;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -63,6 +64,12 @@ impl SwarmInfo {
 /// The engine's words, without tokens that it may quote.
 fn clean<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     String::deserialize(input).map(|text| without_tokens(&text))
+}
+
+/// What another member says of itself, such as its host name. Swarm passes it on as it is. Harmful characters are replaced, not
+/// left out: the name of a stranger must not become that of a planned node.
+fn printable<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
+    String::deserialize(input).map(|text| text::printable(&text))
 }
 
 /// A manager as another node knows it.
@@ -170,6 +177,7 @@ pub struct Node {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Description {
     /// Its host name.
+    #[serde(deserialize_with = "printable")]
     pub hostname: String,
     /// Its engine.
     pub engine: EngineDescription,
@@ -184,9 +192,10 @@ pub struct Description {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Platform {
     /// Such as `aarch64`.
+    #[serde(deserialize_with = "printable")]
     pub architecture: String,
     /// Such as `linux`.
-    #[serde(rename = "OS")]
+    #[serde(rename = "OS", deserialize_with = "printable")]
     pub os: String,
 }
 
@@ -206,6 +215,7 @@ pub struct Resources {
 #[serde(rename_all = "PascalCase", default)]
 pub struct EngineDescription {
     /// Its version.
+    #[serde(deserialize_with = "printable")]
     pub engine_version: String,
 }
 
@@ -216,6 +226,7 @@ pub struct Status {
     /// `ready`, `down`, `unknown` or `disconnected`.
     pub state: String,
     /// The address it connects from.
+    #[serde(deserialize_with = "printable")]
     pub addr: String,
 }
 
@@ -323,6 +334,19 @@ mod tests {
         let entry = node.to_entry();
         assert_eq!(entry.address.as_deref(), Some("10.77.0.10"));
         assert!(entry.leader && entry.availability == "drain" && node.is_ready());
+    }
+
+    #[test]
+    fn names_of_members_are_harmless_and_stay_strange() {
+        let json = serde_json::json!({"ID": "a", "Status": {"State": "ready", "Addr": "10.0.0.2\u{85}"}, "Description": {
+            "Hostname": "red\u{9b}01\u{202e}", "Engine": {"EngineVersion": "26\u{1b}[2J"},
+            "Platform": {"Architecture": "\u{2066}", "OS": "\u{7f}"}}});
+        let node: Node = serde_json::from_value(json).unwrap();
+        assert_eq!(node.description.hostname, "red\u{fffd}01\u{fffd}");
+        let Description { engine, platform, .. } = &node.description;
+        for said in [&engine.engine_version, &platform.architecture, &platform.os, &node.status.addr] {
+            assert!(said.contains('\u{fffd}') && !said.contains(text::is_harmful), "{said:?}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use reqwest::Method;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::reports::Heard;
+use super::reports::{self, Heard};
 use super::{Api, Members, Peer, operator_only};
 use crate::agent::clock_now;
 use crate::engine::types::SwarmInfo;
@@ -164,7 +164,8 @@ fn merge(heard: &mut HashMap<Hostname, (Report, Instant)>, told: &Told) -> bool 
     let Some(at) = Instant::now().checked_sub(Duration::from_millis(told.age_ms)) else { return false };
     let is_newer = heard.get(&told.name).is_none_or(|(_, known)| *known < at);
     if is_newer {
-        heard.insert(told.name.clone(), (told.report.clone(), at));
+        // An older manager lets through what this one does not.
+        heard.insert(told.name.clone(), (reports::bounded(told.report.clone()), at));
     }
     is_newer
 }
@@ -353,6 +354,15 @@ mod tests {
             merge(&mut heard, &told(word, age_ms));
             assert_eq!(heard[&name].0.word, kept);
         }
+    }
+
+    #[test]
+    fn reports_of_older_managers_are_made_harmless() {
+        let name = Hostname::try_from("red01").unwrap();
+        let report = Report { word: "a\u{202e}b".to_owned(), ..report(None) };
+        let mut heard = HashMap::new();
+        merge(&mut heard, &Told { name: name.clone(), report, age_ms: 1, entries: Vec::new() });
+        assert_eq!(heard[&name].0.word, "a b");
     }
 
     #[test]

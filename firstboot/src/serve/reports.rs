@@ -12,6 +12,7 @@ use axum::{Extension, Json};
 use cluster::card::Card;
 use cluster::identity::{Holder, Role};
 use cluster::name::{Hostname, KeyId};
+use cluster::text::is_harmful;
 use cluster::wire::{Cause, NodeError, ProblemCode, Report, ReportReply, Told, Want};
 
 use super::twins::Starts;
@@ -144,10 +145,10 @@ fn may_be_at(card: &Card, peer: &Peer, address: Ipv4Addr) -> bool {
     *role == Role::Manager || peer.address.ip() == IpAddr::V4(address) || is_planned()
 }
 
-/// What a node says ends up on a person's terminal: no control characters, and not without end.
-fn bounded(mut report: Report) -> Report {
+/// The report with a bounded length and without harmful characters: it ends up on a person's terminal.
+pub(super) fn bounded(mut report: Report) -> Report {
     let plain = |text: &str, limit: usize| -> String {
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(limit).collect()
+        text.chars().map(|c| if is_harmful(c) { ' ' } else { c }).take(limit).collect()
     };
     report.word = plain(&report.word, SENTENCE);
     if let Some(error) = &mut report.error {
@@ -180,11 +181,11 @@ mod tests {
     fn a_report_cannot_paint_on_the_operators_terminal() {
         let report = bounded(Report {
             stage: Stage::Docker,
-            word: "\u{1b}[2Jall is well\n".into(),
+            word: "\u{1b}[2Jall is\u{9b}well\u{202e}\n".into(),
             error: Some(NodeError { message: "x".repeat(5000), permanent: false, cause: None }),
             address: None,
             swarm_node: Some("a".repeat(500)),
-            facts: Facts::default(),
+            facts: Facts { model: Some("Pi\u{2066}\u{85}".to_owned()), ..Facts::default() },
             marks: Vec::new(),
             left: None,
             seed_problems: vec!["\u{7}".to_owned(); 500],
@@ -194,8 +195,9 @@ mod tests {
         });
         assert_eq!(report.warnings, vec![" [2J".to_owned(); PROBLEMS]);
         assert_eq!(report.seed_problems, vec![" ".to_owned(); PROBLEMS]);
-        assert_eq!(report.word, " [2Jall is well ");
+        assert_eq!(report.word, " [2Jall is well  ");
         assert_eq!(report.error.unwrap().message.len(), SENTENCE);
         assert_eq!(report.swarm_node.unwrap().len(), 64);
+        assert_eq!(report.facts.model.unwrap(), "Pi  ");
     }
 }

@@ -10,6 +10,7 @@
 mod bench;
 mod cluster_file;
 mod faults;
+mod identity;
 mod life;
 mod sudo;
 mod upkeep;

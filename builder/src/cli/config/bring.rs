@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cluster::host::Host;
-use cluster::name::ClusterId;
+use cluster::name::{ClusterId, Hostname};
 use cluster::secret::Secret;
 
 use super::ConfigError;
@@ -18,13 +18,15 @@ use crate::agent::{self, Agent};
 use crate::cli::password;
 use crate::elf::Arch;
 use crate::error::Failure;
+use crate::host_key::HostKey;
 use crate::interrupt::Interrupt;
 use crate::pki::{Identities, RunningHost};
 use crate::project::Project;
 use crate::report::Progress;
-use crate::running::check::{self, Candidate, Obstacle, Others, Verdict};
+use crate::running::check::machine::Known;
+use crate::running::check::{self, Candidate, Entry, Obstacle, Others, Verdict};
 use crate::running::deliver::Parcel;
-use crate::running::probe::{self, Root};
+use crate::running::probe::{self, Found, Root};
 use crate::ssh::Ssh;
 use crate::ssh::batch::{End, Job, Limits};
 use crate::ssh::collect::{Answer, collect};
@@ -64,38 +66,42 @@ impl Way<'_> {
         collect(&self.ssh, jobs, limits, self.interrupt, |_, _| {})
     }
 
-    /// Asks every machine, and judges it.
-    pub(super) fn ask(
+    /// Asks every machine, and gives what it answered, each in its place.
+    pub(super) fn look(&self, field: &Field, lines: &mut [Line]) -> Result<Vec<Seen>, Failure> {
+        let all: Vec<_> = (0..field.entries.len()).collect();
+        let mut answers = self.probe(&all, "looking at").map_err(ConfigError::Run)?;
+        let lines = lines.iter_mut().enumerate();
+        Ok(lines.map(|(index, line)| seen(&answers.remove(&index)?, line)).collect())
+    }
+
+    /// Judges every machine by what it said at first.
+    pub(super) fn first_look(
+        field: &Field,
+        found: &[Seen],
+        known: &Known<'_>,
+        (ours, others): (Option<&ClusterId>, Others),
+    ) -> Vec<Verdict> {
+        check::check(&field.entries, found, known, ours, others, &field.docker(), now())
+    }
+
+    /// Judges every machine. Where the operator wants it, the password for `sudo` is asked for first and tried on those whose
+    /// identity is known.
+    pub(super) fn judge(
         &self,
         field: &Field,
         lines: &mut [Line],
-        ours: Option<&ClusterId>,
-        others: Others,
+        mut found: Vec<Seen>,
+        known: &Known<'_>,
+        (ours, others): (Option<&ClusterId>, Others),
     ) -> Result<Vec<Verdict>, Failure> {
-        let all: Vec<_> = (0..field.entries.len()).collect();
-        let mut answers = self.probe(&all, None, "looking at").map_err(ConfigError::Run)?;
-        let mut untried = Untried::default();
-        if self.ask_sudo {
-            untried = self.try_password(&mut answers)?;
-        }
-        let found: Vec<_> = (0..lines.len())
-            .map(|index| {
-                let answer = answers.remove(&index)?;
-                let line = lines.get_mut(index)?;
-                match &answer.end {
-                    End::Exit(_) => Some(probe::read(&answer.out)),
-                    end => {
-                        line.state = Err(Trouble::Ssh(end.clone()));
-                        None
-                    }
-                }
-            })
-            .collect();
-        // A clock before 1970 says nothing.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let earlier = field.earlier.as_ref();
-        let docker = field.docker();
-        let mut verdicts = check::check(&field.entries, &found, earlier, ours, others, &docker, now);
+        let untried = match self.ask_sudo {
+            true => {
+                let is_known = |index, found: &Found| is_known(field, index, found, known, ours);
+                self.try_password(&mut found, lines, is_known)?
+            }
+            false => Untried::default(),
+        };
+        let mut verdicts = Self::first_look(field, &found, known, (ours, others));
         untried.mark(&mut verdicts);
         for ((line, found), verdict) in lines.iter_mut().zip(found).zip(&verdicts) {
             line.system = found.flatten().map(|found| found.system).unwrap_or_default();
@@ -111,50 +117,79 @@ impl Way<'_> {
         Ok(verdicts)
     }
 
-    fn probe(
-        &self,
-        machines: &[usize],
-        password: Option<&Secret<String>>,
-        doing: &str,
-    ) -> io::Result<BTreeMap<usize, Answer>> {
-        let script = Arc::new(probe::script(password));
+    fn probe(&self, machines: &[usize], doing: &str) -> io::Result<BTreeMap<usize, Answer>> {
+        let script = Arc::new(probe::script(None));
         let words = Arc::new(vec!["sh -s".to_owned()]);
         let job = |index: &usize| Job {
             index: *index,
             words: Arc::clone(&words),
             input: vec![Arc::clone(&script)],
+            only_to: None,
         };
         self.collect(machines.iter().map(job).collect(), self.limits, doing)
     }
 
-    /// Asks the machines again that want a password, with the one that the operator types now. One after the other until one
-    /// takes it, then all others at once; after [`REFUSALS`] refusals no other is asked.
-    fn try_password(&self, answers: &mut BTreeMap<usize, Answer>) -> Result<Untried, Failure> {
-        let root = |answer: &Answer| Some(probe::read(&answer.out)?.root);
-        let wants = |(_, answer): &(&usize, &Answer)| matches!(root(answer), Some(Root::No(_)));
-        let wanting: Vec<usize> = answers.iter().filter(wants).map(|(index, _)| *index).collect();
+    /// As [`Self::probe`], with a password, which goes only to the machine that answered before.
+    fn probe_with(
+        &self,
+        machines: &[(usize, HostKey)],
+        password: &Secret<String>,
+        doing: &str,
+    ) -> io::Result<BTreeMap<usize, Answer>> {
+        let script = Arc::new(probe::script(Some(password)));
+        let words = Arc::new(vec!["sh -c 'echo; exec sh -s'".to_owned()]);
+        let job = |(index, host_key): &(usize, HostKey)| Job {
+            index: *index,
+            words: Arc::clone(&words),
+            input: vec![Arc::clone(&script)],
+            only_to: Some(host_key.clone()),
+        };
+        self.collect(machines.iter().map(job).collect(), self.limits, doing)
+    }
+
+    /// Asks those machines again that want a password and that `is_known` accepts, with the one that the operator types now. One
+    /// after the other until one takes it, then all others at once; after [`REFUSALS`] refusals no other is asked.
+    fn try_password(
+        &self,
+        found: &mut [Seen],
+        lines: &mut [Line],
+        is_known: impl Fn(usize, &Found) -> bool,
+    ) -> Result<Untried, Failure> {
+        let wanting = found.iter().enumerate().filter_map(|(index, seen)| {
+            let found = seen.as_ref()?.as_ref()?;
+            let wants = matches!(found.root, Root::No(_)) && is_known(index, found);
+            Some((index, found.host_key.clone().filter(|_| wants)?))
+        });
+        let wanting: Vec<_> = wanting.collect();
         if wanting.is_empty() {
             return Ok(Untried::default());
         }
         let password = password::ask("password for sudo on the hosts", self.interrupt)?;
         let password = self.password.get_or_init(|| password);
+        let mut take = |tried: BTreeMap<usize, Answer>| {
+            let mut roots = Vec::new();
+            for (index, answer) in tried {
+                let Some((place, line)) = found.get_mut(index).zip(lines.get_mut(index)) else { continue };
+                *place = seen(&answer, line);
+                roots.extend(place.iter().flatten().map(|found| found.root.clone()));
+            }
+            roots.pop()
+        };
         let (mut rest, mut refusals, mut refused_by) = (wanting.as_slice(), 0, None);
-        while let Some((index, others)) = rest.split_first() {
+        while let Some((first, others)) = rest.split_first() {
             rest = others;
-            let tried =
-                self.probe(&[*index], Some(password), "trying the password on").map_err(ConfigError::Run)?;
-            let outcome = tried.values().next().and_then(root);
-            answers.extend(tried);
-            match outcome {
+            let one = std::slice::from_ref(first);
+            let tried = self.probe_with(one, password, "trying the password on").map_err(ConfigError::Run)?;
+            match take(tried) {
                 Some(Root::Password | Root::Sudo | Root::Yes) => {
                     let tried =
-                        self.probe(rest, Some(password), "looking again at").map_err(ConfigError::Run)?;
-                    answers.extend(tried);
+                        self.probe_with(rest, password, "looking again at").map_err(ConfigError::Run)?;
+                    take(tried);
                     return Ok(Untried::default());
                 }
                 Some(Root::Refused { wrong: true, .. }) => {
                     refusals += 1;
-                    refused_by = refused_by.or_else(|| self.ssh.hosts().get(*index).cloned());
+                    refused_by = refused_by.or_else(|| self.ssh.hosts().get(first.0).cloned());
                 }
                 _ => {}
             }
@@ -162,7 +197,7 @@ impl Way<'_> {
                 break;
             }
         }
-        Ok(Untried { machines: rest.to_vec(), refused_by })
+        Ok(Untried { machines: rest.iter().map(|(index, _)| *index).collect(), refused_by })
     }
 
     /// Brings the parcels to their machines, and notes how that went.
@@ -183,6 +218,32 @@ impl Way<'_> {
         note(&adopted, lines);
         Ok(())
     }
+}
+
+/// This computer's clock, seconds since 1970. One before that says nothing.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What a machine answered: the outer `None` where it could not be asked, the inner where it did not answer as asked.
+pub(super) type Seen = Option<Option<Found>>;
+
+/// What a machine said, and the host key that it proved. One that could not be asked is noted.
+fn seen(answer: &Answer, line: &mut Line) -> Seen {
+    if !matches!(answer.end, End::Exit(_)) {
+        line.state = Err(Trouble::Ssh(answer.end.clone()));
+        return None;
+    }
+    let found = probe::read(&answer.out);
+    Some(found.map(|found| Found { host_key: answer.host_key.clone(), ..found }))
+}
+
+/// Whether a machine may be given what its node gets.
+fn is_known(field: &Field, index: usize, found: &Found, known: &Known<'_>, ours: Option<&ClusterId>) -> bool {
+    let Ok(name) = Hostname::try_from(found.name.as_str()) else { return false };
+    let is_planned = |entry: &&Entry| entry.name.as_ref().is_none_or(|planned| *planned == name);
+    let entry = field.entries.get(index).filter(is_planned);
+    entry.is_some_and(|entry| known.key(entry, found, &name, ours).is_ok())
 }
 
 /// Machines on which a password was not tried, for others have refused it.

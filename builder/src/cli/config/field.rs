@@ -73,6 +73,11 @@ impl Field {
         })
     }
 
+    /// Where the identities are.
+    pub(super) fn secrets_folder(&self) -> PathBuf {
+        self.cluster.as_ref().map_or_else(|| project::secrets_folder(&self.file), Project::secrets_folder)
+    }
+
     /// How `ssh` reaches nodes of a cluster file: it may have made their cards, or not, so either's host keys count. Text of
     /// ssh_config(5).
     pub(super) fn ssh_config(&self) -> Result<Option<String>, Failure> {
@@ -216,6 +221,7 @@ mod tests {
             name: Hostname::try_from(name).unwrap(),
             role,
             address: None,
+            host_key: None,
         };
         let hosts = [("teal00", Role::Manager), ("teal02", Role::Worker)].map(host);
         let field = Field { earlier: Some(field.record(hosts.into())), ..field };

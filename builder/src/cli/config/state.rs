@@ -4,6 +4,7 @@ use std::fmt;
 
 use cluster::host::Host;
 use cluster::name::Hostname;
+use cluster::text::printable;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -11,7 +12,6 @@ use crate::cli::columns;
 use crate::cli::exec::summary::{gather, names, reason};
 use crate::error::{Failure, Hint, Kind, builder, hint};
 use crate::pki::RunningHost;
-use crate::remote::printable;
 use crate::running::check::{Entry, Obstacle};
 use crate::ssh::batch::End;
 use crate::ssh::collect::Answer;
@@ -283,7 +283,13 @@ mod tests {
     /// A node of before.
     fn before(name: &str) -> RunningHost {
         let host = format!("10.1.1.{}", name.trim_start_matches("red0"));
-        RunningHost { host, name: Hostname::try_from(name).unwrap(), role: Role::Worker, address: None }
+        RunningHost {
+            host,
+            name: Hostname::try_from(name).unwrap(),
+            role: Role::Worker,
+            address: None,
+            host_key: None,
+        }
     }
 
     #[test]

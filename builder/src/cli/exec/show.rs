@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use cluster::host::Host;
 use cluster::range::fold;
+use cluster::text::printable_lines;
 use serde::Serialize;
 
 use super::keep::Kept;
 use super::summary;
-use crate::remote::printable;
 use crate::ssh::batch::{End, Event, Stream};
 use crate::ssh::trouble::Kind;
 
@@ -70,7 +70,7 @@ impl<O: Write, T: Write> Show<O, T> {
                 }
                 Ok(())
             }
-            Event::Ended { index, end, took } => {
+            Event::Ended { index, end, took, .. } => {
                 // Of a machine that was not reached there is nothing more to say than what the summary does.
                 let is_heard = !matches!(&end, End::Trouble(trouble) if trouble.kind != Kind::Lost);
                 if tell && self.manner == Manner::Live && end != End::Exit(0) && is_heard {
@@ -107,7 +107,7 @@ impl<O: Write, T: Write> Show<O, T> {
             Stream::Err => (&mut self.talk, self.terminals.1),
         };
         match terminal {
-            true => to.write_all(harmless(text).as_bytes())?,
+            true => to.write_all(printable_lines(&String::from_utf8_lossy(text)).as_bytes())?,
             false => to.write_all(text)?,
         }
         to.flush()
@@ -128,7 +128,7 @@ impl<O: Write, T: Write> Show<O, T> {
             cut: kept.cut,
             seconds: (took.as_secs_f64() * 1000.0).round() / 1000.0,
         };
-        let text = serde_json::to_string(&line)? + "\n";
+        let text = crate::json::line(&line)? + "\n";
         self.out.write_all(text.as_bytes())?;
         self.out.flush()
     }
@@ -190,13 +190,6 @@ fn block(head: &str, said: &[u8], cut: bool) -> Vec<u8> {
     text
 }
 
-/// Text for a terminal: lines and tabs stay, nothing else acts.
-fn harmless(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let lines = text.split('\n').map(|line| line.split('\t').map(printable).collect::<Vec<_>>().join("\t"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +207,7 @@ mod tests {
         }
         for (index, end) in ends.iter().enumerate() {
             let took = Duration::from_millis(1500);
-            show.take(Event::Ended { index, end: end.clone(), took }, true).unwrap();
+            show.take(Event::Ended { index, end: end.clone(), took, host_key: None }, true).unwrap();
         }
         show.finish().unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(talk).unwrap())
@@ -235,9 +228,12 @@ mod tests {
 
     #[test]
     fn nothing_acts_on_a_terminal() {
-        let said = [(0, Stream::Out, "a\tb\x1b[2Jc\rd\n")];
-        assert_eq!(shown(Manner::Live, true, &said, &[]).0, "red00: a\tb\u{fffd}[2Jc\u{fffd}d\n");
-        assert_eq!(shown(Manner::Live, false, &said, &[]).0, "red00: a\tb\x1b[2Jc\rd\n");
+        let said = [(0, Stream::Out, "a\tb\x1b[2Jc\rd\u{9b}\u{61c}\n")];
+        assert_eq!(
+            shown(Manner::Live, true, &said, &[]).0,
+            "red00: a\tb\u{fffd}[2Jc\u{fffd}d\u{fffd}\u{fffd}\n"
+        );
+        assert_eq!(shown(Manner::Live, false, &said, &[]).0, "red00: a\tb\x1b[2Jc\rd\u{9b}\u{61c}\n");
     }
 
     #[test]
@@ -256,11 +252,11 @@ mod tests {
 
     #[test]
     fn a_program_gets_a_line_of_json_per_host() {
-        let said = [(0, Stream::Out, "a\x1b\n"), (0, Stream::Err, "b")];
+        let said = [(0, Stream::Out, "a\x1b\u{9b}\u{202e}\n"), (0, Stream::Err, "b")];
         let (out, _) = shown(Manner::Json, true, &said, &[End::Exit(7), down()]);
         assert_eq!(
             out,
-            "{\"host\":\"red00\",\"exit\":7,\"trouble\":null,\"timed_out\":false,\"stdout\":\"a\\u001b\\n\",\
+            "{\"host\":\"red00\",\"exit\":7,\"trouble\":null,\"timed_out\":false,\"stdout\":\"a\\u001b\\u009b\\u202e\\n\",\
              \"stderr\":\"b\",\"cut\":false,\"seconds\":1.5}\n\
              {\"host\":\"red01\",\"exit\":null,\"trouble\":\"it cannot be reached: connection refused\",\
              \"timed_out\":false,\"stdout\":\"\",\"stderr\":\"\",\"cut\":false,\"seconds\":1.5}\n"

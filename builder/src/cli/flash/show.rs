@@ -152,7 +152,7 @@ pub(super) fn say(line: &str) {
 
 pub(super) fn print(document: &serde_json::Value) {
     // The reader went away; the exit code still tells.
-    let _unwritten = writeln!(std::io::stdout().lock(), "{document}");
+    let _unwritten = writeln!(std::io::stdout().lock(), "{}", crate::json::value_line(document));
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `builder images list`. Asks nobody: what the catalog, the lock and the cache know.
 
 use clap::Args;
+use cluster::text::printable;
 use reqwest::Url;
 use serde_json::{Value, json};
 
@@ -8,7 +9,6 @@ use super::known::{self, Known};
 use crate::cache::{Cache, Kept};
 use crate::cli::Globals;
 use crate::error::Failure;
-use crate::remote::printable;
 use crate::report::Bytes;
 
 /// Show the images that have a name, and those in the cache
@@ -27,7 +27,7 @@ pub(super) fn run(globals: &Globals, _args: &ListArgs) -> Result<(), Failure> {
     let cache = Cache::open(globals.cache.as_deref())?;
     let kept = cache.inventory()?;
     let text = if globals.json {
-        format!("{:#}\n", document(&known, &kept, &cache))
+        crate::json::value_pretty(&document(&known, &kept, &cache))
     } else {
         table(&rows(&known, &kept, &cache))
     };

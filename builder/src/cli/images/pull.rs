@@ -153,7 +153,7 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
             "sha256": base.digest,
             "pinned": pinned,
         });
-        format!("{answer:#}\n")
+        crate::json::value_pretty(&answer)
     } else {
         format!("{}  {}  {}\n", source.location, Bytes(base.size), base.path.display())
     };

@@ -96,7 +96,7 @@ pub(super) fn run(globals: &Globals, args: &VerifyArgs) -> Result<(), Failure> {
     match globals.json {
         // The failure brings it.
         true if !damaged.is_empty() => {}
-        true => super::print(&format!("{found:#}\n"))?,
+        true => super::print(&crate::json::value_pretty(&found))?,
         false => super::print(&lines)?,
     }
     if chosen.is_empty() {

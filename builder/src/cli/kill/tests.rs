@@ -13,6 +13,7 @@ fn whoever_was_purged_is_no_node_any_more() {
         name: Hostname::try_from(name).unwrap(),
         role,
         address: None,
+        host_key: None,
     };
     let hosts = [("10.1.1.1", "red00", Role::Manager), ("10.1.1.2", "red01", Role::Worker)].map(host);
     let names = hosts.each_ref().map(|host| host.name.clone());

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
+use cluster::text::printable;
 use cluster::wire::{DetailNode, DetailPort, DetailService, SwarmDetail};
 
 use crate::cli::columns;
 use crate::cli::status::table::capitalised;
 use crate::error::{builder, hint};
-use crate::remote::printable;
 use crate::report::Bytes;
 
 const NODES: [&str; 13] = [

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use cluster::text::printable_lines;
 use thiserror::Error;
 
 use super::table;
@@ -88,6 +89,6 @@ impl<'a> Screen<'a> {
         }
         text.clone_into(&mut self.said);
         // Nobody is left to be told that standard error is closed.
-        let _unsaid = writeln!(self.talk, "{text}");
+        let _unsaid = writeln!(self.talk, "{}", printable_lines(text));
     }
 }

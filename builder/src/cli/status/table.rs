@@ -1,12 +1,13 @@
 //! The board for people.
 
 use cluster::identity::Role;
+use cluster::text::printable;
 use cluster::wire::{BoardNode, Report};
 
 use super::view::{View, has_left, is_as_wanted, is_ready};
 use crate::cli::columns;
 use crate::error::{builder, hint};
-use crate::remote::{address, printable};
+use crate::remote::address;
 
 const TITLES: [&str; 9] =
     ["NAME", "ROLE", "STAGE", "STATUS", "AVAILABILITY", "MANAGER STATUS", "ENGINE", "ADDRESS", "LAST HEARD"];

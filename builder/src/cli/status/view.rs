@@ -87,7 +87,7 @@ impl View {
 
     /// The form for programs; its keys are documented and stay.
     pub(super) fn to_json(&self) -> Result<String, Failure> {
-        serde_json::to_string(&self.json()).map_err(no_json)
+        crate::json::line(&self.json()).map_err(no_json)
     }
 
     /// As [`Self::to_json`], to become a part of another object.

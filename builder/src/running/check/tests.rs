@@ -1,7 +1,7 @@
 use cluster::card::{Card, DockerSource};
 
 use super::*;
-use crate::pki::RunningHost;
+use crate::pki::{Running, RunningHost};
 use crate::running::engine::Engine;
 
 pub(in crate::running) const NOW: u64 = 1_780_000_000;
@@ -13,6 +13,7 @@ pub(in crate::running) fn entry(host: &str, role: Role) -> Entry {
 pub(in crate::running) fn pi(name: &str) -> Found {
     Found {
         name: name.to_owned(),
+        host_key: Some(host_key(name)),
         arch: "arm64".to_owned(),
         machine: "aarch64".to_owned(),
         system: "Debian GNU/Linux 13 (trixie)".to_owned(),
@@ -25,13 +26,32 @@ pub(in crate::running) fn pi(name: &str) -> Found {
     }
 }
 
+/// The SSH host key of a machine.
+pub(in crate::running) fn host_key(machine: &str) -> HostKey {
+    let digits: String = machine.chars().filter(char::is_ascii_alphanumeric).collect();
+    HostKey::try_from(format!("SHA256:{digits:A<43}")).unwrap()
+}
+
+/// Judges machines of a list of hosts, where no cards were made and nobody said that a node is another machine.
+pub(in crate::running) fn judged(
+    entries: &[Entry],
+    found: &[Option<Option<Found>>],
+    earlier: Option<&Running>,
+    ours: Option<&ClusterId>,
+    others: Others,
+) -> Vec<Verdict> {
+    let (cards, replaced) = (BTreeMap::new(), BTreeSet::new());
+    let known = Known { earlier, cards: &cards, replaced: &replaced };
+    check(entries, found, &known, ours, others, &wanted(), NOW)
+}
+
 /// What a swarm of a `hostnames.yaml` needs.
 pub(in crate::running) fn wanted() -> Wanted {
     Wanted { source: DockerSource::Docker, pool: None }
 }
 
 fn judge(entry: Entry, found: Found) -> Verdict {
-    check(&[entry], &[Some(Some(found))], None, None, Others::Keep, &wanted(), NOW).remove(0)
+    judged(&[entry], &[Some(Some(found))], None, None, Others::Keep).remove(0)
 }
 
 fn worker(found: Found) -> Obstacle {
@@ -47,6 +67,7 @@ pub(in crate::running) fn running(hosts: &[(&str, &str, Role)]) -> Running {
         name: Hostname::try_from(*name).unwrap(),
         role: *role,
         address: None,
+        host_key: None,
     };
     Running::new(None, DockerSource::Docker, hosts.iter().map(host).collect())
 }
@@ -101,7 +122,7 @@ fn two_machines_of_one_name_and_one_machine_twice_are_told_apart() {
     let entries = ["a", "b", "c"].map(|host| entry(host, Role::Worker));
     let other = Found { boot: "another".to_owned(), ..pi("red01") };
     let found = [pi("red01"), other, pi("red01")].map(|found| Some(Some(found)));
-    let verdicts = check(&entries, &found, None, None, Others::Keep, &wanted(), NOW);
+    let verdicts = judged(&entries, &found, None, None, Others::Keep);
     assert!(matches!(&verdicts[0], Verdict::Fit(_)));
     assert!(
         matches!(&verdicts[1], Verdict::Unfit(Obstacle::NameTaken { other, .. }, _) if other.name == "a")
@@ -123,7 +144,7 @@ fn machines_of_one_name_are_told_different_ones() {
     ];
     let earlier = running(&[("z", "red01", Role::Worker)]);
     let free = |earlier| -> Vec<String> {
-        let verdicts = check(&entries, &found, earlier, None, Others::Keep, &wanted(), NOW);
+        let verdicts = judged(&entries, &found, earlier, None, Others::Keep);
         let unfit = verdicts.iter().filter_map(|verdict| match verdict {
             Verdict::Unfit(obstacle, _) => {
                 obstacle.advice("ssh pi@x").show(None).text.rsplit_once(' ').map(|(_, name)| name.to_owned())
@@ -172,7 +193,7 @@ fn a_docker_that_a_swarm_cannot_use_keeps_a_machine_out() {
     let id = ours.cluster_id.clone();
     let member = Found { card: Some(ours), swarm: true, ..found };
     let entries = [entry("a", Role::Worker)];
-    let told = check(&entries, &[Some(Some(member))], None, Some(&id), Others::Keep, &wanted(), NOW);
+    let told = judged(&entries, &[Some(Some(member))], None, Some(&id), Others::Keep);
     assert!(matches!(&told[0], Verdict::Fit(_)), "it is in the swarm already");
 }
 
@@ -212,7 +233,7 @@ fn a_kernel_without_memory_cgroup_is_worth_a_word() {
 fn a_machine_in_another_swarm_is_taken_over_only_when_told() {
     let found = [Some(Some(Found { swarm: true, ..pi("red01") }))];
     let entries = [entry("a", Role::Worker)];
-    let told = check(&entries, &found, None, None, Others::TakeOver, &wanted(), NOW);
+    let told = judged(&entries, &found, None, None, Others::TakeOver);
     assert!(matches!(&told[0], Verdict::Fit(_)));
 }
 
@@ -236,16 +257,15 @@ fn a_node_does_not_change_its_role_while_it_is_in_the_swarm() {
     let earlier = running(&[("a", "red00", Role::Manager), ("b", "red01", Role::Worker)]);
     let ours = card("0123456789abcdef", "red01", Role::Worker);
     let id = ours.cluster_id.clone();
-    let judged = |found: Found| {
+    let told = |found: Found| {
         let found = [Some(Some(found))];
-        check(&[entry("b", Role::Manager)], &found, Some(&earlier), Some(&id), Others::Keep, &wanted(), NOW)
-            .remove(0)
+        judged(&[entry("b", Role::Manager)], &found, Some(&earlier), Some(&id), Others::Keep).remove(0)
     };
     let member = Found { card: Some(ours), swarm: true, ..pi("red01") };
-    let Verdict::Unfit(obstacle, Some(_)) = judged(member.clone()) else { panic!() };
+    let Verdict::Unfit(obstacle, Some(_)) = told(member.clone()) else { panic!() };
     assert_eq!(obstacle, Obstacle::OtherRole(Role::Worker));
     insta::assert_snapshot!(obstacle.advice("ssh b").show(None).text, @"take it out of the file, run `builder config`, put it in again, and run it once more; the only manager changes its role after `builder kill`");
-    let fit = |found: Found| matches!(judged(found), Verdict::Fit(_));
+    let fit = |found: Found| matches!(told(found), Verdict::Fit(_));
     assert!(fit(Found { swarm: false, ..member }), "nothing was formed yet, or it was dissolved");
     assert!(fit(pi("red01")), "nothing was ever brought, or it was purged");
 }

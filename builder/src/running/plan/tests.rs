@@ -1,13 +1,13 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::running::check::tests::{NOW, card, entry, pi, running, wanted};
-use crate::running::check::{Others, check};
+use crate::running::check::Others;
+use crate::running::check::tests::{card, entry, host_key, judged, pi, running};
 
 /// What becomes of a file's machines; `None` is one that cannot be asked.
 fn made(entries: &[Entry], found: &[Option<Found>], earlier: &Running) -> Plan {
     let found: Vec<_> = found.iter().cloned().map(|found| found.map(Some)).collect();
-    let verdicts = check(entries, &found, Some(earlier), None, Others::Keep, &wanted(), NOW);
+    let verdicts = judged(entries, &found, Some(earlier), None, Others::Keep);
     plan(entries, &verdicts, Some(earlier))
 }
 
@@ -90,7 +90,10 @@ fn nobody_is_taken_out_while_a_machine_of_an_unknown_name_cannot_be_asked() {
 fn whoever_cannot_have_another_role_yet_keeps_his_own() {
     let swapped = file(&["10.1.1.2", "10.1.1.1", "10.1.1.3"]);
     let plan = made(&swapped, &[None, None, Some(pi("red02"))], &lesson());
-    assert_eq!((plan.hosts, plan.gone), (lesson().hosts, vec![]));
+    // red02 was seen, and is known by its host key from now on.
+    let mut hosts = lesson().hosts;
+    hosts[2].host_key = Some(host_key("red02"));
+    assert_eq!((plan.hosts, plan.gone), (hosts, vec![]));
 }
 
 #[test]
@@ -109,8 +112,7 @@ fn a_swarm_is_over_when_no_manager_has_a_card_of_ours() {
     let ours = card("0123456789abcdef", "red00", Role::Manager);
     let manager = ours.node.clone();
     let over = |found: Found| {
-        let verdicts =
-            check(&file(&["a"]), &[Some(Some(found))], None, None, Others::TakeOver, &wanted(), NOW);
+        let verdicts = judged(&file(&["a"]), &[Some(Some(found))], None, None, Others::TakeOver);
         is_over([&manager].into_iter(), &verdicts, &ours.cluster_id)
     };
     assert!(over(pi("red00")), "purged, or nothing was ever brought");
@@ -124,4 +126,48 @@ fn a_swarm_is_over_when_no_manager_has_a_card_of_ours() {
     assert!(!over(Found { root: Root::No("sudo: a password is required".to_owned()), ..pi("red00") }));
     assert!(!over(pi("red01")), "the manager was not seen");
     assert!(!is_over([&manager].into_iter(), &[Verdict::Unasked], &ours.cluster_id));
+}
+
+#[test]
+fn a_node_is_bound_to_the_host_key_that_it_showed() {
+    let plan = made(&file(&["10.1.1.1"]), &[Some(pi("red00"))], &running(&[]));
+    assert_eq!(plan.hosts[0].host_key, Some(host_key("red00")));
+}
+
+/// Machines were brought in by this builder, which knows them by their keys.
+fn bound() -> Running {
+    let mut earlier = lesson();
+    for host in &mut earlier.hosts {
+        host.host_key = Some(host_key(host.name.as_str()));
+    }
+    earlier
+}
+
+#[test]
+fn no_node_goes_while_a_machine_has_the_name_of_another() {
+    // red02 has taken red01's name, while red01 is off, and has another address by now.
+    let liar = Found { host_key: Some(host_key("red02")), ..pi("red01") };
+    for red01 in [None, Some(pi("red01"))] {
+        let found = [Some(pi("red00")), red01, Some(liar.clone())];
+        let plan = made(&file(&["10.1.1.1", "10.1.1.2", "10.1.1.9"]), &found, &bound());
+        assert_eq!((names(&plan.hosts), plan.gone), (vec!["red00", "red01", "red02"], vec![]));
+        assert_eq!(names(&plan.held), ["red02"]);
+        assert_eq!(plan.hosts[1].host_key, Some(host_key("red01")), "red01 stays what it was");
+    }
+    // Nor where red01 is not in the file any more.
+    let found = [Some(pi("red00")), Some(liar.clone())];
+    let plan = made(&file(&["10.1.1.1", "10.1.1.9"]), &found, &bound());
+    assert_eq!((names(&plan.hosts), plan.gone), (vec!["red00", "red01", "red02"], vec![]));
+    // At its own address it is known by that.
+    let found = [Some(pi("red00")), Some(pi("red01")), Some(liar)];
+    let plan = made(&file(&["10.1.1.1", "10.1.1.2", "10.1.1.3"]), &found, &bound());
+    assert_eq!((names(&plan.hosts), plan.gone, plan.held), (vec!["red00", "red01", "red02"], vec![], vec![]));
+}
+
+#[test]
+fn a_stranger_under_a_managers_name_does_not_end_the_swarm() {
+    let ours = card("0123456789abcdef", "red00", Role::Manager);
+    let found = [Some(Some(Found { host_key: Some(host_key("blue")), ..pi("red00") }))];
+    let verdicts = judged(&file(&["10.1.1.9"]), &found, Some(&bound()), None, Others::TakeOver);
+    assert!(!is_over([&ours.node].into_iter(), &verdicts, &ours.cluster_id));
 }

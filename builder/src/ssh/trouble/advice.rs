@@ -104,6 +104,9 @@ pub fn advise(trouble: &Trouble, hosts: &[&Host], around: &Around) -> Hint {
         }
         Kind::NoRoute | Kind::Silent => "is it powered on, on this network, at that address?".into(),
         Kind::Lost => "did it lose power, or restart? What ran there may go on, or not".into(),
+        Kind::OtherMachine => {
+            "do two machines share that address, or did it change hands? Run the same command again".into()
+        }
         Kind::Settings => format!("mend the configuration: {}", trouble.said).into(),
         Kind::NoAgreement | Kind::Closed | Kind::Other => {
             format!("see what ssh says: {}", around.ssh("-v", first)).into()
