@@ -6,8 +6,10 @@ use std::sync::mpsc::channel;
 
 use super::*;
 
+type Hook = Box<dyn FnOnce(&Path)>;
+
 thread_local! {
-    static BETWEEN: RefCell<Option<Box<dyn FnOnce(&Path)>>> = const { RefCell::new(None) };
+    static BETWEEN: RefCell<Option<Hook>> = const { RefCell::new(None) };
 }
 
 /// What happens once between the making of a folder in this thread and its opening.

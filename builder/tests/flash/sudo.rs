@@ -165,6 +165,7 @@ fn under_sudo_every_thread_has_the_users_rights() {
     let image = format!("\nimage: {url}\nimage_sha256: {}\n", "0".repeat(64));
     let text = fs::read_to_string(&file).unwrap().replace("\nimage: raspios-lite-arm64\n", &image);
     fs::write(&file, text).unwrap();
+    succeeded(&laptop.sudo(&["images", "trust", &url]).output().unwrap());
     let mut child = laptop.sudo(&["plan"]).stderr(Stdio::null()).spawn().unwrap();
     let began = asked.recv_timeout(Duration::from_secs(60));
     // Every program before it was replaced by it, so the number is its own.
