@@ -45,7 +45,7 @@ fn uname_runs_on_five_of_them_with_the_lessons_file() {
 #[test]
 fn a_pi_gets_no_more_of_the_processor_than_it_is_given() {
     let pis = Running::start_each_with(&Product::from_env().unwrap(), &["agate00"], 0.5).unwrap();
-    let line = r#"bash -c 'TIMEFORMAT="%R %U %S"; time for ((i = 0; i < 1000000; i++)); do :; done'"#;
+    let line = r#"bash -c 'TIMEFORMAT="%R %U %S"; time for ((i = 0; i < 3000000; i++)); do :; done'"#;
     let ran = pis.ssh("agate00", line).unwrap().output().unwrap();
     let told = String::from_utf8_lossy(&ran.stderr);
     let times: Vec<f64> = told.split_whitespace().map(|word| word.parse().unwrap()).collect();

@@ -320,6 +320,10 @@ impl Outlook {
             gone::confirm(&self.gone, &self.taken_over(), way)?;
         }
         gone::take_out(field, &self.gone, &self.verdicts, way)?;
+        // A machine that comes back later is a new one, and gets a new key without a question.
+        for gone in &self.gone {
+            pki::set_aside(&self.project, &gone.name)?;
+        }
         identity::revoke(field, &self.replaced_nodes(field), way)?;
         let identities = pki::open_for(&self.project, &self.nodes(), &self.new_keys())?;
         let cache = Cache::open(globals.cache.as_deref())?;

@@ -170,8 +170,11 @@ fn purge(
     Ok(removed.nodes)
 }
 
-/// They are nodes no more: the next `config` has nobody to ask about them.
+/// They are nodes no more: the next `config` has nobody to ask about them, and makes new keys for those that it brings in.
 fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result<(), Failure> {
+    for node in nodes {
+        pki::set_aside(project, node)?;
+    }
     running.hosts.retain(|host| !nodes.contains(&host.name));
     pki::remember_running(&project::of_running(&project.file, &running), &running)
 }
