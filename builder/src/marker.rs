@@ -57,10 +57,9 @@ impl Marker {
     /// # Errors
     /// [`Refusal::NotOurs`].
     pub(crate) fn check(&self, folder: &Dir) -> io::Result<Standing> {
-        // A marker that is a link is none.
-        let is_marked = folder
-            .read(self.file)
-            .is_ok_and(|text| text.is_some_and(|text| text.starts_with(self.text.as_bytes())));
+        // A marker that is a link is none. Further lines could have git take what the marker keeps from it.
+        let is_marked =
+            folder.read(self.file).is_ok_and(|text| text.is_some_and(|text| text == self.text.as_bytes()));
         match () {
             () if is_marked => Ok(Standing::Marked),
             () if is_vacant(folder)? => Ok(Standing::Empty),
@@ -168,9 +167,11 @@ mod tests {
             marker.put(&dir).unwrap();
             assert_eq!(standing(&marker, &dir), Some(Standing::Marked));
         }
-        let (_folder, dir) = bench();
+        let (folder, dir) = bench();
         CARDS.put(&dir).unwrap();
         assert_eq!(standing(&REHEARSAL, &dir), None, "cards are not a rehearsal");
+        fs::write(folder.path().join(CARDS.file), format!("{}!*.img\n", CARDS.text)).unwrap();
+        assert_eq!(standing(&CARDS, &dir), None, "git would take these cards");
     }
 
     #[test]

@@ -316,6 +316,8 @@ impl Outlook {
         globals: &Globals,
         args: &ConfigArgs,
     ) -> Result<Option<Identities>, Failure> {
+        // Before there are keys: without a record of the machines, they would count as those of cards.
+        let cache = Cache::open(globals.cache.as_deref())?;
         if !args.yes {
             gone::confirm(&self.gone, &self.taken_over(), way)?;
         }
@@ -326,7 +328,6 @@ impl Outlook {
         }
         identity::revoke(field, &self.replaced_nodes(field), way)?;
         let identities = pki::open_for(&self.project, &self.nodes(), &self.new_keys())?;
-        let cache = Cache::open(globals.cache.as_deref())?;
         let name = self.project.cluster.name.as_str();
         first_use::show(&identities.ca_fingerprint()?, name, &cache, &way.progress)?;
         pki::remember_running(&self.project, &self.record)?;

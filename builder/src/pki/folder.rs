@@ -213,11 +213,12 @@ struct Locked(Option<File>);
 
 /// Locks a folder; `None` if another builder removed it meanwhile.
 fn lock_in(folder: &Dir) -> Result<Option<Locked>, PkiError> {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     let path = folder.path();
     let waiting = || report::notice(&format!("waiting for another builder that changes {}", path.display()));
     match folder.lock(LOCK, waiting) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(Some(Locked(None))),
+        Err(error) if matches!(error.kind(), ReadOnlyFilesystem | PermissionDenied) => Ok(Some(Locked(None))),
         locked => locked.map(|file| Some(Locked(Some(file)))).map_err(failed("lock", &path.join(LOCK))),
     }
 }

@@ -13,7 +13,7 @@ use super::status::chain;
 use crate::engine::{Engine, EngineError, Node, Refusal};
 use crate::serve::Members;
 
-/// How long a planned member that was removed may go on before it is taken out by force. Members report every 15 s,
+/// How long a member that was removed may go on before it is taken out by force. Members report every 15 s,
 /// and Swarm takes as long to notice that one is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -37,9 +37,9 @@ impl Removals {
             })
             .collect();
         self.since.retain(|id, _| going.iter().any(|(node, _)| node.id == *id));
-        for (node, owner) in &going {
+        for (node, _) in &going {
             let since = *self.since.entry(node.id.clone()).or_insert_with(Instant::now);
-            let by_force = since.elapsed() > PATIENCE && owner.is_some();
+            let by_force = since.elapsed() > PATIENCE;
             passed_by(step(&pi.engine, node, by_force).await)?;
         }
         // A stranger that is gone needs no note.

@@ -142,11 +142,23 @@ fn manages(api: &Api, swarm: &SwarmInfo) -> bool {
 /// The newest that any manager has heard of each node.
 pub(super) async fn heard_by_all(api: &Api) -> HashMap<Hostname, (Report, Instant)> {
     let mut heard = api.heard();
-    for told in ask_others(api).await {
-        // Managers believe each other what they have seen proved.
-        api.claim(&told.name, &told.entries);
+    let told = ask_others(api).await;
+    if told.is_empty() {
+        return heard;
+    }
+    let list = api.nodes.read(&api.pi.engine).await;
+    let is_listed = |id: &&String| list.iter().any(|nodes| nodes.iter().any(|node| node.id == **id));
+    for told in told {
+        // Managers believe each other what they have seen proved. What is not in the list is of the past: two managers would hand
+        // it to each other for ever.
+        let entries: Vec<_> = told.entries.iter().filter(is_listed).cloned().collect();
+        api.claim(&told.name, &entries);
         if merge(&mut heard, &told) {
-            api.note_agent(&told.name, told.report.proves);
+            // An older manager drops what it does not know of a report.
+            let has_proved = api.pi.journal.look(|journal| journal.entries.contains_key(&told.name));
+            if told.report.proves || !has_proved {
+                api.note_agent(&told.name, told.report.proves);
+            }
         }
     }
     heard
@@ -215,8 +227,9 @@ pub(super) fn best<'n>(name: &Hostname, own_id: Option<&str>, members: &Members<
 
 /// What a node is told of itself: its entry, or the one that it is about to prove. Without an entry it would join again.
 pub(super) fn told(name: &Hostname, own_id: Option<&str>, members: &Members<'_>) -> Option<SwarmEntry> {
-    let claimed = || members.strangers().find(|node| Some(node.id.as_str()) == own_id);
-    best(name, own_id, members).or_else(claimed).map(Node::to_entry)
+    let is_it = |node: &&Node| Some(node.id.as_str()) == own_id;
+    let own = members.of(name).find(is_it).or_else(|| members.strangers().find(is_it));
+    own.or_else(|| best(name, own_id, members)).map(Node::to_entry)
 }
 
 /// Whether the node is in the list exactly once, in its role, ready, and as the one it says it is.
@@ -316,6 +329,11 @@ mod tests {
         let unproved = Members::new(&nodes, &BTreeMap::new(), &BTreeSet::new());
         assert!(!is_member(planned, Some(&report(Some("a"))), &unproved), "only called so");
         assert_eq!(told(&planned.name, Some("a"), &unproved).unwrap().id, "a");
+        // Told of an earlier life's entry, it would join again, and again.
+        let both = [node("old", "down"), node("new", "ready")];
+        let proved = BTreeMap::from([(planned.name.clone(), vec!["old".to_owned()])]);
+        let rejoined = Members::new(&both, &proved, &BTreeSet::new());
+        assert_eq!(told(&planned.name, Some("new"), &rejoined).unwrap().id, "new");
     }
 
     #[test]

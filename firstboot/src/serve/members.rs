@@ -6,17 +6,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use cluster::card::Card;
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
 use cluster::wire::{Proof, Report};
 
+use tokio::time::timeout;
+
 use super::{Api, Peer};
 use crate::agent::status::chain;
 use crate::engine::Node;
 use crate::journal::Journal;
 use crate::proof::Statement;
+
+/// How long the engine has to name the swarm's root: less than a node waits for the answer to its report.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The node list, with the owner of each entry.
 #[derive(Debug)]
@@ -96,13 +102,14 @@ impl Api {
 
     /// Notes entries that are proved, or claimed by a manager.
     pub(crate) fn claim(&self, name: &Hostname, ids: &[String]) {
-        let claimed = self.pi.journal.settle(|journal| {
+        // On a full disk it counts all the same.
+        let kept = self.pi.journal.enact(|journal| {
             for id in ids {
                 journal.claim(name, id);
             }
         });
-        if let Err(error) = claimed {
-            tracing::warn!("{}", chain(&error));
+        if let Err(error) = kept {
+            tracing::debug!("{}", chain(&error));
         }
     }
 
@@ -125,6 +132,11 @@ impl Api {
         if !report.proves {
             return None;
         }
+        // Only what is in the list has an owner; one that has just joined is there in a moment.
+        let nodes = self.nodes.read(&self.pi.engine).await?;
+        if nodes.iter().all(|node| node.id != *id) {
+            return None;
+        }
         let asked = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
         if let Some((proof, nonce)) = proof.zip(asked) {
             let statement = Statement {
@@ -134,11 +146,12 @@ impl Api {
                 entry: id,
                 nonce: &nonce,
             };
-            let judged = match self.pi.engine.swarm().await {
-                Ok(swarm) => {
+            let judged = match timeout(PATIENCE, self.pi.engine.swarm()).await {
+                Ok(Ok(swarm)) => {
                     statement.check(&proof, &swarm.tls_info.trust_root).map_err(|error| chain(&error))
                 }
-                Err(error) => Err(chain(&error)),
+                Ok(Err(error)) => Err(chain(&error)),
+                Err(_) => Err("Docker does not answer".to_owned()),
             };
             match judged {
                 Ok(()) => {

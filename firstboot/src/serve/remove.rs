@@ -97,8 +97,11 @@ async fn remove_stranger(api: &Api, peer: &Peer, name: &str, list: Option<&[Node
         return problem(StatusCode::SERVICE_UNAVAILABLE, "this manager cannot read the node list now");
     };
     let owners = api.members(nodes);
-    let members: Vec<_> =
-        nodes.iter().filter(|node| node.id == name || node.description.hostname == name).collect();
+    // An id is one entry's; a host name may be a planned node's, too.
+    let mut members: Vec<_> = nodes.iter().filter(|node| node.id == name).collect();
+    if members.is_empty() {
+        members.extend(owners.strangers().filter(|node| node.description.hostname == name));
+    }
     if members.is_empty() {
         return problem(StatusCode::NOT_FOUND, "no such node is planned, and none is in the node list");
     }

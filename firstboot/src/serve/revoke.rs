@@ -17,9 +17,10 @@ use cluster::identity::Holder;
 use cluster::wire::{Revoke, Revoked};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Api, Peer, operator_only, problem};
+use super::{Api, Members, Peer, operator_only, problem};
 use crate::agent::door::{self, DoorError};
 use crate::agent::status::chain;
+use crate::engine::Node;
 use crate::journal::Journal;
 
 /// How long Docker has for all of it: less than the operator waits. Without a quorum one question takes twenty seconds.
@@ -63,7 +64,7 @@ pub(super) async fn post(
     if let Err(error) = kept {
         tracing::warn!("the revocation of {name} is in memory only: {}", chain(&error));
     }
-    api.lock_reports().remove(&planned.name);
+    let claimed = api.lock_reports().remove(&planned.name).and_then(|heard| heard.report.swarm_node);
     tracing::warn!("{name} was revoked by the operator at {}", peer.address);
     let nodes = match timeout_at(until, pi.engine.nodes()).await {
         Ok(answer) => answer.map_err(|error| chain(&error)),
@@ -81,6 +82,8 @@ pub(super) async fn post(
         return problem(StatusCode::SERVICE_UNAVAILABLE, message);
     }
     // What the node has proved, whatever its engine is called; and the name, if its agent cannot prove anything.
+    let unproved =
+        nodes.as_deref().ok().and_then(|nodes| unproved(&api.members(nodes), &name, claimed.as_deref()));
     let members =
         nodes.as_deref().map(|nodes| api.members(nodes).of(&planned.name).cloned().collect::<Vec<_>>());
     let members: Vec<_> = members.into_iter().flatten().map(|node| node.id).collect();
@@ -97,6 +100,21 @@ pub(super) async fn post(
     let unsaved = pi.journal.flush().err().map(|error| chain(&error));
     // An older builder shows this field only.
     let on_disk = || unsaved.as_ref().map(|why| format!("it is not on the manager's disk: {why}"));
-    let unfinished = unfinished.or_else(on_disk);
+    let unfinished = unfinished.or_else(on_disk).or(unproved);
     Json(Revoked { members, unfinished, unsaved }).into_response()
+}
+
+/// A sentence about an entry that may be the revoked node's, although the node has not proved it: removing it is the operator's
+/// choice.
+fn unproved(members: &Members<'_>, name: &str, claimed: Option<&str>) -> Option<String> {
+    let is_suspect =
+        |node: &&Node| node.description.hostname == name || claimed.is_some_and(|claimed| node.id == claimed);
+    let ids: Vec<_> = members.strangers().filter(is_suspect).map(|node| node.id.as_str()).collect();
+    (!ids.is_empty()).then(|| {
+        format!(
+            "no node has proved the Swarm entries {}; if they are {name}'s, type: builder rm {}",
+            ids.join(", "),
+            ids.join(" ")
+        )
+    })
 }

@@ -96,6 +96,9 @@ pub(super) fn revoke(field: &Field, renewed: &BTreeSet<Hostname>, way: &Way<'_>)
     if names.is_empty() {
         return Ok(());
     }
+    if !project.cluster.nodes.iter().any(|node| node.role == Role::Manager) {
+        return Ok(());
+    }
     let identities = pki::existing(&project)?;
     let mut manager = Manager::new(&project, &identities, None)?;
     for name in names {
