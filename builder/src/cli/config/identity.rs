@@ -87,7 +87,7 @@ pub(super) fn ask(
 /// When the secrets folder cannot be used.
 pub(super) fn revoke(field: &Field, renewed: &BTreeSet<Hostname>, way: &Way<'_>) -> Result<(), Failure> {
     let Some(project) = field.project_before() else { return Ok(()) };
-    // A manager's key is in the payload of every other manager, and none of them can be told that it is revoked.
+    // A manager's key is in the payload of every other manager, and builder cannot tell them that it is revoked.
     let is_worker = |name: &&Hostname| {
         let mut nodes = project.cluster.nodes.iter();
         nodes.any(|node| node.name == **name && node.role == Role::Worker)
