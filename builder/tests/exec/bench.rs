@@ -115,12 +115,14 @@ impl Bench {
 
     fn serve_some(&mut self, key: &str, addresses: &[Ipv4Addr], limits: &str) {
         let folder = self.folder.path().display();
+        // The invoking user's own shell start-up files must not run on the "machines": pyenv's, for one, fails when 20 shells
+        // start at the same time.
         let listen: String =
             addresses.iter().map(|at| format!("ListenAddress {at}:{}\n", self.port)).collect();
         let text = format!(
             "{listen}HostKey {folder}/{key}\nAuthorizedKeysFile {folder}/id.pub\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             {limits}LogLevel ERROR\n"
+             SetEnv HOME={folder}\n{limits}LogLevel ERROR\n"
         );
         let name = format!("sshd-{}", self.servers.len());
         let conf = self.path(&name);
