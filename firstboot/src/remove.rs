@@ -92,7 +92,8 @@ pub fn packages(host: &dyn Host, meant: Option<&Meant>) -> Result<Option<Vec<Str
         Stored::Valid(journal) => journal.owners_packages,
         Stored::Absent | Stored::Damaged { .. } => BTreeSet::new(),
     };
-    let is_ours = |package: &&str| !before.contains(*package) && apt::is_installed(host, package);
+    let installed = owners::installed(host);
+    let is_ours = |package: &&str| !before.contains(*package) && installed.contains(*package);
     let mut ours: Vec<_> = owners::DOCKER.into_iter().filter(is_ours).collect();
     while !ours.is_empty() {
         let simulated = host.run(&apt::purge(&ours, true))?;

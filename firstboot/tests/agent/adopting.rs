@@ -20,6 +20,7 @@ use firstboot::{remove, seed};
 use serde_json::json;
 
 use crate::engine::Engine;
+use crate::installing::dpkg_states;
 use crate::world::{NOW, World, journal};
 
 const UNIT: &str = "/etc/systemd/system/firstboot.service";
@@ -375,9 +376,9 @@ fn with_packages(
 ) -> impl Fn(&Program, &mut Files) -> Result<Vec<u8>, String> {
     move |program, files| {
         let line = program.line();
-        if let Some(package) = line.strip_prefix("dpkg-query --show --showformat=${Status} ") {
-            let is_there = installed.contains(&package);
-            return if is_there { Ok(b"install ok installed".to_vec()) } else { Err("none".to_owned()) };
+        let states: Vec<_> = installed.iter().map(|package| (*package, "install ok installed")).collect();
+        if let Some(shown) = dpkg_states(program, &states) {
+            return Ok(shown);
         }
         let Some(packages) = line.strip_prefix(PURGE) else { return play(program, files) };
         let packages = packages.split_whitespace().filter(|word| *word != "--simulate");
@@ -460,12 +461,17 @@ async fn a_docker_that_is_not_ours_has_no_packages_to_purge() {
 
 /// dpkg with Debian's Docker, and what is left of another that was there before.
 fn with_dpkg(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
-    let query = "dpkg-query --show --showformat=${Status} ";
+    let (there, left) = ("install ok installed", "deinstall ok config-files");
+    let states = [
+        ("docker.io", there),
+        ("docker-cli", there),
+        ("iptables", there),
+        ("docker-ce", left),
+        ("containerd.io", left),
+    ];
     let line = program.line();
-    match line.strip_prefix(query) {
-        Some("docker.io" | "docker-cli" | "iptables") => Ok(b"install ok installed".to_vec()),
-        Some("docker-ce" | "containerd.io") => Ok(b"deinstall ok config-files".to_vec()),
-        Some(other) => Err(format!("dpkg-query: no packages found matching {other}")),
+    match dpkg_states(program, &states) {
+        Some(shown) => Ok(shown),
         None if line == format!("{PURGE} --simulate docker.io docker-cli") => {
             Ok(b"Purg docker.io [26.1]\nPurg docker-cli [26.1]\n".to_vec())
         }

@@ -15,8 +15,8 @@ use firstboot::steps::docker::proxy;
 use crate::engine::{DOCKERD, Engine};
 use crate::world::{Pi, World, eventually};
 
-/// Left by the `systemctl` that maintainer scripts find: there are units that systemd has not read.
-pub(crate) const UNREAD_UNITS: &str = "/var/lib/firstboot/dpkg/systemctl.done";
+/// Exists from the begin of an installation until systemd has read its units.
+pub(crate) const UNREAD_UNITS: &str = "/var/lib/firstboot/dpkg/systemctl.since";
 
 /// A machine with apt. Installing Docker leaves a mark in the files.
 pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, String> {
@@ -27,7 +27,6 @@ pub(crate) fn with_apt(program: &Program, files: &mut Files) -> Result<Vec<u8>, 
     if line.starts_with("apt-get install") {
         let file = Node::File { bytes: b"the engine".to_vec(), mode: 0o755, owner: None };
         files.insert(DOCKERD.into(), file);
-        files.insert(UNREAD_UNITS.into(), Node::File { bytes: Vec::new(), mode: 0o644, owner: None });
     }
     if [
         "apt-get",
@@ -442,9 +441,16 @@ async fn a_foreign_package_that_dpkg_cannot_configure_is_a_warning() {
 
 /// dpkg, where the owner has these packages.
 fn owners(program: &Program, packages: &[&str]) -> Option<Vec<u8>> {
+    let states: Vec<_> = packages.iter().map(|package| (*package, "install ok installed")).collect();
+    dpkg_states(program, &states)
+}
+
+/// What `dpkg-query` prints of the packages that it is asked for, given those that it knows.
+pub(crate) fn dpkg_states(program: &Program, known: &[(&str, &str)]) -> Option<Vec<u8>> {
     let line = program.line();
-    let package = line.strip_prefix("dpkg-query --show --showformat=${Status} ")?;
-    packages.contains(&package).then(|| b"install ok installed".to_vec())
+    let asked = line.strip_prefix("dpkg-query --show --showformat=${Package} ${Status}\\n ")?;
+    let shown = asked.split(' ').filter_map(|name| known.iter().find(|(package, _)| *package == name));
+    Some(shown.map(|(package, state)| format!("{package} {state}\n")).collect::<String>().into_bytes())
 }
 
 #[tokio::test]

@@ -19,8 +19,8 @@ const DEBIANS: [&str; 2] = ["containerd", "runc"];
 const DOCKERS: [&str; 1] = ["containerd.io"];
 
 /// Which of [`DOCKER`] are installed.
-pub(super) fn installed(host: &dyn Host) -> BTreeSet<String> {
-    DOCKER.into_iter().filter(|package| apt::is_installed(host, package)).map(str::to_owned).collect()
+pub(crate) fn installed(host: &dyn Host) -> BTreeSet<String> {
+    apt::installed(host, &DOCKER)
 }
 
 /// Looks for another packager's containerd, before anything is changed for Docker's.
