@@ -25,6 +25,8 @@ use crate::window::Count;
 pub const VERSION: u32 = 1;
 /// Its name in the state folder.
 pub const FILE: &str = "journal.json";
+/// The name of a damaged one that was kept aside.
+pub const DAMAGED: &str = "journal.json.damaged";
 
 /// Most entries that are remembered of a node. Those of earlier lives are removed from the node list within a minute.
 const ENTRIES: usize = 8;
@@ -242,8 +244,8 @@ impl JournalFile {
             Stored::Absent => (fresh, true),
             Stored::Valid(journal) => (*journal, false),
             Stored::Damaged { error, bytes } => {
-                tracing::warn!("{}; kept as {FILE}.damaged", crate::agent::status::chain(&error));
-                let aside = state.join(format!("{FILE}.damaged"));
+                tracing::warn!("{}; kept as {DAMAGED}", crate::agent::status::chain(&error));
+                let aside = state.join(DAMAGED);
                 host.write(&aside, &bytes, 0o600, None).map_err(JournalError::Write)?;
                 (Journal { install: Progress::Unknown, init: Progress::Unknown, ..fresh }, true)
             }

@@ -15,7 +15,7 @@ use crate::adopt::{self, AdoptError, UNIT};
 use crate::agent::announce;
 use crate::engine::Engine;
 use crate::host::{Host, HostError, Program};
-use crate::journal::{self, JournalError, Stored};
+use crate::journal::{self, JournalError, Progress, Stored};
 use crate::memory_cgroup;
 use crate::seed::{BINARY, STATE};
 use crate::steps::docker::settings::{DAEMON, DROP_IN, is_ours};
@@ -88,10 +88,7 @@ pub fn packages(host: &dyn Host, meant: Option<&Meant>) -> Result<Option<Vec<Str
     if host.read(Path::new(DROP_IN))?.is_none() {
         return Ok(None);
     }
-    let before = match journal::read(host, &Path::new(STATE).join(journal::FILE))? {
-        Stored::Valid(journal) => journal.owners_packages,
-        Stored::Absent | Stored::Damaged { .. } => BTreeSet::new(),
-    };
+    let before = owners_packages(host)?;
     let installed = owners::installed(host);
     let is_ours = |package: &&str| !before.contains(*package) && installed.contains(*package);
     let mut ours: Vec<_> = owners::DOCKER.into_iter().filter(is_ours).collect();
@@ -108,6 +105,25 @@ pub fn packages(host: &dyn Host, meant: Option<&Meant>) -> Result<Option<Vec<Str
         ours.retain(|package| !SHARED.contains(package));
     }
     Ok(Some(owned(&ours)))
+}
+
+/// The packages of Docker's that the owner had before us. Where no journal tells, they are all that the owner may have had: all but
+/// the engine, because the drop-in is there only where the agent installed that.
+fn owners_packages(host: &dyn Host) -> Result<BTreeSet<String>, RemoveError> {
+    let state = Path::new(STATE);
+    // The journal that took the place of a damaged one knows nothing of what was there before.
+    let was_damaged = host.read(&state.join(journal::DAMAGED))?.is_some();
+    match journal::read(host, &state.join(journal::FILE))? {
+        Stored::Valid(journal)
+            if !was_damaged && matches!(journal.install, Progress::Started | Progress::Completed) =>
+        {
+            Ok(journal.owners_packages)
+        }
+        Stored::Valid(_) | Stored::Absent | Stored::Damaged { .. } => {
+            let unsure = owners::DOCKER.into_iter().filter(|package| !owners::ENGINES.contains(package));
+            Ok(unsure.map(str::to_owned).collect())
+        }
+    }
 }
 
 fn owned(names: &[&str]) -> Vec<String> {

@@ -340,6 +340,7 @@ async fn the_docker_that_came_with_the_agent_goes_with_it_and_settings_of_others
     let pin = b"Package: docker.io docker-cli\nPin: version 26.*\nPin-Priority: 990\n";
     host.write(Path::new(PREFERENCES), pin, 0o644, None).unwrap();
     host.write(Path::new(DROP_IN), DROP_IN_TEXT.as_bytes(), 0o644, None).unwrap();
+    host.write(&state("journal.json"), INSTALLED.as_bytes(), 0o600, None).unwrap();
     host.write(Path::new("/etc/docker/daemon.json"), b"{\"dns\": []}", 0o644, None).unwrap();
     for folder in NUKES.map(|script| Path::new(script).parent().unwrap()) {
         host.make_folder(folder, 0o755, None).unwrap();
@@ -387,6 +388,9 @@ fn with_packages(
     }
 }
 
+/// The journal of an agent that installed Docker where the owner had nothing of it.
+const INSTALLED: &str = r#"{"version": 1, "install": "completed"}"#;
+
 /// A Pi that got Docker with the agent, with this journal.
 async fn installed(world: &World, client: &Client, journal: &str) -> Files {
     let host = machine(&Arc::default(), Files::new());
@@ -401,7 +405,7 @@ async fn installed(world: &World, client: &Client, journal: &str) -> Files {
 async fn a_docker_that_the_owners_packages_need_is_not_purged_and_nothing_is_changed() {
     let world = World::new(&["red01"]);
     let (_engine, client) = engine(&world, "red01");
-    let files = installed(&world, &client, r#"{"version": 1}"#).await;
+    let files = installed(&world, &client, INSTALLED).await;
     let power = Arc::<Power>::default();
     let needs = |package: &str| (package == "docker-ce").then_some("rootless-extras");
     let host = FakeHost::new(Arc::clone(&power), files, UNIX_EPOCH)
@@ -426,10 +430,18 @@ async fn what_other_software_shares_and_what_the_owner_had_before_stays() {
     const DEBIANS: &[&str] = &["docker.io", "docker-cli", "containerd", "runc"];
     let podman = |package: &str| (package == "runc").then_some("podman");
     for (journal, podman, going) in [
-        (r#"{"version": 1}"#, None, "docker.io docker-cli containerd runc"),
-        (r#"{"version": 1}"#, Some(podman), "docker.io docker-cli"),
-        (r#"{"version": 1, "owners_packages": ["runc"]}"#, None, "docker.io docker-cli containerd"),
-        (r#"{"version": 1, "owners_packages": ["runc"]}"#, Some(podman), "docker.io docker-cli containerd"),
+        (INSTALLED, None, "docker.io docker-cli containerd runc"),
+        (INSTALLED, Some(podman), "docker.io docker-cli"),
+        (
+            r#"{"version": 1, "install": "completed", "owners_packages": ["runc"]}"#,
+            None,
+            "docker.io docker-cli containerd",
+        ),
+        (
+            r#"{"version": 1, "install": "completed", "owners_packages": ["runc"]}"#,
+            Some(podman),
+            "docker.io docker-cli containerd",
+        ),
     ] {
         let files = installed(&world, &client, journal).await;
         let power = Arc::<Power>::default();
@@ -445,10 +457,34 @@ async fn what_other_software_shares_and_what_the_owner_had_before_stays() {
 }
 
 #[tokio::test]
+async fn without_a_journal_only_the_engine_is_purged() {
+    let world = World::new(&["red01"]);
+    let (_engine, client) = engine(&world, "red01");
+    let packages = |files: &Files| {
+        let nothing = |_: &str| None;
+        let installed = with_packages(&["docker-ce", "docker-ce-cli", "containerd.io"], nothing);
+        let host = FakeHost::new(Arc::default(), files.clone(), UNIX_EPOCH).with_programs(installed);
+        remove::packages(&host, None).unwrap().unwrap().join(" ")
+    };
+    let all = installed(&world, &client, INSTALLED).await;
+    assert_eq!(packages(&all), "docker-ce docker-ce-cli containerd.io");
+    for journal in ["{", "", r#"{"version": 1}"#, r#"{"version": 1, "install": "unknown"}"#] {
+        assert_eq!(packages(&installed(&world, &client, journal).await), "docker-ce", "{journal}");
+    }
+    let mut lost = all.clone();
+    lost.remove(&state("journal.json"));
+    assert_eq!(packages(&lost), "docker-ce", "lost");
+    // An agent has installed again after the damage.
+    let mut anew = all;
+    anew.insert(state("journal.json.damaged"), file("{"));
+    assert_eq!(packages(&anew), "docker-ce", "damaged before");
+}
+
+#[tokio::test]
 async fn a_docker_that_is_not_ours_has_no_packages_to_purge() {
     let world = World::new(&["red01"]);
     let (_engine, client) = engine(&world, "red01");
-    let files = installed(&world, &client, r#"{"version": 1}"#).await;
+    let files = installed(&world, &client, INSTALLED).await;
     let host = FakeHost::new(Arc::default(), files, UNIX_EPOCH);
     let meant = remove::Meant {
         cluster: world.card("red01").cluster_id,

@@ -13,6 +13,8 @@ use crate::steps::StepError;
 /// Docker's own packages and Debian's, and what comes with them. Not `iptables`: others use it, too.
 pub(crate) const DOCKER: [&str; 7] =
     ["docker-ce", "docker-ce-cli", "containerd.io", "docker.io", "docker-cli", "containerd", "runc"];
+/// Those of them with the engine itself.
+pub(crate) const ENGINES: [&str; 2] = ["docker-ce", "docker.io"];
 /// Debian's packages in whose place Docker's containerd.io comes (its fields Conflicts and Replaces, 1.2 to 2.1).
 const DEBIANS: [&str; 2] = ["containerd", "runc"];
 /// The same the other way round.
