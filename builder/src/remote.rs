@@ -111,7 +111,8 @@ impl<'a> Manager<'a> {
         if names.is_empty() {
             return Err(RemoteError::NoManager.into());
         }
-        let config = tls::config(&identities.operator()?).map_err(RemoteError::Identity)?;
+        let config = tls::config(&identities.operator()?, identities.revoked.clone())
+            .map_err(RemoteError::Identity)?;
         let cluster_id = identities.cluster_id.clone();
         Ok(Self {
             project,

@@ -1,5 +1,5 @@
-//! Being sure of a manager: its certificate is signed by this cluster's CA and names it. If another CA signed it, the error
-//! says whom it names, so that a person learns which cluster's machine answered.
+//! Being sure of a manager: its certificate is signed by this cluster's CA and names it, and its key was not revoked. If
+//! another CA signed it, the error says whom it names, so that a person learns which cluster's machine answered.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,8 +55,13 @@ pub fn holder(certificate: &X509Certificate<'_>) -> Option<Identity> {
     uris.next().is_none().then(|| Identity::from_uri(only).ok()).flatten()
 }
 
-/// Verifies servers as rustls does, and adds [`OtherCa`] to the error about an unknown CA.
-struct Verifier(Arc<WebPkiServerVerifier>);
+type IsRevoked = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// Verifies servers as rustls does, refuses revoked keys, and adds [`OtherCa`] to the error about an unknown CA.
+struct Verifier {
+    inner: Arc<WebPkiServerVerifier>,
+    is_revoked: IsRevoked,
+}
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,16 +69,17 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// The verifier of a client that trusts one CA.
+/// The verifier of a client that trusts one CA. `is_revoked` gets the certificate's public key (DER, SubjectPublicKeyInfo).
 ///
 /// # Errors
 /// When the CA cannot be used.
 pub fn verifier(
     roots: Arc<RootCertStore>,
     provider: Arc<CryptoProvider>,
+    is_revoked: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
 ) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
     let inner = WebPkiServerVerifier::builder_with_provider(roots, provider).build()?;
-    Ok(Arc::new(Verifier(inner)))
+    Ok(Arc::new(Verifier { inner, is_revoked: Box::new(is_revoked) }))
 }
 
 impl ServerCertVerifier for Verifier {
@@ -85,8 +91,9 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        verified.map_err(|error| match error {
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = verified.map_err(|error| match error {
             Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                 let certificate = X509Certificate::from_der(end_entity).ok();
                 let holder = certificate.and_then(|(_, certificate)| holder(&certificate));
@@ -94,7 +101,13 @@ impl ServerCertVerifier for Verifier {
                 Error::InvalidCertificate(CertificateError::Other(other))
             }
             error => error,
-        })
+        })?;
+        let (_, certificate) = X509Certificate::from_der(end_entity)
+            .map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if (self.is_revoked)(certificate.public_key().raw) {
+            return Err(Error::InvalidCertificate(CertificateError::Revoked));
+        }
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -103,7 +116,7 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -112,14 +125,14 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 
     fn root_hint_subjects(&self) -> Option<&[rustls::DistinguishedName]> {
-        self.0.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 }

@@ -256,6 +256,7 @@ fn open(host: Arc<dyn Host>, options: &Options) -> Result<(Pi, Credentials), Age
     let json = host.read(&path).map_err(AgentError::Read)?.ok_or(AgentError::Missing(path))?;
     let card = Arc::new(Card::from_json(&json).map_err(AgentError::Card)?);
     let credentials = Credentials::load(host.as_ref(), &options.state).map_err(AgentError::Identity)?;
+    let credentials = credentials.refusing(card.revoked.clone());
     let journal = JournalFile::open(Arc::clone(&host), &options.state).map_err(AgentError::Journal)?;
     let journal = Arc::new(journal);
     let mut marks = journal.get().marks;

@@ -1,5 +1,6 @@
 //! TLS 1.3 between nodes of one cluster: both sides show a certificate of the cluster's CA, and nothing else is trusted.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,6 +62,8 @@ pub struct Credentials {
     roots: Arc<RootCertStore>,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// Keys that a manager must not have.
+    revoked: BTreeSet<KeyId>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -72,8 +75,13 @@ impl std::fmt::Debug for Credentials {
 /// The holder that a certificate names and its key, unverified.
 pub(crate) fn holder(der: &[u8]) -> Option<(Identity, KeyId)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let digest = ring::digest::digest(&ring::digest::SHA256, certificate.public_key().raw);
-    Some((peer::holder(&certificate)?, KeyId::from_sha256(digest.as_ref().try_into().ok()?)))
+    Some((peer::holder(&certificate)?, key_id(certificate.public_key().raw)?))
+}
+
+/// The id of a public key (DER, SubjectPublicKeyInfo).
+fn key_id(public_key: &[u8]) -> Option<KeyId> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, public_key);
+    Some(KeyId::from_sha256(digest.as_ref().try_into().ok()?))
 }
 
 /// The holder that the first certificate of a PEM file names.
@@ -111,7 +119,14 @@ impl Credentials {
         }
         let (path, bytes) = file(card::NODE_KEY)?;
         let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|source| TlsError::Pem { path, source })?;
-        Ok(Self { roots: Arc::new(roots), chain: certificates(card::NODE_CERT)?, key })
+        let chain = certificates(card::NODE_CERT)?;
+        Ok(Self { roots: Arc::new(roots), chain, key, revoked: BTreeSet::new() })
+    }
+
+    /// The same for a node that knows which keys were revoked: it takes no machine with one of them for a manager.
+    #[must_use]
+    pub fn refusing(self, revoked: BTreeSet<KeyId>) -> Self {
+        Self { revoked, ..self }
     }
 
     /// The id of this node's key.
@@ -140,7 +155,10 @@ impl Credentials {
 
     /// What this node offers to a manager.
     pub fn client(&self) -> Result<ClientConfig, TlsError> {
-        let verifier = peer::verifier(Arc::clone(&self.roots), provider()).map_err(TlsError::Verifier)?;
+        let revoked = self.revoked.clone();
+        let is_revoked = move |key: &[u8]| key_id(key).is_none_or(|id| revoked.contains(&id));
+        let verifier =
+            peer::verifier(Arc::clone(&self.roots), provider(), is_revoked).map_err(TlsError::Verifier)?;
         ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(TlsError::Config)?

@@ -79,6 +79,8 @@ pub enum Obstacle {
     OtherCluster(Identity),
     /// Who answers is of this cluster, but another node.
     OtherNode,
+    /// Who answers has a key of the manager's that was revoked.
+    Revoked,
     /// Who answers does not take the operator's certificate.
     Unwelcome,
     /// Anything else.
@@ -95,6 +97,7 @@ impl fmt::Display for Obstacle {
             Self::OtherCluster(holder) => write!(f, "is {}", described(holder)),
             Self::OtherCa => f.write_str("has a certificate that this cluster's CA did not sign"),
             Self::OtherNode => f.write_str("has the certificate of another node of this cluster"),
+            Self::Revoked => f.write_str("has a key of this node that was revoked"),
             Self::Unwelcome => f.write_str("does not accept the operator's certificate"),
             Self::Other(error) => {
                 write!(f, "{error}")?;
@@ -126,6 +129,7 @@ impl Obstacle {
             use rustls::Error::{AlertReceived, InvalidCertificate};
             return match tls {
                 InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => Self::OtherNode,
+                InvalidCertificate(CertificateError::Revoked) => Self::Revoked,
                 InvalidCertificate(error) => {
                     let foreigner = OtherCa::of(error).and_then(|other| other.foreigner(own));
                     foreigner.map_or(Self::OtherCa, |holder| Self::OtherCluster(holder.clone()))
@@ -223,6 +227,12 @@ fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<Hint> {
     }
     if any(|obstacle| matches!(obstacle, Obstacle::OtherNode)) {
         hints.push("that is the address of another node".into());
+    }
+    if any(|obstacle| matches!(obstacle, Obstacle::Revoked)) {
+        hints.push(
+            format!("that machine was {manager}, or is and has not got its new key yet: bring it that key")
+                .into(),
+        );
     }
     if any(|obstacle| matches!(obstacle, Obstacle::Refused)) {
         let text = format!("if {manager} was only just powered on, wait a minute: ");

@@ -1,6 +1,7 @@
 //! Whoever answers to the manager's name (a false `.local` name, a false name from DHCP, a false address) learns nothing,
 //! and costs an attempt at most. Every source of addresses leads into the same search, so two of them stand for all.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -109,6 +110,32 @@ async fn who_answers_wrongly_is_named_by_a_code() {
         let report: Report = serde_json::from_slice(report).unwrap();
         let error = link.report(&report).await.unwrap_err();
         assert_eq!(error.cause().as_ref().map(Cause::code), Some(code), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replaced_managers_former_machine_is_refused() {
+    let world = World::new(&["red01"]);
+    let former = world.ca.node("manager", "red00");
+    let port = std::net::TcpListener::bind((IMPOSTOR, 0)).unwrap().local_addr().unwrap().port();
+    let ear = answer_at((IMPOSTOR, port).into(), Some(former.clone())).await;
+    let mut card = world.card("red01");
+    card.nodes[0].address = Some(IMPOSTOR);
+    let card = Arc::new(card);
+    let files = world.files("red01", &world.ca.node("worker", "red01"), None);
+    let host: Arc<dyn Host> = Arc::new(FakeHost::new(Arc::<Power>::default(), files, UNIX_EPOCH));
+    let report = include_bytes!("../../../cluster/tests/corpus/wire/report-small.json");
+    let report: Report = serde_json::from_slice(report).unwrap();
+    for (revoked, is_refused) in [(BTreeSet::new(), false), ([former.key_id()].into(), true)] {
+        let credentials = Credentials::load(host.as_ref(), Path::new(STATE)).unwrap().refusing(revoked);
+        let link = Link::new(Arc::clone(&card), Arc::clone(&host), None, credentials.client().unwrap(), port);
+        let before = ear.bytes.load(Ordering::Relaxed);
+        let answer = link.report(&report).await;
+        assert_eq!(answer.is_err(), is_refused, "{answer:?}");
+        assert_eq!(ear.bytes.load(Ordering::Relaxed) == before, is_refused, "what it heard");
+        if let Err(error) = answer {
+            assert_eq!(error.cause().as_ref().map(Cause::code), Some(ProblemCode::ManagerUntrusted));
+        }
     }
 }
 
