@@ -125,6 +125,7 @@ impl Bench {
             quorum_lost: false,
             dissolved: false,
             nodes,
+            strangers: Vec::new(),
         }
     }
 

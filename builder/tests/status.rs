@@ -14,7 +14,7 @@ use clap::Parser;
 use cluster::card::StaticAddress;
 use cluster::identity::{Role, dns_name};
 use cluster::secret::Secret;
-use cluster::wire::{Board, BoardNode, NodeError, PORT, Report, Stage, SwarmEntry};
+use cluster::wire::{Board, BoardNode, NodeError, PORT, Report, Stage, Stranger, SwarmEntry};
 use rcgen::{CertificateParams, Issuer, KeyPair};
 use tempfile::TempDir;
 
@@ -96,6 +96,7 @@ impl Bench {
             quorum_lost: false,
             dissolved: false,
             nodes: vec![manager_node(), ready_worker("red01", 3), installing(), unheard()],
+            strangers: Vec::new(),
         }
     }
 
@@ -213,6 +214,45 @@ fn the_table_tells_members_from_those_on_their_way() {
     red03  worker   -       -       -             -               -       -         never heard from
     red is not formed yet: 2 of 4 nodes ready
     ");
+}
+
+fn stranger(id: &str, name: &str, state: &str) -> Stranger {
+    Stranger { id: id.to_owned(), name: name.to_owned(), state: state.to_owned() }
+}
+
+#[test]
+fn strangers_are_named_below_the_table() {
+    let bench = Bench::new();
+    let shown = |strangers: &[Stranger]| {
+        let board = Board { strangers: strangers.to_vec(), ..bench.formed() };
+        let out = bench.run_at(bench.manager(&[board]), "").out;
+        let out = out.replace(&format!(" -f {}", bench.project.file.display()), "");
+        out.lines().skip(5).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let kitchen = stranger("k1", "kitchen", "ready");
+    insta::assert_snapshot!(shown(std::slice::from_ref(&kitchen)), @r"
+    1 entry of Swarm's node list belongs to no planned node: kitchen (ready); to see more: builder ls
+    red is formed: 4 of 4 nodes ready
+    ");
+    let mut many: Vec<_> = ["a", "b", "c"].map(|id| stranger(id, &"x".repeat(200), "down")).into();
+    many.extend([stranger("d", "\u{1b}[2J\u{202e}\nred", "\u{9b}"), kitchen.clone(), kitchen]);
+    insta::assert_snapshot!(shown(&many), @r"
+    6 entries of Swarm's node list belong to no planned node: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… (down), xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… (down), xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… (down), �[2J��red (�), kitchen (ready) and 1 more; to see more: builder ls
+    red is formed: 4 of 4 nodes ready
+    ");
+}
+
+#[test]
+fn json_names_strangers_if_there_are_any() {
+    let bench = Bench::new();
+    let strangers = vec![stranger("k1", "kit\u{9b}chen", "ready")];
+    let address = bench.manager(&[Board { strangers, ..bench.board() }]);
+    let style = Style { json: true, ..Style::default() };
+    let out = bench.run(&format!("--manager {address}"), style).out;
+    assert!(
+        out.ends_with(",\"strangers\":[{\"id\":\"k1\",\"name\":\"kit\\u009bchen\",\"state\":\"ready\"}]}\n"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -422,6 +462,25 @@ fn another_clusters_manager_is_named_and_ours_is_found() {
         json["other_clusters"],
         serde_json::json!([{"at": "127.78.0.1 (from the cluster file)", "cluster_id": id, "name": "red00"}])
     );
+}
+
+#[test]
+fn a_replaced_managers_former_machine_is_refused() {
+    let bench = Bench::new();
+    let red00 = hostname("red00");
+    let former = bench.identities.node(&red00).unwrap();
+    let formed = (200, serde_json::to_string(&bench.formed()).unwrap());
+    let nodes = bench.project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let present = pki::open_for(&bench.project, &nodes, &[red00.clone()].into()).unwrap();
+
+    let outcome = bench.run_at(serve(&former, &former.ca_pem, vec![formed.clone()]), "");
+    assert_eq!((outcome.code(), outcome.out.as_str()), (5, ""));
+    let why = "  127.0.0.1:PORT: has a key of this node that was revoked\n\
+               hint: that machine was red00, or is and has not got its new key yet: bring it that key\n";
+    assert!(outcome.talk.contains(why), "{}", outcome.talk);
+
+    let present = present.node(&red00).unwrap();
+    assert_eq!(bench.run_at(serve(&present, &present.ca_pem, vec![formed]), "").code(), 0);
 }
 
 #[test]

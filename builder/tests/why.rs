@@ -225,6 +225,7 @@ fn the_manager_tells_what_a_node_went_through() {
         quorum_lost: false,
         dissolved: false,
         nodes: vec![red02],
+        strangers: Vec::new(),
     };
     let events = LOG.lines().filter_map(|line| line.parse().ok()).collect();
     let answers =

@@ -370,6 +370,20 @@ pub struct Board {
     pub dissolved: bool,
     /// The planned nodes, in the cluster file's order.
     pub nodes: Vec<BoardNode>,
+    /// Entries of the manager's node list that belong to no planned node, by name. Older managers do not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strangers: Vec<Stranger>,
+}
+
+/// An entry of the manager's node list that belongs to no planned node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// Its Swarm node id.
+    pub id: String,
+    /// What its machine calls itself. Nobody has proved that.
+    pub name: String,
+    /// `ready`, `down`, `unknown` or `disconnected`.
+    pub state: String,
 }
 
 /// One planned node on the board.
@@ -400,5 +414,16 @@ mod tests {
             r#"{"stage":"docker","word":"x","error":null,"address":"10.0.0.2","swarm_node":null,"future":1}"#;
         let report: Report = serde_json::from_str(json).unwrap();
         assert_eq!(report.stage, Stage::Docker);
+    }
+
+    #[test]
+    fn strangers_are_optional_on_the_board() {
+        let older = r#"{"cluster":"red","cluster_id":"0123456789abcdef","unix_ms":1,"formed":true,"quorum_lost":false,"dissolved":false,"nodes":[]}"#;
+        let mut board: Board = serde_json::from_str(older).unwrap();
+        assert_eq!(board.strangers, []);
+        assert_eq!(serde_json::to_string(&board).unwrap(), older);
+        let stranger = r#"{"id":"a","name":"kitchen","state":"ready"}"#;
+        board.strangers.push(serde_json::from_str(stranger).unwrap());
+        assert!(serde_json::to_string(&board).unwrap().ends_with(&format!(r#""strangers":[{stranger}]}}"#)));
     }
 }

@@ -190,6 +190,7 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("cli/config.rs", &["up"], "needs a node that left and says nothing"),
     ("cli/rm.rs", &["up"], "needs a swarm; builder/tests/life runs it against managers"),
     ("cli/status/table.rs", &["up"], "needs a swarm that ended; builder/tests/life runs it against managers"),
+    ("cli/status/table.rs", &["ls"], "needs a swarm; builder/tests/upkeep runs it against managers"),
     ("cli/member.rs", &["ls"], "needs a swarm; builder/tests/upkeep runs it against managers"),
     ("remote/upkeep.rs", &["ls"], "needs a swarm; builder/tests/upkeep runs it against managers"),
     ("cli/token.rs", &["token --rotate"], "needs a swarm; builder/tests/upkeep runs it against managers"),

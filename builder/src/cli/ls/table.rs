@@ -6,7 +6,7 @@ use cluster::text::printable;
 use cluster::wire::{DetailNode, DetailPort, DetailService, SwarmDetail};
 
 use crate::cli::columns;
-use crate::cli::status::table::capitalised;
+use crate::cli::status::table::{capitalised, shortened};
 use crate::error::{builder, hint};
 use crate::report::Bytes;
 
@@ -27,8 +27,6 @@ const NODES: [&str; 13] = [
 ];
 const SERVICES: [&str; 5] = ["SERVICE", "MODE", "REPLICAS", "IMAGE", "PORTS"];
 
-/// Longest name that is shown whole, in characters: that of a host (RFC 1123 §2.1).
-const NAME: usize = 63;
 /// What an agent said longer ago is not how the node is now, in milliseconds. Members report every 15 s.
 const RECENT_MS: u64 = 90_000;
 
@@ -58,13 +56,13 @@ fn cells(node: &DetailNode) -> [String; NODES.len()] {
     let labels = node.labels.iter().map(|(label, value)| printable(&format!("{label}={value}")));
     let labels = labels.collect::<Vec<_>>().join(",");
     [
-        name(&node.name),
+        shortened(&node.name),
         role(node),
         entry.map_or_else(none, |entry| capitalised(&entry.state)),
         entry.map_or_else(none, |entry| capitalised(&entry.availability)),
         node.address.map_or_else(none, |address| address.to_string()),
         if platform.is_empty() { none() } else { platform },
-        entry.and_then(|entry| entry.engine.as_ref()).map_or_else(none, |engine| name(engine)),
+        entry.and_then(|entry| entry.engine.as_ref()).map_or_else(none, |engine| shortened(engine)),
         node.nano_cpus.map_or_else(none, cpus),
         node.memory_bytes.map_or_else(none, |bytes| Bytes(bytes).to_string()),
         node.temperature_millicelsius.filter(|_| recent).map_or_else(none, celsius),
@@ -103,7 +101,7 @@ fn service_cells(service: &DetailService) -> [String; SERVICES.len()] {
     let count = format!("{}/{}", service.running, service.desired);
     let ports = service.ports.iter().map(port).collect::<Vec<_>>().join(", ");
     [
-        name(&service.name),
+        shortened(&service.name),
         printable(&service.mode),
         service.completed.map_or_else(|| count.clone(), |completed| format!("{count} ({completed} done)")),
         service.image.as_ref().map_or_else(none, |image| printable(image)),
@@ -118,15 +116,6 @@ fn port(port: &DetailPort) -> String {
         Some(published) => format!("*:{published}->{}/{protocol}", port.target),
         None => format!("{}/{protocol}", port.target),
     }
-}
-
-/// A word of another machine, of which there is no more than a name may have.
-fn name(text: &str) -> String {
-    let mut short: String = text.chars().take(NAME).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    printable(&short)
 }
 
 fn cpus(nano: u64) -> String {
@@ -163,6 +152,5 @@ mod tests {
         assert_eq!([48_312, -1500].map(celsius), ["48.3 °C", "-1.5 °C"]);
         let told = [71_050, 3_600_000, 86_400_000, 9 * 86_400_000].map(lasted);
         assert_eq!(told, ["71 s", "60 min", "24 h", "9 days"]);
-        assert_eq!(name(&"a".repeat(500)).chars().count(), NAME + 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use cluster::identity::Role;
 use cluster::text::printable;
-use cluster::wire::{BoardNode, Report};
+use cluster::wire::{BoardNode, Report, Stranger};
 
 use super::view::{View, has_left, is_as_wanted, is_ready};
 use crate::cli::columns;
@@ -23,7 +23,29 @@ pub(super) fn render(view: &View) -> String {
     for foreign in &view.foreign {
         text.push_str(&format!("another cluster on this network: {foreign}\n"));
     }
+    text.push_str(&strangers(view));
     text + &summary(view) + "\n"
+}
+
+/// Strangers that are named; `ls` shows all of them.
+const STRANGERS: usize = 5;
+
+/// Entries of the node list that belong to no planned node, in one line.
+fn strangers(view: &View) -> String {
+    let strangers = &view.board.strangers;
+    let belong = match strangers.len() {
+        0 => return String::new(),
+        1 => "1 entry of Swarm's node list belongs".to_owned(),
+        count => format!("{count} entries of Swarm's node list belong"),
+    };
+    let named =
+        |stranger: &Stranger| format!("{} ({})", shortened(&stranger.name), shortened(&stranger.state));
+    let mut names = strangers.iter().take(STRANGERS).map(named).collect::<Vec<_>>().join(", ");
+    if strangers.len() > STRANGERS {
+        names.push_str(&format!(" and {} more", strangers.len() - STRANGERS));
+    }
+    let see = hint![format!("{belong} to no planned node: {names}; to see more: "), builder(["ls"]), "\n"];
+    see.text(&view.file)
 }
 
 /// An agent that was not heard for longer may be gone, in milliseconds. Agents report every few seconds.
@@ -151,6 +173,18 @@ pub(in crate::cli) fn ago(millis: u64) -> String {
     }
 }
 
+/// Longest name that is shown whole, in characters: that of a host (RFC 1123 §2.1).
+const NAME: usize = 63;
+
+/// A word of another machine, of which no more is shown than a name may have.
+pub(in crate::cli) fn shortened(text: &str) -> String {
+    let mut short: String = text.chars().take(NAME).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    printable(&short)
+}
+
 /// As Docker's own node list writes it.
 pub(in crate::cli) fn capitalised(word: &str) -> String {
     let word = printable(word);
@@ -188,6 +222,12 @@ mod tests {
         assert!(text.contains("\n       warning: a package source could not be read\n"), "{text}");
         assert!(text.contains("\n       no network time: its clock may be wrong\n"), "{text}");
         assert!(text.contains("\n       its memory cgroup is off, so memory limits do nothing"), "{text}");
+    }
+
+    #[test]
+    fn long_words_of_machines_are_shortened() {
+        assert_eq!(shortened("red01"), "red01");
+        assert_eq!(shortened(&"a".repeat(500)).chars().count(), NAME + 1);
     }
 
     #[test]

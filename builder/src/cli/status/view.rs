@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
-use cluster::wire::{Board, BoardNode, Stage};
+use cluster::wire::{Board, BoardNode, Stage, Stranger};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -103,6 +103,7 @@ impl View {
             dissolved: self.board.dissolved,
             nodes: self.board.nodes.iter().map(JsonNode::new).collect(),
             other_clusters: self.foreign.iter().map(JsonForeign::new).collect(),
+            strangers: &self.board.strangers,
         }
     }
 }
@@ -140,6 +141,9 @@ struct Json<'a> {
     /// Machines of other clusters that answered in the manager's place.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     other_clusters: Vec<JsonForeign<'a>>,
+    /// Entries of the manager's node list that belong to no planned node.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    strangers: &'a [Stranger],
 }
 
 #[derive(Serialize)]
