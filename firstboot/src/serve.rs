@@ -57,7 +57,9 @@ pub struct Api {
     agents: Mutex<HashMap<Hostname, bool>>,
     /// What each node that has to prove its Swarm id was given to sign.
     nonces: Mutex<HashMap<Hostname, String>>,
-    rate: rate::Limit,
+    rate: rate::Limit<KeyId>,
+    /// The entries that are accepted as each node's.
+    entries: rate::Limit<Hostname>,
     /// What was logged of each key, and how often it happened.
     logged: Tally<(KeyId, &'static str)>,
 }
@@ -80,7 +82,8 @@ impl Api {
             entering: Mutex::new(None),
             agents: Mutex::default(),
             nonces: Mutex::default(),
-            rate: rate::Limit::default(),
+            rate: rate::Limit::of_requests(),
+            entries: rate::Limit::of_entries(),
             logged: Tally::default(),
         }
     }

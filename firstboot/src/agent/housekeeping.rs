@@ -34,7 +34,7 @@ const START: Duration = Duration::from_secs(20);
 /// Keeps house for ever.
 pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
     let (mut dissolving, mut removals) = (None::<Instant>, Removals::default());
-    let mut troubles = Troubles::default();
+    let (mut troubles, done) = (Troubles::default(), Tally::default());
     loop {
         if pi.status.stage() > Stage::Clock
             && let Ok(synced) = pi.blocking(clock::is_synced).await
@@ -60,7 +60,7 @@ pub(super) async fn run(pi: Arc<Pi>, api: Arc<Api>) {
             }
             let members = api.members(&nodes);
             troubles.of(remember_joined(&pi, &members));
-            troubles.of(tidy(&pi.engine, &pi.card, &members).await);
+            troubles.of(tidy(&pi.engine, &pi.card, &members, &done).await);
             troubles.of(make_way(&pi, &api.whereabouts(), &members).await);
             troubles.of(door::close_window(&pi));
             troubles.of(door::enforce(&pi).await);
@@ -133,20 +133,36 @@ fn remember_joined(pi: &Pi, members: &Members<'_>) -> Result<(), JournalError> {
     })
 }
 
-/// Labels what is planned and removes what is left over. Strangers are left alone.
-async fn tidy(engine: &Engine, card: &Card, members: &Members<'_>) -> Result<(), EngineError> {
+/// Labels what is planned and removes what is left over. Strangers are left alone. `done` counts what was done for each node: one
+/// that joins without end does not fill the log.
+async fn tidy(
+    engine: &Engine,
+    card: &Card,
+    members: &Members<'_>,
+    done: &Tally<(Hostname, &'static str)>,
+) -> Result<(), EngineError> {
     for (node, name) in remains(members) {
         match engine.remove_node(&node.id).await {
-            Ok(()) => tracing::info!("removed the old entry {} of {name}", node.id),
+            Ok(()) => {
+                if let Some(times) = done.count((name.clone(), "removed")) {
+                    tracing::info!("removed the old entry {} of {name}{times}", node.id);
+                }
+            }
             // It came back, or somebody else removed it.
             Err(error) if matches!(error.refusal(), Some(Refusal::NotDown | Refusal::NoSuchNode)) => {}
             Err(error) => return Err(error),
         }
     }
     for (node, owner) in members.iter().filter(|(node, _)| node.is_ready()) {
-        let Some(spec) = owner.and_then(|owner| labelled(card, owner, node)) else { continue };
+        let Some((owner, spec)) = owner.and_then(|owner| Some((owner, labelled(card, owner, node)?))) else {
+            continue;
+        };
         match engine.update_node(&node.id, node.version.index, &spec).await {
-            Ok(()) => tracing::info!("labelled {} ({})", node.description.hostname, node.id),
+            Ok(()) => {
+                if let Some(times) = done.count((owner.clone(), "labelled")) {
+                    tracing::info!("labelled {owner} ({}){times}", node.id);
+                }
+            }
             // Somebody else changed it: the next round reads it again.
             Err(error) if error.refusal() == Some(Refusal::OutOfSequence) => {}
             Err(error) => return Err(error),
@@ -189,12 +205,14 @@ fn moved<'n>(told: &[Whereabouts], members: &Members<'n>) -> impl Iterator<Item 
         .into_iter()
 }
 
-/// Workers' entries that are down although their node has another one that is ready, with the node's name.
+/// Workers' entries that are down although their node has another one that is ready, with the node's name. An entry that nobody
+/// has proved counts as that of the node that it is called after: it may be of an earlier life, with an agent that proved nothing.
 fn remains<'m, 'n>(members: &'m Members<'n>) -> impl Iterator<Item = (&'n Node, &'m Hostname)> {
-    let owned = members.iter().filter_map(|(node, owner)| Some((node, owner?)));
-    owned.filter(|(node, owner)| {
-        let mut others = members.of(owner).filter(|other| other.id != node.id);
-        node.is_down() && node.manager_status.is_none() && others.any(Node::is_ready)
+    let dead = members.iter().filter(|(node, _)| node.is_down() && node.manager_status.is_none());
+    dead.filter_map(move |(node, owner)| {
+        let name = owner.map_or(node.description.hostname.as_str(), Hostname::as_str);
+        let mut ready = members.iter().filter(|(other, _)| other.is_ready()).filter_map(|(_, owner)| owner);
+        Some((node, ready.find(|owner| owner.as_str() == name)?))
     })
 }
 
@@ -252,7 +270,22 @@ mod tests {
         let all = [("red01", "a"), ("red01", "b"), ("red02", "c"), ("red03", "d"), ("red03", "e")];
         assert_eq!(remains(&members(&nodes, &all)), ["a"]);
         // Another machine that calls itself red01 does not have red01 removed while that is off.
-        assert_eq!(remains(&members(&nodes, &[("red01", "a"), ("red02", "b")])), [""; 0]);
+        assert_eq!(remains(&members(&nodes, &[("red01", "a"), ("red02", "c"), ("red03", "b")])), [""; 0]);
+    }
+
+    #[test]
+    fn a_dead_entry_that_nobody_proved_goes_by_its_name() {
+        let remains =
+            |members: &Members<'_>| remains(members).map(|(node, _)| node.id.clone()).collect::<Vec<_>>();
+        let nodes = [node("old", "red01", "down"), node("new", "red01", "ready")];
+        // With an agent that proved nothing, red01 was the old entry.
+        assert_eq!(remains(&members(&nodes, &[("red01", "new")])), ["old"]);
+        assert_eq!(remains(&members(&nodes, &[])), [""; 0], "the other may be any machine");
+        assert_eq!(remains(&members(&nodes, &[("red01", "old")])), [""; 0], "the other is a stranger");
+        assert_eq!(remains(&members(&nodes, &[("red01", "new"), ("red02", "old")])), [""; 0], "red02's");
+        // A stranger that works stays, whatever it is called.
+        let nodes = [node("stranger", "red01", "ready"), node("new", "kitchen", "ready")];
+        assert_eq!(remains(&members(&nodes, &[("red01", "new")])), [""; 0]);
     }
 
     #[test]

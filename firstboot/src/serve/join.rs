@@ -92,7 +92,10 @@ async fn admit_manager(api: &Api, name: &Hostname, members: &Members<'_>) -> Res
     {
         return Err("waiting for the manager that leads".to_owned());
     }
-    if let Some(old) = members.of(name).next() {
+    if let Some(old) = old_entry(name, members) {
+        if !old.is_down() {
+            return Err(format!("waiting for the old entry of {name} to be given up"));
+        }
         let cleared = if old.manager_status.is_some() {
             api.pi.engine.demote(old).await
         } else {
@@ -113,6 +116,14 @@ async fn admit_manager(api: &Api, name: &Hostname, members: &Members<'_>) -> Res
     }
     *entering = Some((name.clone(), Instant::now()));
     Ok(())
+}
+
+/// What is left of an earlier life of a manager: an entry of its own, or a manager's that nobody has proved and that is called
+/// like it. Agents that prove nothing leave such ones, and no worker can make one.
+fn old_entry<'n>(name: &Hostname, members: &Members<'n>) -> Option<&'n Node> {
+    let is_namesake =
+        |node: &&Node| node.manager_status.is_some() && node.description.hostname == name.as_str();
+    members.of(name).next().or_else(|| members.strangers().find(is_namesake))
 }
 
 fn is_in(name: &Hostname, members: &Members<'_>) -> bool {
@@ -194,6 +205,26 @@ mod tests {
             assert_eq!(verdict(&[state], OPEN, true), live, "{state}");
             assert_eq!(verdict(&["down", state], OPEN, true), live, "{state}");
         }
+    }
+
+    #[test]
+    fn what_a_managers_old_agent_left_is_found() {
+        let node = |id: &str, manager: bool| -> Node {
+            let status = manager.then(|| json!({"Reachability": "unreachable", "Addr": "10.0.0.11:2377"}));
+            let json = json!({"ID": id, "Description": {"Hostname": "red01"}, "ManagerStatus": status});
+            serde_json::from_value(json).unwrap()
+        };
+        let nodes = [node("worker", false), node("manager", true)];
+        let red01 = Hostname::try_from("red01").unwrap();
+        let found = |proved: &[(&str, &str)]| {
+            let ids =
+                |(name, id): &(&str, &str)| (Hostname::try_from(*name).unwrap(), vec![(*id).to_owned()]);
+            let members = Members::new(&nodes, &proved.iter().map(ids).collect(), &BTreeSet::new());
+            old_entry(&red01, &members).map(|node| node.id.clone())
+        };
+        assert_eq!(found(&[]).as_deref(), Some("manager"));
+        assert_eq!(found(&[("red01", "worker")]).as_deref(), Some("worker"), "its own first");
+        assert_eq!(found(&[("red02", "manager")]), None, "red02's");
     }
 
     #[test]

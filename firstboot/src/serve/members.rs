@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cluster::card::Card;
 use cluster::identity::{Holder, Role};
@@ -126,7 +126,9 @@ impl Api {
             return None;
         }
         if *role == Role::Manager {
-            self.claim(name, std::slice::from_ref(id));
+            if self.entries.allows(name, Instant::now()) {
+                self.claim(name, std::slice::from_ref(id));
+            }
             return None;
         }
         if !report.proves {
@@ -154,8 +156,12 @@ impl Api {
                 Err(_) => Err("Docker does not answer".to_owned()),
             };
             match judged {
+                // A node that joins without end wears out neither disk nor log. It is asked again with its next report.
+                Ok(()) if !self.entries.allows(name, Instant::now()) => return None,
                 Ok(()) => {
-                    tracing::info!("{name} has proved that it is {id}");
+                    if let Some(times) = self.logged.count((peer.key.clone(), "proof")) {
+                        tracing::info!("{name} has proved that it is {id}{times}");
+                    }
                     self.claim(name, std::slice::from_ref(id));
                     return None;
                 }

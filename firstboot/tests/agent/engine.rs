@@ -33,8 +33,8 @@ pub(crate) const WORKER_TOKEN: &str = "SWMTKN-1-for-workers";
 /// On the machine: the engine answers where this is, and not empty.
 pub(crate) const DOCKERD: &str = "/usr/sbin/dockerd";
 /// Swarm's own certificate of the node, and its key.
-const CERTIFICATE: &str = "/var/lib/docker/swarm/certificates/swarm-node.crt";
-const KEY: &str = "/var/lib/docker/swarm/certificates/swarm-node.key";
+pub(crate) const CERTIFICATE: &str = "/var/lib/docker/swarm/certificates/swarm-node.crt";
+pub(crate) const KEY: &str = "/var/lib/docker/swarm/certificates/swarm-node.key";
 
 /// What all engines share.
 #[derive(Debug, Default)]
@@ -223,6 +223,13 @@ impl Engine {
         self.certify(&mut swarm, &id);
         *self.node.lock().unwrap() = Some(id.clone());
         id
+    }
+}
+
+impl Engine {
+    /// Has its machine join again, beside the entries that it has; returns the id of the new one.
+    pub(crate) fn join_again(&self) -> String {
+        self.enter(false, &json!({"AdvertiseAddr": "127.0.0.1", "Availability": "active"}))
     }
 }
 

@@ -1,11 +1,21 @@
 //! Machines that call themselves after another node: the name that Docker shows proves nothing.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Instant, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use cluster::wire::{Board, BoardNode, Proof, Report};
+use firstboot::host::Host as _;
+use firstboot::host::fake::{FakeHost, Files};
+use rcgen::{KeyPair, SigningKey as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::engine::Engine;
-use crate::world::{Pi, World, eventually};
+use crate::engine::{CERTIFICATE, Engine, KEY};
+use crate::identity::{CLUSTER, Pair};
+use crate::world::{Pi, Sink, World, eventually};
 
 /// A swarm of red00 and red01, and a member that calls itself red01.
 async fn with_a_namesake(world: &World) -> [Pi; 2] {
@@ -41,8 +51,11 @@ fn row(board: &Board, name: &str) -> BoardNode {
 
 /// Reports as a node, and gives the answer.
 async fn report(world: &World, name: &str, report: &Value) -> Value {
-    let pair = world.ca.node("worker", name);
-    let request = world.request(&pair, Method::PUT, &format!("/v1/nodes/{name}")).json(report);
+    report_as(world, &world.ca.node("worker", name), name, report).await
+}
+
+async fn report_as(world: &World, pair: &Pair, name: &str, report: &Value) -> Value {
+    let request = world.request(pair, Method::PUT, &format!("/v1/nodes/{name}")).json(report);
     request.send().await.unwrap().json().await.unwrap()
 }
 
@@ -116,6 +129,81 @@ async fn an_old_agents_node_is_known_by_name_with_a_warning() {
     let warnings = red02.report.unwrap().warnings;
     assert!(warnings.iter().any(|warning| warning.contains("agent is old")), "{warnings:?}");
     eventually(async || entry(&world, "namesake").unwrap()["Spec"]["Labels"]["rack"] == "red02").await;
+}
+
+#[tokio::test]
+async fn an_old_agents_entry_goes_once_its_new_agent_is_in() {
+    let world = World::new(&["red01"]);
+    let manager = world.switch_on("red00", None);
+    manager.engine.start();
+    world.wait_for_api().await;
+    eventually(async || row(&world.board().await, "red00").swarm.is_some()).await;
+    world.swarm.lock().unwrap().nodes.push(json!({
+        "ID": "old", "Version": {"Index": 1},
+        "Spec": {"Role": "worker", "Availability": "active", "Labels": null},
+        "Description": {"Hostname": "red01"}, "Status": {"State": "ready", "Addr": "127.0.0.1"},
+        "ManagerStatus": null,
+    }));
+    report(&world, "red01", &old_report("old", "127.0.0.1")).await;
+    world.wait_until_formed().await;
+    // Its card is written anew, with an agent that proves its entry.
+    set_state(&world, "old", "down");
+    let worker = world.switch_on("red01", None);
+    worker.engine.start();
+    eventually(async || entry(&world, "old").is_none()).await;
+    world.wait_until_formed().await;
+    let own = worker.engine.node.lock().unwrap().clone();
+    assert_eq!(row(&world.board().await, "red01").swarm.map(|entry| entry.id), own);
+}
+
+/// What red01's agent sends to prove an entry.
+fn prove(disk: &FakeHost, pair: &Pair, entry: &str, nonce: &str) -> Proof {
+    let read = |path: &str| String::from_utf8(disk.read(Path::new(path)).unwrap().unwrap()).unwrap();
+    let key = read(KEY).replace("kek-version: 0\n\n", "");
+    let statement = format!(
+        "builder: Swarm entry of a node, version 1\n{CLUSTER}\nred01\n{}\n{entry}\n{nonce}\n",
+        pair.key_id()
+    );
+    let signature = KeyPair::from_pem(&key).unwrap().sign(statement.as_bytes()).unwrap();
+    Proof { certificate: read(CERTIFICATE), signature: BASE64_STANDARD.encode(signature) }
+}
+
+#[tokio::test]
+async fn a_node_that_joins_without_end_fills_neither_log_nor_disk() {
+    const TIMES: usize = 12;
+    let (sink, _guard) = Sink::of_this_thread();
+    let world = World::new(&["red01"]);
+    let manager = world.switch_on("red00", None);
+    manager.engine.start();
+    world.wait_for_api().await;
+    eventually(async || row(&world.board().await, "red00").swarm.is_some()).await;
+    let pair = world.ca.node("worker", "red01");
+    let disk = Arc::new(FakeHost::new(Arc::default(), Files::new(), UNIX_EPOCH));
+    let engine = Engine::new(world.folder.path(), "red01", &world.swarm);
+    engine.keep_on(&disk);
+    let (start, mut accepted) = (Instant::now(), 0);
+    for _ in 0..TIMES {
+        let id = engine.join_again();
+        let mut claim = old_report(&id, "127.0.0.1");
+        claim["proves"] = json!(true);
+        // The list that the manager knows may be a moment old.
+        let mut nonce = Value::Null;
+        eventually(async || {
+            nonce = report_as(&world, &pair, "red01", &claim).await["nonce"].clone();
+            nonce.is_string()
+        })
+        .await;
+        claim["proof"] = json!(prove(&disk, &pair, &id, nonce.as_str().unwrap()));
+        let answer = report_as(&world, &pair, "red01", &claim).await;
+        assert_eq!(answer.get("nonce"), None, "asked again at once");
+        let entries = manager.journal().entries;
+        accepted += usize::from(entries.values().flatten().any(|entry| *entry == id));
+    }
+    let allowed = 5 + start.elapsed().as_secs() / 15;
+    assert!((1..=allowed).contains(&(accepted as u64)), "{accepted} of {TIMES}, {allowed} allowed");
+    let lines = sink.count("red01 has proved that it is");
+    assert_eq!(lines, accepted.ilog2() as usize + 1, "by powers of two:\n{}", sink.text());
+    assert!(manager.journal().entries.values().all(|ids| ids.len() <= 8));
 }
 
 #[tokio::test]
