@@ -43,7 +43,7 @@ pub(crate) use cause::lenient;
 pub use cause::{Cause, ProblemCode};
 pub use upkeep::{
     Availability, DetailNode, DetailPort, DetailService, Labels, NodeTasks, SetAvailability, SetLabels,
-    SwarmDetail, TokenFor,
+    Stranger, SwarmDetail, TokenFor,
 };
 
 /// TCP port of the manager's API.
@@ -373,17 +373,6 @@ pub struct Board {
     /// Entries of the manager's node list that belong to no planned node, by name. Older managers do not name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strangers: Vec<Stranger>,
-}
-
-/// An entry of the manager's node list that belongs to no planned node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stranger {
-    /// Its Swarm node id.
-    pub id: String,
-    /// What its machine calls itself. Nobody has proved that.
-    pub name: String,
-    /// `ready`, `down`, `unknown` or `disconnected`.
-    pub state: String,
 }
 
 /// One planned node on the board.

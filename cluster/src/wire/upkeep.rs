@@ -56,6 +56,17 @@ pub struct DetailNode {
     pub last_heard_ms: Option<u64>,
 }
 
+/// An entry of the manager's node list that belongs to no planned node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// Its Swarm node id.
+    pub id: String,
+    /// What its machine calls itself. Nobody has proved that.
+    pub name: String,
+    /// `ready`, `down`, `unknown` or `disconnected`.
+    pub state: String,
+}
+
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetailService {

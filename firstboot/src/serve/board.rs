@@ -12,7 +12,7 @@ use cluster::card::{Card, Planned};
 use cluster::identity::Holder;
 use cluster::name::Hostname;
 use cluster::orders::Orders;
-use cluster::wire::{Board, BoardNode, Report, Stage, Stranger, SwarmEntry, Told};
+use cluster::wire::{Board, BoardNode, Report, Stage, SwarmEntry, Told};
 use reqwest::Method;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -101,7 +101,7 @@ pub(super) async fn board(api: &Api) -> Board {
     let (list, mut heard) = tokio::join!(api.nodes.read(&api.pi.engine), heard_by_all(api));
     let owners = api.members(list.as_deref().map_or(&[][..], Vec::as_slice));
     let orders = api.pi.journal.look(|journal| journal.orders.clone());
-    let strangers = strangers(&owners, &heard);
+    let strangers = owners.unclaimed(&heard);
     let rows = api
         .pi
         .card
@@ -125,24 +125,6 @@ pub(super) async fn board(api: &Api) -> Board {
         nodes: rows,
         strangers,
     }
-}
-
-/// Entries that belong to no planned node. A node that has just joined has not proved its entry yet: that one is not shown.
-fn strangers(members: &Members<'_>, heard: &HashMap<Hostname, (Report, Instant)>) -> Vec<Stranger> {
-    let is_claimed = |node: &&Node| {
-        let claims = |(name, (report, _)): (&Hostname, &(Report, Instant))| {
-            name.as_str() == node.description.hostname && report.swarm_node.as_ref() == Some(&node.id)
-        };
-        heard.iter().any(claims)
-    };
-    let mut strangers: Vec<_> = members.strangers().filter(|node| !is_claimed(node)).collect();
-    strangers.sort_by_key(|node| (&node.description.hostname, &node.id));
-    let shown = strangers.into_iter().map(|node| Stranger {
-        id: node.id.clone(),
-        name: node.description.hostname.clone(),
-        state: node.status.state.clone(),
-    });
-    shown.collect()
 }
 
 /// Whether this manager works but cannot manage, because too few of the others are there.
@@ -410,27 +392,6 @@ mod tests {
         let mut heard = HashMap::new();
         merge(&mut heard, &Told { name: name.clone(), report, age_ms: 1, entries: Vec::new() });
         assert_eq!(heard[&name].0.word, "a b");
-    }
-
-    #[test]
-    fn strangers_are_those_that_no_node_of_their_name_claims() {
-        let nodes = [node("own", "ready"), node("joined", "ready"), node("other", "down")];
-        let proved = BTreeMap::from([(Hostname::try_from("red00").unwrap(), vec!["own".to_owned()])]);
-        let members = Members::new(&nodes, &proved, &BTreeSet::new());
-        let shown = |claims: &[(&str, &str)]| {
-            let heard = claims
-                .iter()
-                .map(|(name, id)| (Hostname::try_from(*name).unwrap(), (report(Some(*id)), Instant::now())));
-            let strangers = strangers(&members, &heard.collect()).into_iter();
-            strangers
-                .map(|stranger| format!("{} {} {}", stranger.name, stranger.id, stranger.state))
-                .collect::<Vec<_>>()
-        };
-        let all = vec!["red01 joined ready".to_owned(), "red01 other down".to_owned()];
-        assert_eq!(shown(&[]), all);
-        assert_eq!(shown(&[("red02", "joined")]), all, "another node's word");
-        // A node that is about to prove its entry.
-        assert_eq!(shown(&[("red01", "joined")]), all[1..]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cluster::card::Card;
 use cluster::identity::{Holder, Role};
 use cluster::name::Hostname;
-use cluster::wire::{Proof, Report};
+use cluster::wire::{Proof, Report, Stranger};
 
 use tokio::time::timeout;
 
@@ -59,6 +59,24 @@ impl<'n> Members<'n> {
     /// Entries that belong to no planned node.
     pub(crate) fn strangers(&self) -> impl Iterator<Item = &'n Node> {
         self.iter().filter(|(_, owner)| owner.is_none()).map(|(node, _)| node)
+    }
+
+    /// The same for the board. A node that has just joined has not proved its entry yet: that one is not shown.
+    pub(super) fn unclaimed(&self, heard: &HashMap<Hostname, (Report, Instant)>) -> Vec<Stranger> {
+        let is_claimed = |node: &&Node| {
+            let claims = |(name, (report, _)): (&Hostname, &(Report, Instant))| {
+                name.as_str() == node.description.hostname && report.swarm_node.as_ref() == Some(&node.id)
+            };
+            heard.iter().any(claims)
+        };
+        let mut strangers: Vec<_> = self.strangers().filter(|node| !is_claimed(node)).collect();
+        strangers.sort_by_key(|node| (&node.description.hostname, &node.id));
+        let shown = strangers.into_iter().map(|node| Stranger {
+            id: node.id.clone(),
+            name: node.description.hostname.clone(),
+            state: node.status.state.clone(),
+        });
+        shown.collect()
     }
 }
 
@@ -231,6 +249,29 @@ pub(crate) mod tests {
         let members =
             Members::new(&nodes, &proved(&[("red01", &["a"]), ("red02", &["a"])]), &[name("red01")].into());
         assert_eq!(owners(&members), [None]);
+    }
+
+    #[test]
+    fn strangers_are_those_that_no_node_of_their_name_claims() {
+        let nodes = [node("own", "red01"), node("joined", "red01"), node("other", "red01")];
+        let proved = proved(&[("red00", &["own"])]);
+        let members = Members::new(&nodes, &proved, &BTreeSet::new());
+        let shown = |claims: &[(&str, &str)]| {
+            let heard = claims.iter().map(|(node, id)| {
+                let report =
+                    json!({"stage": "swarm", "word": "", "error": null, "address": null, "swarm_node": id});
+                (name(node), (serde_json::from_value(report).unwrap(), Instant::now()))
+            });
+            let strangers = members.unclaimed(&heard.collect()).into_iter();
+            strangers
+                .map(|stranger| format!("{} {} {}", stranger.name, stranger.id, stranger.state))
+                .collect::<Vec<_>>()
+        };
+        let all = ["red01 joined ready", "red01 other ready"];
+        assert_eq!(shown(&[]), all);
+        assert_eq!(shown(&[("red02", "joined")]), all, "another node's word");
+        // A node that is about to prove its entry.
+        assert_eq!(shown(&[("red01", "joined")]), all[1..]);
     }
 
     #[test]

@@ -67,7 +67,8 @@ async fn a_machine_that_calls_itself_after_a_node_changes_nothing_for_that_node(
     // It is not counted as red01, nor does it keep red01 from being counted.
     eventually(async || {
         let board = world.board().await;
-        board.formed && row(&board, "red01").swarm.unwrap().id == own
+        let strangers: Vec<_> = board.strangers.iter().map(|stranger| stranger.id.as_str()).collect();
+        board.formed && row(&board, "red01").swarm.unwrap().id == own && strangers == ["namesake"]
     })
     .await;
 
