@@ -20,6 +20,8 @@ use thiserror::Error;
 
 mod lock;
 
+pub(crate) use lock::{Locked, lock, try_lock};
+
 /// Mode of a folder or file for its owner alone.
 pub(crate) const PRIVATE_FOLDER: Mode = Mode::RWXU;
 /// As above, of a file.

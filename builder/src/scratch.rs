@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::dir::{Dir, PRIVATE_FILE};
+use crate::dir::{self, Dir, Locked, PRIVATE_FILE};
 
 const PREFIX: &str = ".partial-";
 
@@ -101,7 +101,7 @@ impl Scratch {
                 Ok(rustix::fs::openat(folder, name, flags, PRIVATE_FILE)?.into())
             };
             let (name, file) = TemporaryName::find(folder, make).map_err(error)?;
-            file.lock().map_err(error)?;
+            dir::lock(&file).map_err(error)?;
             // A sweeping run may have taken the file for a dead one's before it was locked.
             if folder.look(&name.name).map_err(error)?.is_some() {
                 return Ok(Self { file, folder: folder.clone(), name: Some(name) });
@@ -136,7 +136,7 @@ impl Scratch {
             (None, Existing::Keep) => link(&self.file, folder, name).map_err(error)?,
             (None, Existing::Replace) => {
                 // A link cannot replace, a rename can. The lock keeps a sweeping run off in between.
-                self.file.lock().map_err(error)?;
+                dir::lock(&self.file).map_err(error)?;
                 let linked = TemporaryName::find(folder, |temporary| link(&self.file, folder, temporary));
                 linked.and_then(|(temporary, ())| temporary.rename(name)).map_err(error)?;
             }
@@ -192,12 +192,15 @@ pub(crate) fn is_temporary(name: &OsStr) -> bool {
 }
 
 /// Removes files of runs that died, in a file system where scratch files have names. Only for folders that are known to be ours.
+/// Without locks nobody can tell which runs died, and nothing is removed.
 pub(crate) fn sweep(folder: &Dir) {
-    for name in folder.names().unwrap_or_default() {
-        // Locked means its maker lives.
-        if is_temporary(&name) && folder.file(&name, OFlags::WRONLY).is_ok_and(|file| file.try_lock().is_ok())
-        {
-            let _left = folder.remove(&name);
+    for name in folder.names().unwrap_or_default().iter().filter(|name| is_temporary(name)) {
+        let Ok(file) = folder.file(name, OFlags::WRONLY) else { continue };
+        // Locked means its maker lives. Our lock lasts until the file is gone: a maker that has only just made it waits for that.
+        if dir::try_lock(&file).is_ok_and(|locked| locked == Locked::Yes) {
+            #[cfg(test)]
+            dir::tests::between_make_and_open(&folder.path().join(name));
+            let _left = folder.remove(name);
         }
     }
 }
@@ -298,6 +301,32 @@ mod tests {
         sweep(&dir);
         let alive = alive.name.as_ref().unwrap().name.to_str().unwrap().to_owned();
         assert_eq!(names(folder.path()), [alive.as_str(), "red00.img"]);
+    }
+
+    #[test]
+    fn a_swept_file_is_locked_until_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(".partial-new");
+        std::fs::write(&path, "").unwrap();
+        let maker = File::open(&path).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        dir::tests::meanwhile(move |_| tell.send(dir::try_lock(&maker).unwrap()).unwrap());
+        sweep(&Dir::open(folder.path()).unwrap());
+        assert_eq!(told.try_recv(), Ok(Locked::Busy), "its maker would have taken it for its own");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn works_on_file_systems_without_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".partial-other"), "").unwrap();
+        dir::tests::without_locks(|| {
+            for (index, scratch) in both_kinds(folder.path()).into_iter().enumerate() {
+                scratch.publish(index.to_string(), Existing::Replace).unwrap();
+            }
+            sweep(&Dir::open(folder.path()).unwrap());
+        });
+        assert_eq!(names(folder.path()), [".partial-other", "0", "1"], "its maker may live");
     }
 
     #[test]

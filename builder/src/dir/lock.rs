@@ -10,6 +10,45 @@ use rustix::io::Errno;
 
 use super::{Dir, PRIVATE_FILE};
 
+/// How a try to lock a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Locked {
+    /// It is locked until it is closed.
+    Yes,
+    /// Another process has locked it.
+    Busy,
+    /// The file system has no locks.
+    Never,
+}
+
+/// Locks a file, unless another process has locked it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn try_lock(file: &File) -> io::Result<Locked> {
+    #[cfg(test)]
+    if super::tests::is_without_locks() {
+        return Ok(Locked::Never);
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Locked::Yes),
+        Err(TryLockError::WouldBlock) => Ok(Locked::Busy),
+        Err(TryLockError::Error(error)) if is_without_locks(&error) => Ok(Locked::Never),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// As [`try_lock`], and waits until no other process has locked it.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn lock(file: &File) -> io::Result<Locked> {
+    match try_lock(file)? {
+        Locked::Busy => file.lock().map(|()| Locked::Yes),
+        locked => Ok(locked),
+    }
+}
+
 impl Dir {
     /// Locks a file, which is made where it is missing, until it is closed. Calls `waiting` before it waits for another process.
     ///
@@ -26,16 +65,11 @@ impl Dir {
                 // Builders before 0.2 made it for everybody to open.
                 rustix::fs::fchmod(&file, PRIVATE_FILE)?;
             }
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    if let Some(waiting) = waiting.take() {
-                        waiting();
-                    }
-                    file.lock()?;
+            if try_lock(&file)? == Locked::Busy {
+                if let Some(waiting) = waiting.take() {
+                    waiting();
                 }
-                Err(TryLockError::Error(error)) if is_without_locks(&error) => {}
-                Err(TryLockError::Error(error)) => return Err(error),
+                file.lock()?;
             }
             // Whoever had it may have removed it at the end.
             let found = file.metadata()?;

@@ -1,4 +1,4 @@
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -10,14 +10,27 @@ type Hook = Box<dyn FnOnce(&Path)>;
 
 thread_local! {
     static BETWEEN: RefCell<Option<Hook>> = const { RefCell::new(None) };
+    static WITHOUT_LOCKS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What happens once between the making of a folder in this thread and its opening.
+/// Runs something in this thread as on a file system without locks.
+pub(crate) fn without_locks<T>(run: impl FnOnce() -> T) -> T {
+    WITHOUT_LOCKS.set(true);
+    let result = run();
+    WITHOUT_LOCKS.set(false);
+    result
+}
+
+pub(super) fn is_without_locks() -> bool {
+    WITHOUT_LOCKS.get()
+}
+
+/// What happens once between the making of a folder in this thread and its opening, or before a file of a dead run is removed.
 pub(crate) fn meanwhile(act: impl FnOnce(&Path) + 'static) {
     BETWEEN.with_borrow_mut(|between| *between = Some(Box::new(act)));
 }
 
-pub(super) fn between_make_and_open(path: &Path) {
+pub(crate) fn between_make_and_open(path: &Path) {
     if let Some(act) = BETWEEN.take() {
         act(path);
     }

@@ -3,7 +3,7 @@
 //! It is the user's alone, for cards carry keys, and one rehearsal's alone, by a lock. What a killed run left is
 //! removed by the next one.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::error::RehearseError;
-use crate::dir::{self, Dir};
+use crate::dir::{self, Dir, Locked};
 use crate::marker::{REHEARSAL, Standing};
 
 const LOCK: &str = ".lock";
@@ -55,10 +55,8 @@ impl Folder {
         }
         let lock = path.join(LOCK);
         let file = folder.file(LOCK, OFlags::RDWR | OFlags::CREATE).map_err(failed("write", &lock))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RehearseError::Busy(path.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &lock)(error)),
+        if dir::try_lock(&file).map_err(failed("lock", &lock))? == Locked::Busy {
+            return Err(RehearseError::Busy(path.to_owned()));
         }
         let path = path.canonicalize().map_err(failed("use", path))?;
         let folder = Self { dir: folder, path, names, keep, _lock: file };
@@ -161,6 +159,14 @@ mod tests {
         drop(first);
         open(&path, false).unwrap();
         assert!(path.join("notes.txt").exists(), "only files of machines are removed");
+    }
+
+    #[test]
+    fn a_folder_without_locks_is_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("red.rehearsal");
+        dir::tests::without_locks(|| drop(open(&path, false).unwrap()));
+        assert_eq!(names(&path), [".gitignore", ".lock"]);
     }
 
     #[test]
