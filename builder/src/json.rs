@@ -1,8 +1,40 @@
 //! JSON for programs. All of it is written here: `serde_json` leaves C1 and bidirectional controls as they are, and what a
 //! machine said may be on a terminal in the end.
 
+use std::ops::RangeInclusive;
+
 use cluster::text::escape_json;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Why a file with a version was not read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It has another version than those that are known.
+    Version(u32),
+    /// It is damaged.
+    Damaged(serde_json::Error),
+}
+
+/// Reads a file whose `version` is one of those that are known. The version is read alone first: files of another version may
+/// have other fields.
+///
+/// # Errors
+/// See [`Unread`].
+pub(crate) fn read_versioned<T: DeserializeOwned>(
+    text: &[u8],
+    known: RangeInclusive<u32>,
+) -> Result<T, Unread> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    let Head { version } = serde_json::from_slice(text).map_err(Unread::Damaged)?;
+    if !known.contains(&version) {
+        return Err(Unread::Version(version));
+    }
+    serde_json::from_slice(text).map_err(Unread::Damaged)
+}
 
 /// Returns a value as one line of JSON, without the line end.
 ///

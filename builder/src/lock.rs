@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::catalog::Release;
 use crate::dir::Dir;
 use crate::error::{Failure, Kind, builder, hint, program};
+use crate::json::{self, Unread};
 use crate::scratch::{Existing, Scratch};
 
 /// The file's name.
@@ -38,12 +39,6 @@ struct Document {
     version: u32,
     /// By the name in the cluster file: several files in one folder may name several.
     images: BTreeMap<String, Release>,
-}
-
-/// What is read first.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
 }
 
 /// Why a lock cannot be used.
@@ -137,13 +132,11 @@ impl Lock {
             Err(source) => return Err(LockError::Read { path, source }),
         };
         let Some(text) = text else { return Err(LockError::TooLong(path)) };
-        let damaged = |source| LockError::Damaged { path: path.clone(), source };
-        // Alone at first: another version may have other fields.
-        let Head { version } = serde_json::from_slice(&text).map_err(damaged)?;
-        if version != VERSION {
-            return Err(LockError::Version { path, version });
-        }
-        let document: Document = serde_json::from_slice(&text).map_err(damaged)?;
+        let document: Document =
+            json::read_versioned(&text, VERSION..=VERSION).map_err(|unread| match unread {
+                Unread::Version(version) => LockError::Version { path: path.clone(), version },
+                Unread::Damaged(source) => LockError::Damaged { path: path.clone(), source },
+            })?;
         for (name, release) in &document.images {
             if let Some(problem) = problem(release) {
                 return Err(LockError::Entry { path, name: name.clone(), problem });

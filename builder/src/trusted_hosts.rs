@@ -21,6 +21,7 @@ use thiserror::Error;
 use crate::dir::{Dir, PRIVATE_FOLDER};
 use crate::error::{Failure, Kind, hint, program};
 use crate::fetch::is_publishers;
+use crate::json::{self, Unread};
 use crate::scratch::{Existing, Scratch};
 use crate::{home, regular};
 
@@ -110,12 +111,6 @@ struct Document {
     image_hosts: BTreeSet<ImageHost>,
     #[serde(default)]
     mirrors: BTreeSet<String>,
-}
-
-/// What is read first.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
 }
 
 /// Why the confirmed hosts cannot be used.
@@ -228,13 +223,11 @@ impl TrustedHosts {
         if text.len() as u64 > LIMIT {
             return Err(TrustError::TooLong(path));
         }
-        let damaged = |source| TrustError::Damaged { path: path.clone(), source };
-        // Alone at first: another version may have other fields.
-        let Head { version } = serde_json::from_slice(&text).map_err(damaged)?;
-        if version != VERSION {
-            return Err(TrustError::Version { path, version });
-        }
-        let Document { image_hosts, mirrors, .. } = serde_json::from_slice(&text).map_err(damaged)?;
+        let Document { image_hosts, mirrors, .. } =
+            json::read_versioned(&text, VERSION..=VERSION).map_err(|unread| match unread {
+                Unread::Version(version) => TrustError::Version { path: path.clone(), version },
+                Unread::Damaged(source) => TrustError::Damaged { path: path.clone(), source },
+            })?;
         Ok(Self { file: Some(path), image_hosts, mirrors })
     }
 
