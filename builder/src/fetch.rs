@@ -329,10 +329,9 @@ impl<'a> Fetcher<'a> {
         copies: Vec<Target>,
     ) -> Result<(CachedImage, Copies), FetchError> {
         let prepare = |source| DownloadError::Prepare { url: Box::new(url.clone()), source };
-        let trusts_redirects = self.is_typed || self.os_list.is_some() || is_publishers(url);
-        let follow = match trusts_redirects {
+        let follow = match self.is_typed || is_publishers(url) {
             true => Follow::Anywhere,
-            false => Follow::Confirmed(self.hosts.clone()),
+            false => Follow::Confirmed { hosts: self.hosts.clone(), list: self.os_list.clone() },
         };
         let client = Client::new(follow).map_err(prepare).map_err(FetchError::Download)?;
         let order = download::Order {

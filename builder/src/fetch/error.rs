@@ -218,6 +218,9 @@ fn advise(error: &FetchError) -> Option<Hint> {
         }
         FetchError::Changed(_) => "run again when nothing writes to it",
         FetchError::Full { .. } => "free some space, or choose another folder with --cache DIR",
+        FetchError::Newest { source, .. } if source.unconfirmed().is_some() => {
+            return source.unconfirmed().map(|host| confirm(&host));
+        }
         FetchError::Newest { known: Some(known), .. } => {
             let text = "check the network and run again, or name a release in the cluster file: image: ";
             return Some(format!("{text}{known}").into());

@@ -58,7 +58,7 @@ impl Fetcher<'_> {
     pub(super) fn settle(&self, source: &ImageSource, folder: &Path) -> Result<Settled, FetchError> {
         match locate::locate(source, folder).map_err(FetchError::Locate)? {
             Located::Place { place, pin, release } => {
-                let named = release.as_ref().map(|release| self.named(release)).transpose()?;
+                let named = release.as_ref().map(|release| self.named(release, None)).transpose()?;
                 Ok(Settled { place, pin, release, named, lock: None })
             }
             Located::Series { series, given } => {
@@ -67,14 +67,14 @@ impl Fetcher<'_> {
                     Names::Locked | Names::Renewed => {
                         let mut lock = Lock::read(folder).map_err(FetchError::Lock)?;
                         let release = self.locked(&series, &mut lock)?;
-                        (release, Some((lock, series.name)))
+                        (release, Some((lock, series.name.clone())))
                     }
                 };
                 locate::refuse_by_name(&release.url).map_err(FetchError::Locate)?;
                 let place = Place::Remote(locate::parse(&release.url).map_err(FetchError::Locate)?);
                 let pin = Pin::of(release.image_download_sha256, release.extract_sha256);
                 let pin = given.map_or(pin, Pin::Either);
-                let named = Some(self.named(&release)?);
+                let named = Some(self.named(&release, Some(&series))?);
                 Ok(Settled { place, pin, release: Some(release), named, lock })
             }
         }
@@ -98,7 +98,11 @@ impl Fetcher<'_> {
         let official =
             || Url::parse(oslist::OFFICIAL).map_err(|_| LocateError::Url(oslist::OFFICIAL.to_owned()));
         let list = self.os_list.clone().map_or_else(official, Ok).map_err(FetchError::Locate)?;
-        let found = Client::new(Follow::Anywhere)
+        let follow = match &self.os_list {
+            Some(_) => Follow::Confirmed { hosts: self.hosts.clone(), list: self.os_list.clone() },
+            None => Follow::Anywhere,
+        };
+        let found = Client::new(follow)
             .map_err(ListError::Prepare)
             .and_then(|client| oslist::newest(&client, &list, series));
         let release = found.map_err(|source| FetchError::Newest {
@@ -117,12 +121,14 @@ impl Fetcher<'_> {
         Ok(release)
     }
 
-    fn named(&self, release: &Release) -> Result<Named, FetchError> {
+    /// What a release of a series has to be; of the catalog's own releases, the series is known by the address.
+    fn named(&self, release: &Release, series: Option<&Series>) -> Result<Named, FetchError> {
         let catalog = Catalog::built_in().map_err(LocateError::Catalog).map_err(FetchError::Locate)?;
-        let of_series = |series: &&Series| release.url.contains(&series.path);
         let mut promised = self.cache.promised_at(&release.url);
         promised.extend(catalog.at(&release.url).iter().flat_map(|entry| entry.release.digests()));
-        Ok(Named { path: catalog.series.iter().find(of_series).map(|series| series.path.clone()), promised })
+        let url = locate::parse(&release.url).map_err(FetchError::Locate)?;
+        let of_url = || catalog.series.iter().find(|series| url.path().contains(&series.path));
+        Ok(Named { path: series.or_else(of_url).map(|series| series.path.clone()), promised })
     }
 
     /// Whether an image that has a name in the catalog may be there.
@@ -210,5 +216,39 @@ impl Settled {
             ..release.clone()
         };
         lock.pin(name, seen).map_err(FetchError::Lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::fetch::digest;
+    use crate::report::Progress;
+
+    /// A query is not a path: with it, a lock could have an image of another series in the cache stand for the name.
+    #[test]
+    fn a_locked_release_is_of_the_series_that_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::built_in().unwrap();
+        let [first, second] = [0, 1].map(|place| catalog.series[place].clone());
+        let release = |own: &Series, query: &Series| Release {
+            release_date: "2026-11-20".to_owned(),
+            url: format!("https://downloads.raspberrypi.com/{}/os.img.xz?{}", own.path, query.path),
+            image_download_size: None,
+            image_download_sha256: None,
+            extract_size: None,
+            extract_sha256: Some(digest::of_bytes(b"image")),
+        };
+        let (cache, progress) =
+            (Cache::open(Some(&folder.path().join("cache"))).unwrap(), Progress::new(true, false));
+        let hosts = TrustedHosts::at(&folder.path().join("trusted-hosts.json")).unwrap();
+        for (own, query) in [(&first, &second), (&second, &first)] {
+            let mut lock = Lock::read(folder.path()).unwrap();
+            lock.pin(&own.name, release(own, query)).unwrap();
+            let source = ImageSource { location: own.name.clone(), sha256: None };
+            let settled = Fetcher::new(&cache, &hosts, &progress).settle(&source, folder.path()).unwrap();
+            assert_eq!(settled.named.unwrap().path.as_ref(), Some(&own.path));
+        }
     }
 }

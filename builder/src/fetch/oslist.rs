@@ -12,7 +12,9 @@ use thiserror::Error;
 
 use super::client::{Client, ClientError, GetError};
 use super::publisher::is_publishers;
+use super::redirect::RedirectError;
 use crate::catalog::{Release, Series};
+use crate::trusted_hosts::ImageHost;
 
 mod leaf;
 
@@ -83,6 +85,19 @@ pub enum ListError {
     /// Too many of them.
     #[error("not all lists were read: there are more than {LISTS}")]
     TooMany,
+}
+
+impl ListError {
+    /// The host to which a list redirects, if the user has not confirmed it.
+    pub(super) fn unconfirmed(&self) -> Option<ImageHost> {
+        match self {
+            Self::Get { source: GetError::Redirect(RedirectError::Unconfirmed(next)), .. } => {
+                ImageHost::of(next)
+            }
+            Self::Absent { source: Some(source), .. } => source.unconfirmed(),
+            _ => None,
+        }
+    }
 }
 
 /// Asks the list at `url` for the newest release of a series.
@@ -167,13 +182,21 @@ fn releases(
             releases(items, url, list, series, found)?;
         }
         let Some(address) = item.get("url").and_then(Value::as_str) else { continue };
-        if address.contains(&series.path) {
+        if is_of(series, address) {
             let error =
                 |source| ListError::Leaf { url: Box::new(url.clone()), series: series.name.clone(), source };
             found.push(leaf::read(item, |address| is_near(list, address)).map_err(error)?);
         }
     }
     Ok(())
+}
+
+/// Whether an address is that of a release of the series. One that is no URL is, if it may be meant.
+fn is_of(series: &Series, address: &str) -> bool {
+    match Url::parse(address) {
+        Ok(url) => url.path().contains(&series.path),
+        Err(_) => address.contains(&series.path),
+    }
 }
 
 /// Adds the addresses of further lists.

@@ -6,6 +6,7 @@ use reqwest::Url;
 use reqwest::redirect::Policy;
 use thiserror::Error;
 
+use super::oslist::is_near;
 use crate::trusted_hosts::{ImageHost, TrustedHosts};
 
 /// As many as browsers follow of one kind; mirrors need two or three.
@@ -14,11 +15,16 @@ const LIMIT: usize = 10;
 /// Whose redirects are followed where.
 #[derive(Debug, Clone)]
 pub(super) enum Follow {
-    /// To any host: the publisher says where its files are, and the user knows the URL that they typed.
+    /// To any host: the publisher says where its files are, and the user knows the URL of an image that they typed.
     Anywhere,
-    /// To confirmed hosts and within the host that was asked. A host that only a repository names could otherwise have
-    /// this computer send requests to any server that it can reach.
-    Confirmed(TrustedHosts),
+    /// To confirmed hosts and within the host that was asked. A host that only a repository or a list names could otherwise
+    /// have this computer send requests to any server that it can reach.
+    Confirmed {
+        /// The user's.
+        hosts: TrustedHosts,
+        /// The list that the user named, whose own host counts, too.
+        list: Option<Url>,
+    },
 }
 
 impl Follow {
@@ -26,8 +32,10 @@ impl Follow {
         let host = ImageHost::of(next);
         match self {
             Self::Anywhere => true,
-            Self::Confirmed(hosts) => {
-                hosts.may_serve(next) || asked.iter().any(|url| ImageHost::of(url) == host)
+            Self::Confirmed { hosts, list } => {
+                hosts.may_serve(next)
+                    || list.as_ref().is_some_and(|list| is_near(list, next))
+                    || asked.iter().any(|url| ImageHost::of(url) == host)
             }
         }
     }
@@ -112,7 +120,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut hosts = TrustedHosts::at(&folder.path().join("trusted-hosts.json")).unwrap();
         hosts.confirm(&"cdn.example.org".parse().unwrap()).unwrap();
-        let (asked, follow) = ([url("https://example.org/os")], Follow::Confirmed(hosts));
+        let (asked, follow) =
+            ([url("https://example.org/os")], Follow::Confirmed { hosts: hosts.clone(), list: None });
         for allowed in [
             "https://example.org/mirror/os",
             "https://cdn.example.org/os",
@@ -125,6 +134,11 @@ mod tests {
             assert_eq!(super::judge(&asked, &url(other), &follow), refused, "{other}");
             assert_eq!(judge(&asked, &url(other)), Ok(()), "{other}");
         }
+        let list = url("https://lists.example.org/list.json");
+        let asked = [url("https://downloads.raspberrypi.com/os")];
+        let follow = Follow::Confirmed { hosts, list: Some(list.clone()) };
+        assert_eq!(super::judge(&asked, &list, &follow), Ok(()), "where the list is");
+        assert!(super::judge(&asked, &url("https://192.168.1.1/reboot"), &follow).is_err());
     }
 
     #[test]

@@ -246,6 +246,40 @@ fn a_mirror_is_one_whose_list_was_typed() {
     other.run(&["images", "pull"]).failed(2);
 }
 
+#[test]
+fn a_typed_list_redirects_only_to_confirmed_hosts() {
+    let (body, list) = (xz(), json!({ "os_list": [] }).to_string());
+    for redirected in ["/list.json", "/os.img.xz"] {
+        let (body, list, bench) = (body.clone(), list.clone(), Bench::new());
+        let other = Server::new(move |request, _| match request.path.as_str() {
+            "/list.json" => Reply::whole(list.as_bytes()),
+            _ => Reply::whole(&body),
+        });
+        let to = other.url(&redirected[1..]);
+        let server = Server::new({
+            let to = to.clone();
+            move |request, _| {
+                let is_list = request.path == "/list.json";
+                if is_list == (redirected == "/list.json") {
+                    return Reply::new("302 Found", &[("location", &to), ("content-length", "0")], b"");
+                }
+                let host = request.header("host").unwrap();
+                let entry = release(&format!("http://{host}/{PATH}"));
+                Reply::whole(json!({ "os_list": [entry] }).to_string().as_bytes())
+            }
+        });
+        cluster(&bench, "cluster.yaml", NAME);
+        let pull = ["images", "pull", "--os-list", &server.url("list.json")];
+        let said = bench.run(&pull).failed(1);
+        let host = to.split('/').nth(2).unwrap();
+        assert!(said.contains(&format!("builder images trust {host}\n")), "{said}");
+        assert_eq!(other.asked().len(), 0, "{redirected}");
+        bench.trusts(&to);
+        bench.run(&pull);
+        assert_eq!(other.asked().len(), 1, "{redirected}");
+    }
+}
+
 /// Both come with a repository: an archive, which a harmless command brings into the cache, and a lock with its digest.
 #[test]
 fn an_archive_in_the_cache_does_not_stand_for_a_name_because_a_lock_says_so() {

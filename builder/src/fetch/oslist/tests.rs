@@ -72,6 +72,15 @@ fn the_newest_of_the_series_is_found_in_a_group_among_strangers() {
 }
 
 #[test]
+fn a_query_does_not_make_an_image_one_of_the_series() {
+    let mut other = image("2026-10-06");
+    let query = format!("https://downloads.raspberrypi.com/os.img.xz?{}", series().path);
+    other.as_object_mut().unwrap().insert("url".to_owned(), query.into());
+    let text = refusal(json!({ "os_list": [other] }));
+    assert!(text.contains("does not have raspios-lite-arm64"), "{text}");
+}
+
+#[test]
 fn further_lists_are_read_where_the_first_has_none_and_circles_end() {
     let (one, two) = ("https://list.example.org/one.json", "https://downloads.raspberrypi.com/two.json");
     let links = |links: &[&str]| {
