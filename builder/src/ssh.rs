@@ -28,6 +28,7 @@ use crate::pki;
 pub mod batch;
 pub mod collect;
 mod host_key;
+mod jump;
 mod run;
 pub mod trouble;
 
@@ -166,6 +167,19 @@ impl Ssh {
         cluster::host::check_user(user).is_ok().then(|| user.to_owned())
     }
 
+    /// All settings for a machine, as `ssh -G` prints them; `None` if it does not.
+    async fn settings(&self, index: usize) -> Option<String> {
+        let mut command = Command::new("ssh");
+        command
+            .arg("-G")
+            .args(self.target(self.hosts.get(index)?))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        let settings =
+            command.kill_on_drop(true).output().await.ok().filter(|output| output.status.success())?;
+        String::from_utf8(settings.stdout).ok()
+    }
+
     /// Where the `ssh` of a machine writes its own words.
     fn log(&self, index: usize) -> PathBuf {
         self.folder.path().join(format!("{index}.log"))
@@ -173,18 +187,32 @@ impl Ssh {
 
     /// The command line for a machine. It gets a process group of its own, so that what it starts can be ended with it, and a
     /// Ctrl-C on the terminal comes to us alone.
-    fn command(&self, index: usize, host: &Host, words: &[String]) -> Command {
+    /// For a machine whose host key is known, `preferred` is [`HostKey::preferred`]: without it, `ssh` may choose another key of
+    /// the same machine.
+    ///
+    /// With `is_detailed`, the log tells how far a connection is.
+    fn command(
+        &self,
+        index: usize,
+        words: &[String],
+        preferred: Option<&str>,
+        is_detailed: bool,
+    ) -> Option<Command> {
+        let host = self.hosts.get(index)?;
         let mut command = Command::new("ssh");
         command.arg("-T").arg("-E").arg(self.log(index));
-        let options: &[_] = match self.tells_host_keys {
-            true => &["-o", "LogLevel=DEBUG1", "-o", "ControlPath=none"],
-            false => &["-o", "LogLevel=VERBOSE"],
-        };
-        command.args(options);
+        let level = if self.tells_host_keys || is_detailed { "DEBUG1" } else { "VERBOSE" };
+        command.arg("-o").arg(format!("LogLevel={level}"));
+        if self.tells_host_keys {
+            command.args(["-o", "ControlPath=none"]);
+        }
+        if let Some(preferred) = preferred {
+            command.arg("-o").arg(format!("HostKeyAlgorithms={preferred}"));
+        }
         command.args(self.target(host)).args(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0).kill_on_drop(true);
-        command
+        Some(command)
     }
 }
 

@@ -87,7 +87,8 @@ pub fn card_host_keys(secrets: &Path) -> Result<BTreeMap<Hostname, HostKey>, Fai
         };
         let Some(text) = folder.read(&name)? else { continue };
         let key = PublicKey::from_openssh(text.trim_end()).map_err(|_| damaged())?;
-        let key = HostKey::try_from(key.fingerprint(HashAlg::Sha256).to_string()).map_err(|_| damaged())?;
+        let key = format!("{} {}", key.algorithm(), key.fingerprint(HashAlg::Sha256));
+        let key = HostKey::try_from(key).map_err(|_| damaged())?;
         keys.insert(node, key);
     }
     Ok(keys)

@@ -8,6 +8,7 @@ use cluster::secret::Secret;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::Ssh;
+use super::jump::JumpHosts;
 use super::run::One;
 use super::trouble::Trouble;
 use crate::host_key::HostKey;
@@ -105,7 +106,8 @@ pub struct Limits {
 }
 
 /// Runs commands on machines and tells what happens, each machine's end among it. A connection that ends before we are let in
-/// is tried again, see [`super::run`]. One that fails or hangs holds up no other, but for its place among the [`Limits::jobs`]. Returns when all have ended; then no `ssh` is left.
+/// is tried again, see [`super::run`]. One that fails or hangs holds up no other, but for its place among the [`Limits::jobs`] and
+/// at its jump host, see [`super::jump`]. Returns when all have ended; then no `ssh` is left.
 ///
 /// # Errors
 /// When the listener fails, which ends all machines; when there can be no runtime.
@@ -146,8 +148,9 @@ fn start(ssh: &Arc<Ssh>, jobs: Vec<Job>, limits: Limits) -> Events {
     let (sender, next) = mpsc::channel(ON_THE_WAY);
     let (stop, stopped) = watch::channel(false);
     let places = Arc::new(Semaphore::new(limits.jobs.clamp(1, Semaphore::MAX_PERMITS)));
+    let jump_hosts = Arc::new(JumpHosts::new(jobs.len().min(limits.jobs)));
     for job in jobs {
-        let (ssh, places) = (Arc::clone(ssh), Arc::clone(&places));
+        let (ssh, places, jump_hosts) = (Arc::clone(ssh), Arc::clone(&places), Arc::clone(&jump_hosts));
         let (events, stopped) = (sender.clone(), stopped.clone());
         tokio::spawn(async move {
             // Places are given in the order in which they were asked for.
@@ -156,7 +159,7 @@ fn start(ssh: &Arc<Ssh>, jobs: Vec<Job>, limits: Limits) -> Events {
             let (end, host_key) = if *stopped.borrow() || place.is_err() {
                 (End::Interrupted, None)
             } else {
-                let one = One { ssh: &ssh, job: &job, timeout: limits.timeout };
+                let one = One { ssh: &ssh, job: &job, timeout: limits.timeout, jump_hosts: &jump_hosts };
                 one.run(&events, stopped).await
             };
             drop(place);

@@ -13,7 +13,9 @@ const LINES: [&str; 2] = ["debug1: Server host key: ", "debug1: Server host cert
 pub(super) fn proved(log: &str) -> Option<HostKey> {
     let fingerprint = |line: &str| {
         let rest = LINES.iter().find_map(|start| line.strip_prefix(start))?;
-        Some(rest.split_whitespace().nth(1).unwrap_or_default().trim_end_matches(',').to_owned())
+        let mut words = rest.split_whitespace();
+        let (kind, fingerprint) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Some(format!("{kind} {}", fingerprint.trim_end_matches(',')))
     };
     let mut found = log.lines().filter_map(fingerprint);
     let first = found.next()?;
@@ -40,13 +42,15 @@ mod tests {
 
     #[test]
     fn a_key_that_is_shown_twice_is_one() {
+        let one = format!("ssh-ed25519 {ONE}");
         let key = |keys: &[&str]| proved(&log(keys)).map(String::from);
-        assert_eq!(key(&[ONE]).as_deref(), Some(ONE));
-        assert_eq!(key(&[ONE, ONE]).as_deref(), Some(ONE));
+        assert_eq!(key(&[ONE]).as_deref(), Some(one.as_str()));
+        assert_eq!(key(&[ONE, ONE]).as_deref(), Some(one.as_str()));
         let certificate = "debug1: Server host certificate: ssh-ed25519-cert-v01@openssh.com ";
         let line =
             format!("{certificate}{ONE}, serial 1 ID \"red03\" CA ssh-ed25519 {OTHER} valid forever\n");
-        assert_eq!(proved(&line).map(String::from).as_deref(), Some(ONE));
+        let certified = format!("ssh-ed25519-cert-v01@openssh.com {ONE}");
+        assert_eq!(proved(&line).map(String::from), Some(certified));
     }
 
     /// A server's debug message is written with its line ends (`LOG_STDERR_VIS` of OpenSSH's log.c).

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::batch::{End, Event, Job, Stream};
 use super::host_key;
+use super::jump::{self, JumpHosts, Place};
 use super::{LOG_LIMIT, Ssh, trouble};
 use crate::host_key::HostKey;
 
@@ -46,19 +47,27 @@ pub(super) struct One<'a> {
     pub(super) ssh: &'a Ssh,
     pub(super) job: &'a Job,
     pub(super) timeout: Option<Duration>,
+    pub(super) jump_hosts: &'a JumpHosts,
 }
 
 impl One<'_> {
     /// Runs to the end, whatever it is. A connection that ends before we are let in is tried again: an SSH server drops some of
-    /// many logins at once (sshd_config(5), `MaxStartups 10:30:100`), and one that leads to many machines has many.
+    /// many logins at once (sshd_config(5), `MaxStartups 10:30:100`). Ours are limited, see [`jump`], but others may log in, too.
     pub(super) async fn run(
         &self,
         events: &mpsc::Sender<Event>,
         mut stop: watch::Receiver<bool>,
     ) -> (End, Option<HostKey>) {
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let mut deadline = None;
         for pause in PAUSES {
-            let Once { end, held, host_key } = self.once(events, &mut stop, deadline).await;
+            let place = tokio::select! {
+                place = self.jump_hosts.enter(self.ssh, self.job.index) => place,
+                () = until(deadline) => None,
+                _ = stop.wait_for(|stop| *stop) => return (End::Interrupted, None),
+            };
+            // How long others take to log in does not count.
+            deadline = deadline.or_else(|| Some(Instant::now() + self.timeout?));
+            let Once { end, held, host_key } = self.once(events, &mut stop, deadline, place).await;
             let Some(pause) = pause.filter(|_| matches!(&end, End::Trouble(trouble) if trouble.is_early))
             else {
                 if !held.is_empty() {
@@ -83,10 +92,12 @@ impl One<'_> {
         events: &mpsc::Sender<Event>,
         stop: &mut watch::Receiver<bool>,
         deadline: Option<Instant>,
+        mut place: Option<Place>,
     ) -> Once {
         let index = self.job.index;
-        let Some(host) = self.ssh.hosts().get(index) else { return Once::of(End::Interrupted) };
-        let mut command = self.ssh.command(index, host, &self.job.words);
+        let preferred = self.job.only_to.as_ref().and_then(HostKey::preferred);
+        let command = self.ssh.command(index, &self.job.words, preferred.as_deref(), place.is_some());
+        let Some(mut command) = command else { return Once::of(End::Interrupted) };
         if !self.job.input.is_empty() {
             command.stdin(Stdio::piped());
         }
@@ -135,9 +146,11 @@ impl One<'_> {
                     }
                     pipe.into_iter().for_each(|pipe| self.feed(pipe));
                 }
-                _ = look.tick(), if !*is_in.borrow() => {
+                _ = look.tick(), if place.is_some() || !*is_in.borrow() => {
+                    let log = self.read_log();
+                    place = place.filter(|_| !jump::has_passed(&log));
                     // Through a connection that another `ssh` holds open, nothing is noted.
-                    if begun.elapsed() > HELD || trouble::got_in(&self.read_log()) {
+                    if begun.elapsed() > HELD || trouble::got_in(&log) {
                         let_in.send_replace(true);
                     }
                 }
@@ -146,6 +159,7 @@ impl One<'_> {
         if status.is_none() {
             end(&mut child).await;
         }
+        drop(place);
         over.send_replace(true);
         if let Some(pump) = out {
             let _nothing = pump.await;

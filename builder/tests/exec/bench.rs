@@ -2,6 +2,7 @@
 //! namespace of its own, so that nothing outside the folder changes; as another user it needs none.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -103,9 +104,12 @@ impl Bench {
         }
     }
 
-    /// [`Self::serve`], with as many logins at once as OpenSSH allows by itself (sshd_config(5), `MaxStartups`).
-    pub(crate) fn serve_with_defaults(&mut self, key: &str, address: Ipv4Addr) {
-        self.serve_some(key, &[address], "");
+    /// [`Self::serve`], where no more log in at once than OpenSSH lets in for certain by default (sshd_config(5), `MaxStartups
+    /// 10:30:100`): all others are dropped, which is in the log. Returns that.
+    pub(crate) fn serve_few(&mut self, key: &str, address: Ipv4Addr) -> PathBuf {
+        let log = self.path(&format!("sshd-{}.log", self.servers.len()));
+        self.serve_some(key, &[address], "MaxStartups 10:100:10\nLogLevel VERBOSE\n");
+        log
     }
 
     /// [`Self::serve`] for one machine, which does the same whatever is asked of it.
@@ -180,6 +184,18 @@ impl Bench {
             fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         ids.filter(is_ours).collect()
     }
+}
+
+/// Runs a command at a terminal, as `script` makes one (util-linux), with that typed. Returns all that is shown there.
+pub(crate) fn at_terminal(bench: &Bench, command: &Command, typed: &str) -> String {
+    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
+    let line: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = Command::new("script");
+    script.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(bench.path("")).env_clear();
+    script.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    script.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
+    String::from_utf8_lossy(&script.wait_with_output().unwrap().stdout).into_owned()
 }
 
 /// What a run printed and how it ended.
