@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::cache::Cache;
 use crate::dir::{self, Dir, NewFolders, Refusal};
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, hint};
 use crate::fetch::{self, Base, Copies};
 use crate::interrupt::EndOnSignal;
 use crate::marker::{CARDS, Standing};
@@ -111,7 +111,7 @@ impl From<BuildError> for Failure {
         let hint = match &error {
             BuildError::Existing(_) => Some("--force replaces them, -o DIR puts the cards elsewhere"),
             BuildError::Folder { folder, source } if Refusal::of(source) == Some(&Refusal::NotOurs) => {
-                let build = builder(["build", "-o"]).path(folder);
+                let build = again(["build"]).with(["-o", &folder.display().to_string()]);
                 return Self::new(Kind::Failed, error)
                     .hint(hint!["to put the cards there all the same: ", build]);
             }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::error::{CLUSTER_FILE, Failure, default_cluster_file, report_usage};
+use crate::error::{CLUSTER_FILE, Failure, default_cluster_file, remember_typed, report_usage};
 use crate::privilege;
 
 pub mod activate;
@@ -111,6 +111,7 @@ pub fn main() -> ExitCode {
             return report_usage(&error, words.any(|word| word == "--json"));
         }
     };
+    remember_typed(std::env::args_os().skip(1));
     let json = cli.globals.json;
     // First of all: there are no threads yet, and nothing was opened as root.
     let dropped = match cli.command {
@@ -161,5 +162,5 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(globals, &args),
     };
-    ran.map_err(|failure| failure.about(&globals.file))
+    ran.map_err(|failure| privilege::advise(failure).about(&globals.file))
 }

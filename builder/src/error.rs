@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 mod hint;
 
-pub(crate) use hint::hint;
 pub use hint::{
     CLUSTER_FILE, Command, Hint, Part, Shown, builder, default_cluster_file, join, program, quote, quote_path,
 };
+pub(crate) use hint::{again, hint, remember_typed};
 
 /// What kind of failure, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +93,18 @@ impl Failure {
     pub fn about(mut self, file: &Path) -> Self {
         self.file = Some(file.to_owned());
         self
+    }
+
+    /// Adds what to type next, unless that is there already.
+    #[must_use]
+    pub(crate) fn hint_once(self, hint: Hint) -> Self {
+        if self.hints.contains(&hint) { self } else { self.hint(hint) }
+    }
+
+    /// The error and its causes.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
+        let first: &(dyn Error + 'static) = self.source.as_ref();
+        std::iter::successors(Some(first), |error| (*error).source())
     }
 
     /// Adds the JSON object that the command would have printed. Programs get it and the failure as one object.

@@ -6,12 +6,14 @@
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::sync::OnceLock;
 
 use nix::unistd::{self, Gid, Uid, User};
 use thiserror::Error;
 
-use crate::error::{Failure, Kind};
+use crate::dir::Refusal;
+use crate::error::{Command, Failure, Hint, Kind, again, hint};
 
 /// The invoking user, if root's rights were given up.
 static INVOKING_USER: OnceLock<Uid> = OnceLock::new();
@@ -27,7 +29,7 @@ pub(crate) enum PrivilegeError {
 
 impl From<PrivilegeError> for Failure {
     fn from(error: PrivilegeError) -> Self {
-        Self::new(Kind::Failed, error).hint("to do everything as root: sudo env --unset=SUDO_UID builder ...")
+        Self::new(Kind::Failed, error).hint(hint!["to do everything as root: ", as_roots_own(again(["..."]))])
     }
 }
 
@@ -57,6 +59,54 @@ pub(crate) fn invoking_user() -> Option<Uid> {
 /// Whether devices can be opened with root's rights.
 pub(crate) fn has_root() -> bool {
     invoking_user().is_some() || unistd::geteuid().is_root()
+}
+
+/// Adds what to type where files belong to another user than the one that builder acts as.
+pub(crate) fn advise(failure: Failure) -> Failure {
+    let causes = failure.causes().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    let advice = causes.filter_map(|error| match Refusal::of(error) {
+        Some(Refusal::Owner { found, .. }) => to_act_as(*found),
+        _ if error.kind() == io::ErrorKind::PermissionDenied => to_act_as(0),
+        _ => None,
+    });
+    match advice.collect::<Vec<_>>().pop() {
+        Some(advice) => failure.hint_once(advice),
+        None => failure,
+    }
+}
+
+/// How to act as the owner of a file, where that is not what builder does; `None` where a change of the owner helps.
+pub(crate) fn to_act_as(owner: u32) -> Option<Hint> {
+    let me = unistd::geteuid();
+    to_act_as_from(me, invoking_user().is_some(), Uid::from_raw(owner), again(["..."]))
+}
+
+fn to_act_as_from(me: Uid, is_sudo: bool, owner: Uid, again: Command) -> Option<Hint> {
+    let name = |user: Uid| User::from_uid(user).ok().flatten().map(|user| user.name);
+    match (me.is_root(), owner.is_root()) {
+        // In a shell of root's (su, doas, a root login), `chown` would make the user's files root's.
+        (true, false) => {
+            let named = name(owner).unwrap_or_else(|| format!("#{owner}"));
+            let text = format!("builder acts as root; to act as the owner ({named}): ");
+            let mut starter = vec!["sudo".to_owned(), "-u".to_owned(), named];
+            if again.has_word("flash") {
+                // The cards are opened as root, everything else is the user's.
+                starter.push("sudo".to_owned());
+            }
+            Some(hint![text, again.started_by(starter)])
+        }
+        (false, true) if is_sudo => {
+            let me = name(me).unwrap_or_else(|| me.to_string());
+            let text = format!("under sudo, builder acts as {me}; to act as root: ");
+            Some(hint![text, as_roots_own(again)])
+        }
+        _ => None,
+    }
+}
+
+/// Starts a command as root that does not give up root's rights.
+fn as_roots_own(command: Command) -> Command {
+    command.started_by(["sudo", "env", "-u", "SUDO_UID"])
 }
 
 /// The user whose number `sudo` left in `SUDO_UID` (sudo(8), "Environment").
@@ -127,6 +177,27 @@ mod tests {
     fn finds_the_user_who_ran_sudo() {
         assert_eq!(user(true, Some("1234")), Some(1234));
         assert_eq!(group_of(Some("1235".into())).map(Gid::as_raw), Some(1235));
+    }
+
+    #[test]
+    fn advises_to_act_as_the_owner_of_a_file() {
+        let advice = |me: u32, is_sudo, owner: u32, words: &[&str]| {
+            let again = crate::error::builder(words.iter().copied());
+            let hint = to_act_as_from(Uid::from_raw(me), is_sudo, Uid::from_raw(owner), again);
+            hint.map(|hint| hint.show(None).text)
+        };
+        let text = advice(0, false, 4242, &["status"]).unwrap();
+        assert!(text.ends_with(": sudo -u '#4242' builder status"), "{text}");
+        let text = advice(0, false, 4242, &["flash", "red00"]).unwrap();
+        assert!(text.ends_with(": sudo -u '#4242' sudo builder flash red00"), "{text}");
+        let text = advice(4242, true, 0, &["status"]).unwrap();
+        assert_eq!(
+            text,
+            "under sudo, builder acts as 4242; to act as root: sudo env -u SUDO_UID builder status"
+        );
+        for (me, is_sudo, owner) in [(4242, false, 0), (4242, true, 4243), (0, false, 0)] {
+            assert_eq!(advice(me, is_sudo, owner, &["status"]), None, "{me} {is_sudo} {owner}");
+        }
     }
 
     #[test]

@@ -191,7 +191,7 @@ fn a_folder_that_builder_did_not_make_is_used_only_if_it_is_named() {
     let (code, text) = bench.refusal(&["red00"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("cannot use the folder cards\n"), "{text}");
-    assert!(text.contains("hint: to put the cards there all the same: builder build -o cards\n"), "{text}");
+    assert!(text.contains(" build --firstboot firstboot-aarch64 red00 -o cards\n"), "{text}");
     assert_eq!(bench.names("cards"), ["hearts.txt"]);
     succeeded(&bench.build(&["red00", "-o", "cards"]));
     assert_eq!(bench.names("cards"), ["hearts.txt", "red00.img"]);

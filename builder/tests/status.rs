@@ -309,7 +309,8 @@ fn waiting_ends_when_the_swarm_is_formed() {
 #[test]
 fn waiting_in_vain_names_the_missing() {
     let bench = Bench::new();
-    let outcome = bench.run_at(bench.manager(&[bench.board()]), "--wait --timeout 1s");
+    let manager = bench.manager(&[bench.board()]);
+    let outcome = bench.run_at(manager, "--wait --timeout 1s");
     assert_eq!(outcome.code(), 6);
     assert!(
         outcome.out.ends_with("red is not formed yet: 2 of 4 nodes ready\n"),
@@ -317,10 +318,12 @@ fn waiting_in_vain_names_the_missing() {
     );
     assert_eq!(
         outcome.failure(),
-        "error: red was not formed within 1s: waiting for red02 (docker: apt-get ended with 100: no space left), \
-         red03 (never heard from)\n\
-         hint: is red03 powered on, with its own card, on the same network?\n\
-         hint: to wait longer: builder status --wait --timeout 1h\n"
+        format!(
+            "error: red was not formed within 1s: waiting for red02 (docker: apt-get ended with 100: no space left), \
+             red03 (never heard from)\n\
+             hint: is red03 powered on, with its own card, on the same network?\n\
+             hint: to wait longer: builder status --wait --timeout 1h --manager {manager}\n"
+        )
     );
 }
 

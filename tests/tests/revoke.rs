@@ -185,7 +185,7 @@ fn revoking_asks_first_and_changes_nothing_without_a_yes() {
     let (nobody, ..) = scene.revoke("red01", None);
     assert_eq!(
         nobody.unwrap_err().render(),
-        "error: nobody is here to be asked\nhint: if you are sure: builder revoke --yes red01\n"
+        "error: nobody is here to be asked\nhint: if you are sure: builder revoke red01 --yes\n"
     );
     let (manager, ..) = scene.revoke("red[00-01] --yes", None);
     assert_eq!(manager.unwrap_err().kind().code(), 2);

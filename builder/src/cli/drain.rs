@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::member::{self, Member, MemberError};
 use crate::cli::Globals;
 use crate::cli::status::INTERVAL;
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager};
@@ -134,8 +134,8 @@ fn told_left((member, tasks): &(&Member, NodeTasks)) -> String {
 
 fn late(args: &DrainArgs, left: Vec<String>) -> Failure {
     let timeout = humantime::format_duration(args.timeout);
-    let again = builder(["drain"]).args(args.nodes.iter().cloned()).args(["--timeout", "1h"]);
-    let again = hint!["to wait longer: ", again];
+    let again = again(["drain"].into_iter().chain(args.nodes.iter().map(String::as_str)));
+    let again = hint!["to wait longer: ", again.with_value("--timeout", "1h")];
     Failure::new(Kind::NotAsWanted, DrainError::Left { timeout, left }).hint(again)
 }
 

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use crate::cli::Globals;
 use crate::cli::ask::{self, AskError};
-use crate::error::{Failure, Kind, builder, hint, one_line};
+use crate::error::{Command, Failure, Kind, again, builder, hint, one_line};
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, Untold};
 use crate::{pki, plan};
@@ -48,7 +48,7 @@ enum RevokeError {
     IsManager(Hostname),
     #[error("{0} has no identity that could be revoked")]
     NoIdentity(Hostname),
-    #[error("not every manager turns {} away yet: {} could not be told", nodes.join(", "), managers.join(", "))]
+    #[error("{} not revoked everywhere: could not reach {}", are(nodes), managers.join(", "))]
     Untold { nodes: Vec<String>, managers: Vec<String> },
     #[error("{} refused from now on, but only until a manager restarts: {why}", are(nodes))]
     Unsaved { nodes: Vec<String>, why: String },
@@ -56,6 +56,10 @@ enum RevokeError {
     Talk(#[source] io::Error),
     #[error("cannot make JSON of the result")]
     Json(#[source] serde_json::Error),
+}
+
+fn again_for(nodes: &[String]) -> Command {
+    again(["revoke"].into_iter().chain(nodes.iter().map(String::as_str)))
 }
 
 fn are(nodes: &[String]) -> String {
@@ -73,18 +77,15 @@ impl From<RevokeError> for Failure {
             RevokeError::NoIdentity(name) => (Kind::Failed, hint!["make its card first: ", builder(["build", name.as_str()])]),
             RevokeError::Untold { nodes, managers } => {
                 let managers = managers.join(", ");
-                // Later it would be that card, too, which is turned away.
-                let text = format!(
-                    "once {managers} can be reached, and before a new card is made for {}, type again: ",
-                    nodes.join(", ")
-                );
-                let again = hint![text, builder(["revoke"]).args(nodes.iter().cloned())];
+                // Later it would revoke the new cards, too, of all nodes that were named.
+                let text = format!("once {managers} can be reached, and before new cards are made, type again: ");
+                let again = hint![text, again_for(nodes)];
                 return Self::new(Kind::NotAsWanted, error)
                     .hint(again)
                     .hint(format!("a new card for {managers} knows of it by itself"));
             }
             RevokeError::Unsaved { nodes, .. } => {
-                let again = builder(["revoke"]).args(nodes.iter().cloned());
+                let again = again_for(nodes);
                 return Self::new(Kind::NotAsWanted, error).hint(hint!["make room on the manager's disk, then: ", again]);
             }
             RevokeError::Talk(_) | RevokeError::Json(_) => {
@@ -236,7 +237,8 @@ fn confirm(wanted: &[(Hostname, Revoke)], desk: &mut Desk<'_>) -> Result<(), Ask
          comes back only with a new certificate.",
         names.join(", ")
     );
-    ask::confirm(desk, &what, builder(["revoke", "--yes"]).args(names))
+    let again = again(["revoke"].into_iter().chain(names));
+    ask::confirm(desk, &what, again.with(["--yes"]))
 }
 
 /// What happened, in words.
@@ -252,7 +254,7 @@ fn told(Away { name, revoked, untold }: &Away) -> String {
         // Where else it was looked for is no news here.
         let error = error.to_string();
         let why = error.lines().next().unwrap_or_default();
-        text.push_str(&format!("{name}: {manager} could not be told, and would let it in: {why}\n"));
+        text.push_str(&format!("{name}: could not reach {manager}, which would let it in: {why}\n"));
     }
     text
 }

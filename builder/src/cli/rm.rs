@@ -17,7 +17,7 @@ use super::revoke::Desk;
 use super::status::view::has_left;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, builder, hint};
 use crate::pki;
 use crate::project::{self, Project};
 use crate::remote::{Address, Manager, RemoteError};
@@ -127,7 +127,8 @@ pub fn rm(project: &Project, args: &RmArgs, style: Style, desk: &mut Desk<'_>) -
             names.join(", ")
         );
         let what = hint![what, builder(["up"]), "`."].text(&project.file);
-        ask::confirm(desk, &what, builder(["rm", "--yes"]).args(args.nodes.iter().cloned()))?;
+        let again = again(["rm"].into_iter().chain(args.nodes.iter().map(String::as_str)));
+        ask::confirm(desk, &what, again.with(["--yes"]))?;
     }
     let identities = pki::existing(project)?;
     let mut manager = Manager::new(project, &identities, args.manager.clone())?;

@@ -129,7 +129,7 @@ pub fn show(
             }
         }
         if over && let Some(view) = last {
-            let failure = not_formed(&view, args.timeout, trouble);
+            let failure = not_formed(&view, args, trouble);
             // One object for programs, unless they get a line per change.
             if style.json && !args.watch {
                 return Err(failure.with(view.to_value()?));
@@ -150,9 +150,9 @@ fn unanswered(cluster: &ClusterName, timeout: Duration, source: RemoteError) -> 
     hints.into_iter().fold(Failure::new(Kind::NotAsWanted, error), Failure::hint)
 }
 
-fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> Failure {
+fn not_formed(view: &View, args: &StatusArgs, trouble: Option<RemoteError>) -> Failure {
     let cluster = view.board.cluster.clone();
-    let timeout = humantime::format_duration(timeout);
+    let timeout = humantime::format_duration(args.timeout);
     let missing = table::missing(view);
     let error = if missing.is_empty() {
         StatusError::Twice { cluster, timeout }
@@ -169,5 +169,8 @@ fn not_formed(view: &View, timeout: Duration, trouble: Option<RemoteError>) -> F
         let names = silent.join(", ");
         failure = failure.hint(format!("is {names} powered on, with its own card, on the same network?"));
     }
-    failure.hint(hint!["to wait longer: ", builder(["status", "--wait", "--timeout", "1h"])])
+    // Not the command that was typed: that may be `up`, which does more than wait.
+    let longer = builder(["status", "--wait", "--timeout", "1h"]);
+    let manager = args.manager.iter().flat_map(|address| ["--manager".to_owned(), address.to_string()]);
+    failure.hint(hint!["to wait longer: ", longer.args(manager)])
 }

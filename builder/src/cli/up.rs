@@ -89,9 +89,7 @@ pub fn up(
     let is_forming = told.is_some();
     let untold = told.map(|told| told.untold).unwrap_or_default();
     for Untold { manager, .. } in &untold {
-        say(format!(
-            "{manager} could not be told: when it is back on, it hears of it from the other managers"
-        ))?;
+        say(format!("could not reach {manager}: when it is back on, the other managers tell it"))?;
     }
     if changed && !args.no_wait {
         if is_forming {

@@ -6,6 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+mod again;
+
+pub(crate) use again::{again, remember_typed};
+
 /// The cluster file's usual name.
 pub const CLUSTER_FILE: &str = "cluster.yaml";
 /// The usual name of a list of Pis that already run.
@@ -60,7 +64,10 @@ pub enum Part {
 pub struct Command {
     words: Vec<String>,
     is_builder: bool,
-    sudo: bool,
+    /// Whether the words are those of this process, which name the file where it has to be named.
+    is_typed: bool,
+    /// What starts it, such as `sudo`.
+    starter: Vec<String>,
 }
 
 /// A hint as it is shown.
@@ -76,13 +83,15 @@ pub struct Shown {
 pub fn builder<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Command {
     let words: Vec<String> = words.into_iter().map(Into::into).collect();
     // It writes to block devices.
-    let sudo = words.first().is_some_and(|verb| verb == "flash");
-    Command { words, is_builder: true, sudo }
+    let needs_root = words.first().is_some_and(|verb| verb == "flash");
+    let command = Command { words, is_builder: true, is_typed: false, starter: Vec::new() };
+    if needs_root { command.sudo() } else { command }
 }
 
 /// Returns a command of another program: `program(["mv", "a", "b"])`.
 pub fn program<W: Into<String>>(words: impl IntoIterator<Item = W>) -> Command {
-    Command { words: words.into_iter().map(Into::into).collect(), is_builder: false, sudo: false }
+    let words = words.into_iter().map(Into::into).collect();
+    Command { words, is_builder: false, is_typed: false, starter: Vec::new() }
 }
 
 /// Makes a [`Hint`] of texts and commands: `hint!["write it again: ", builder(["flash", "red03"])]`.
@@ -168,14 +177,20 @@ impl Command {
 
     /// Runs it as root.
     #[must_use]
-    pub fn sudo(mut self) -> Self {
-        self.sudo = true;
+    pub fn sudo(self) -> Self {
+        self.started_by(["sudo"])
+    }
+
+    /// Runs it by another program, such as `sudo`, given with its options.
+    #[must_use]
+    pub(crate) fn started_by<W: Into<String>>(mut self, starter: impl IntoIterator<Item = W>) -> Self {
+        self.starter = starter.into_iter().map(Into::into).collect();
         self
     }
 
     fn argv(&self, file: Option<&Path>) -> Vec<String> {
         let mut words = self.words.clone();
-        if let Some(file) = file.filter(|_| self.is_builder) {
+        if let Some(file) = file.filter(|_| self.is_builder && !self.is_typed) {
             let verb = READ_THE_FILE.iter().find(|verb| words.starts_with(&owned(verb)));
             let mut options = words.iter().take_while(|word| *word != "--");
             let is_named = options.any(|word| ["-f", "--file", "--hosts"].contains(&word.as_str()));
@@ -186,8 +201,8 @@ impl Command {
                 words.splice(verb.len()..verb.len(), named);
             }
         }
-        let sudo = self.sudo.then(|| "sudo".to_owned());
-        sudo.into_iter().chain(self.is_builder.then(|| "builder".to_owned())).chain(words).collect()
+        let starter = self.starter.iter().cloned();
+        starter.chain(self.is_builder.then(|| "builder".to_owned())).chain(words).collect()
     }
 }
 
@@ -271,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    fn text(hint: impl Into<Hint>) -> String {
+    pub(super) fn text(hint: impl Into<Hint>) -> String {
         hint.into().text(Path::new("my hosts.yaml"))
     }
 

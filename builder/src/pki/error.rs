@@ -2,12 +2,14 @@
 
 use std::error::Error;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
 use crate::dir::{self, Refusal};
-use crate::error::{Command, Failure, Hint, Kind, builder, hint, program, quote_path as quoted};
+use crate::error::{Command, Failure, Hint, Kind, builder, hint, program};
+use crate::privilege;
 
 /// A secrets folder that cannot be used. Never a reason to make a new CA: cards made with the old one would be orphans.
 #[derive(Debug, Error)]
@@ -18,8 +20,8 @@ pub(crate) enum PkiError {
     Link { path: PathBuf },
     #[error("{path} is not a {wanted}")]
     WrongType { path: PathBuf, wanted: &'static str },
-    #[error("{path} belongs to {owner}, not to you")]
-    OtherOwner { path: PathBuf, owner: String },
+    #[error("{path} belongs to {}, not to {}", dir::name_of(*.owner), dir::name_of(*.wanted))]
+    OtherOwner { path: PathBuf, owner: u32, wanted: u32 },
     #[error("{path} was replaced by something else at this moment")]
     Replaced { path: PathBuf },
     #[error("others than you may read {path} (its mode is {mode:03o})")]
@@ -51,6 +53,8 @@ pub(crate) enum Whose {
     Node(String),
     /// The memory of a node's former key.
     Former,
+    /// The record of machines that were brought in over SSH.
+    Running,
     /// Nothing that could not be found out again.
     Nobody,
 }
@@ -69,7 +73,9 @@ impl PkiError {
             Some(Refusal::Link) => Self::Link { path },
             Some(Refusal::NotAFolder) => Self::WrongType { path, wanted: "folder" },
             Some(Refusal::NotAFile) => Self::WrongType { path, wanted: "file" },
-            Some(Refusal::Owner { found, .. }) => Self::OtherOwner { path, owner: dir::name_of(*found) },
+            Some(Refusal::Owner { found, wanted }) => {
+                Self::OtherOwner { path, owner: *found, wanted: *wanted }
+            }
             Some(Refusal::Replaced) => Self::Replaced { path },
             _ => Self::File { verb, path, source },
         }
@@ -78,11 +84,9 @@ impl PkiError {
     fn hints(&self) -> Vec<Hint> {
         match self {
             Self::File { path, source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                let path = path.parent().unwrap_or(path);
-                vec![
-                    format!("if it belongs to another user: sudo chown -R \"$(id -u)\" {}", quoted(path))
-                        .into(),
-                ]
+                let seen =
+                    path.ancestors().find_map(|path| Some((path, path.symlink_metadata().ok()?.uid())));
+                seen.map(|(path, owner)| owner_hints(path, owner)).unwrap_or_default()
             }
             Self::Link { path } => {
                 let own = "put a real one in its place";
@@ -96,10 +100,7 @@ impl PkiError {
                     program(["mv"]).path(&real).path(path)
                 ]]
             }
-            Self::OtherOwner { path, owner } => vec![
-                format!("do not use it unless you know who made it: {owner} can read its keys").into(),
-                format!("if it is yours: sudo chown -R \"$(id -u)\" {}", quoted(path)).into(),
-            ],
+            Self::OtherOwner { path, owner, .. } => owner_hints(path, *owner),
             Self::Replaced { .. } => {
                 vec!["move the cluster file to a folder that nobody else can write to".into()]
             }
@@ -190,9 +191,35 @@ impl Whose {
                     program(["rm"]).path(path)
                 ],
             ],
+            Self::Running => vec![
+                restore,
+                hint![
+                    "or delete it. Then builder no longer knows which machine has which node's key: each machine gets a new key \
+                     under the name that it has, or is asked about, and nodes that are no longer in the file stay in the swarm: ",
+                    program(["rm"]).path(path)
+                ],
+                hint!["then: ", builder(["config"])],
+            ],
             Self::Nobody => vec![hint!["it is only a memory of addresses: ", program(["rm"]).path(path)]],
         }
     }
+}
+
+/// What to type about a file or folder that may belong to another user.
+fn owner_hints(path: &Path, owner: u32) -> Vec<Hint> {
+    let me = rustix::process::geteuid().as_raw();
+    let mut hints: Vec<_> = privilege::to_act_as(owner).into_iter().collect();
+    // Root needs no file to be its own, and the owner would lose it.
+    if owner == me || me == 0 {
+        return hints;
+    }
+    if owner != 0 {
+        let owner = dir::name_of(owner);
+        hints.push(format!("do not use it unless you know who made it: {owner} can read its keys").into());
+    }
+    // By number: in a shell of root's, `id -u` would say 0.
+    hints.push(hint!["if it is yours: ", program(["chown", "-R", &me.to_string()]).path(path).sudo()]);
+    hints
 }
 
 /// The path with an ending added to its name.

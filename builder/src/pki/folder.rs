@@ -86,7 +86,7 @@ impl Folder {
     pub(super) fn create(lock: &Lock, path: PathBuf, files: &[NewFile]) -> Result<Self, PkiError> {
         let partial = lock.partial.clone().ok_or_else(|| PkiError::Replaced { path: path.clone() })?;
         empty(&partial)?;
-        let nodes = make_private(&partial, NODES.as_ref(), &path)?;
+        let nodes = make_private(&partial, NODES.as_ref(), partial.path())?;
         let folder = Self { path: partial.path().to_owned(), dir: partial, nodes };
         folder.write_all(files)?;
         let parent = beside(&path)?;
@@ -193,7 +193,10 @@ pub(super) fn lock(path: &Path, missing: Missing) -> Result<Lock, PkiError> {
         let (folder, is_partial) = match open_private(&parent, name_of(path), path)? {
             Some(folder) => (folder, false),
             None if missing == Missing::Refuse => return Err(PkiError::Absent { folder: path.to_owned() }),
-            None => (make_private(&parent, &partial_name(path), path)?, true),
+            None => {
+                let name = partial_name(path);
+                (make_private(&parent, &name, &parent.path().join(&name))?, true)
+            }
         };
         let Some(file) = lock_in(&folder)? else { continue };
         // While we waited, another builder may have finished the folder, or somebody have moved it.
@@ -260,6 +263,7 @@ fn is_ours(name: &OsStr) -> bool {
     scratch::is_temporary(name) || text.starts_with(".new-") || ENDINGS.iter().any(|end| text.ends_with(end))
 }
 
+/// Opens a folder of ours; `secrets` is the secrets folder that it is or lies in, or the one in the making.
 fn open_private(parent: &Dir, name: &OsStr, secrets: &Path) -> Result<Option<Dir>, PkiError> {
     let path = parent.path().join(name);
     let Some(found) = parent.open_sub(name).map_err(failed("open", &path))? else { return Ok(None) };
@@ -268,6 +272,7 @@ fn open_private(parent: &Dir, name: &OsStr, secrets: &Path) -> Result<Option<Dir
     Ok(Some(found))
 }
 
+/// As [`open_private`], and makes the folder if it is missing.
 fn make_private(parent: &Dir, name: &OsStr, secrets: &Path) -> Result<Dir, PkiError> {
     let path = parent.path().join(name);
     parent.make_sub(name, dir::PRIVATE_FOLDER).map_err(failed("make", &path))?;

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use cluster::card::DockerSource;
 use serde::Deserialize;
 
-use crate::error::{Hint, builder, hint};
+use crate::error::{Hint, again, hint};
 
 /// Where Swarm takes its first networks from unless it is told otherwise: it has 10.0.0.0/8 and hands out one /24 after the
 /// other from its beginning. The rest of it is not reached.
@@ -126,7 +126,7 @@ impl Clash {
                     "containerd.io" => ("Debian's Docker, which uses it: ", "debian"),
                     _ => ("Docker's own packages, which use it: ", "docker"),
                 };
-                let config = builder(["config", "--docker", source]);
+                let config = again(["config"]).with_value("--docker", source);
                 hint![
                     "take ",
                     whose,

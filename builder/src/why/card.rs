@@ -11,7 +11,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Case, FirstStart, Seen, Trouble};
-use crate::error::{Failure, Kind as FailureKind, builder, hint, one_line};
+use crate::error::{Failure, Kind as FailureKind, again, builder, hint, one_line};
 use crate::image::CMDLINE;
 use crate::image::fat::{Fat, FatError};
 use crate::image::partitions::{self, PartitionError};
@@ -98,7 +98,8 @@ impl ReadError {
             Self::Open { path, source }
                 if source.kind() == io::ErrorKind::PermissionDenied && !privilege::has_root() =>
             {
-                hint!["reading a device takes root: ", builder(["why", node, "--card"]).path(path).sudo()]
+                let again = again(["why", node, "--card", &path.display().to_string()]);
+                hint!["reading a device takes root: ", again.sudo()]
             }
             Self::Open { .. } => "name the card reader's device, such as /dev/sdb, or an image".into(),
             Self::Partitions { .. } => {

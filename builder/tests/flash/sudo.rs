@@ -203,8 +203,28 @@ fn under_sudo_a_folder_of_roots_is_neither_used_nor_given_away() {
     let output = laptop.sudo(&["--cache", cache.to_str().unwrap(), "images", "list"]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("Permission denied"), "{said}");
+    let hint = "hint: under sudo, builder acts as ada; to act as root: sudo env -u SUDO_UID builder --cache ";
+    assert!(said.contains(hint), "{said}");
     assert_eq!(fs::read_dir(laptop.bench.path("roots")).unwrap().count(), 0);
     assert_eq!(fs::metadata(laptop.bench.path("roots")).unwrap().uid(), 0);
+}
+
+/// After `su` or `doas` nothing says who the user is. To give the folder to root would lock its owner out.
+#[test]
+fn in_a_shell_of_roots_the_owner_of_the_secrets_is_named() {
+    let laptop = Laptop::new();
+    succeeded(&laptop.builder(&["init"]).output().unwrap());
+    let file = laptop.bench.path("cluster.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\nimage: raspios-lite-arm64\n", "\nimage: pios.img\n")).unwrap();
+    succeeded(&laptop.builder(&["build", "--firstboot", "firstboot-aarch64", "red00"]).output().unwrap());
+    let mut root = laptop.sudo(&["status"]);
+    root.env_remove("SUDO_UID").env_remove("SUDO_GID").env_remove("SUDO_USER");
+    let output = root.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains(": sudo -u ada builder status\n"), "{said}");
+    assert!(!said.contains("chown"), "{said}");
+    laptop.assert_all_is_hers();
 }
 
 #[test]

@@ -155,11 +155,24 @@ pub(crate) const CASES: &[Case] = &[
         then: Some(0),
     },
     Case {
+        name: "the record of machines is damaged",
+        prepare: |bench| {
+            bench.built();
+            let record = bench.path("red.secrets/running.json");
+            fs::write(&record, "{").unwrap();
+            fs::set_permissions(record, fs::Permissions::from_mode(0o600)).unwrap();
+        },
+        words: &["config", "--dry-run"],
+        code: 1,
+        hints: &[("rm ./red.secrets/running.json", DONE), ("builder config", NO_HOST)],
+        then: Some(5),
+    },
+    Case {
         name: "the end of the swarm, and nobody to ask",
         prepare: Bench::built,
         words: &["kill"],
         code: 2,
-        hints: &[("builder kill --yes", UNREACHABLE)],
+        hints: &[("builder kill --json --yes", UNREACHABLE)],
         then: None,
     },
     Case {
@@ -167,7 +180,7 @@ pub(crate) const CASES: &[Case] = &[
         prepare: Bench::built,
         words: &["kill", "--purge"],
         code: 2,
-        hints: &[("builder kill --purge --yes", UNREACHABLE)],
+        hints: &[("builder kill --json --purge --yes", UNREACHABLE)],
         then: None,
     },
     Case {
@@ -175,7 +188,7 @@ pub(crate) const CASES: &[Case] = &[
         prepare: Bench::built,
         words: &["rm", "red[01-02]"],
         code: 2,
-        hints: &[("builder rm --yes 'red[01-02]'", UNREACHABLE)],
+        hints: &[("builder rm --json 'red[01-02]' --yes", UNREACHABLE)],
         then: None,
     },
     Case {
@@ -183,7 +196,7 @@ pub(crate) const CASES: &[Case] = &[
         prepare: Bench::built,
         words: &["revoke", "red[01-02]"],
         code: 2,
-        hints: &[("builder revoke --yes red01 red02", UNREACHABLE)],
+        hints: &[("builder revoke --json 'red[01-02]' --yes", UNREACHABLE)],
         then: None,
     },
     Case {
@@ -338,7 +351,7 @@ pub(crate) const CASES: &[Case] = &[
         prepare: |_| {},
         words: &["images", "pull", "https://127.0.0.1:1/os.img.xz"],
         code: 2,
-        hints: &[("builder images pull https://127.0.0.1:1/os.img.xz --sha256 HEX", FAILED)],
+        hints: &[("builder images --json pull https://127.0.0.1:1/os.img.xz --sha256 HEX", FAILED)],
         then: None,
     },
     Case {
@@ -416,7 +429,7 @@ pub(crate) const CASES: &[Case] = &[
         words: &["rehearse", "red01"],
         code: 2,
         // It needs the cards.
-        hints: &[("builder rehearse red00 red01", FAILED)],
+        hints: &[("builder rehearse --json red01 red00", FAILED)],
         then: None,
     },
     Case {

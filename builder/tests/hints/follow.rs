@@ -104,7 +104,9 @@ impl Bench {
 
     /// The commands in the hints of a failure. Programs and people get the same hints.
     fn hints(&self, case: &Case) -> Vec<String> {
-        let output = self.run(&[&["--json"], case.words].concat());
+        // It is kept where the command is to be typed again.
+        let (verb, rest) = case.words.split_at(1);
+        let output = self.run(&[verb, &["--json"], rest].concat());
         let (out, said) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
         let name = case.name;

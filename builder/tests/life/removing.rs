@@ -28,7 +28,7 @@ fn removing_asks_and_waits_until_the_entry_is_gone() {
     assert_eq!(run(Some("yes\n"), true).out, "[{\"node\":\"red02\",\"gone\":true,\"refused\":null}]\n");
     assert_eq!(
         run(None, false).failure(),
-        "error: nobody is here to be asked\nhint: if you are sure: builder rm --yes red02\n"
+        "error: nobody is here to be asked\nhint: if you are sure: builder rm red02 --yes\n"
     );
 }
 

@@ -199,7 +199,7 @@ fn what_cannot_form_a_swarm_is_refused_before_anything_starts() {
         (
             Some(2),
             "error: red00 is not among the nodes to rehearse, and without its manager no swarm is formed\n\
-             hint: builder rehearse red00 red01\n"
+             hint: builder rehearse red01 red00\n"
                 .to_owned()
         )
     );
@@ -222,7 +222,7 @@ fn a_manager_that_is_never_reached_is_exit_five() {
          red00: power on\n\
          error: the manager red00 was not reached within 1s: it never had an address on the network\n\
          hint: what red00 wrote on its console: red.rehearsal/red00.log\n\
-         hint: to wait longer: builder rehearse --timeout 1h\n"
+         hint: to wait longer: builder rehearse red00 --timeout 1h\n"
     );
     assert!(bench.left().is_empty(), "{:?}", bench.left());
 }

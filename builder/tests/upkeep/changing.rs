@@ -48,7 +48,7 @@ fn tasks_that_do_not_end_are_counted_and_exit_code_six() {
     assert_eq!(
         outcome.talk,
         "error: tasks did not end within 1s: 1 task on red01\n\
-         hint: to wait longer: builder drain 'red[01-02]' --timeout 1h\n"
+         hint: to wait longer: builder drain 'red[01-02]' --quiet --manager ADDRESS --timeout 1h\n"
     );
     assert_eq!(
         outcome.out,

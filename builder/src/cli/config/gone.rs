@@ -14,7 +14,7 @@ use crate::cli::ask;
 use crate::cli::removal::{self, Reach};
 use crate::cli::rm::{self, Fate};
 use crate::cli::status::{Screen, Style};
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, builder, hint};
 use crate::pki::{self, RunningHost};
 use crate::remote::Manager;
 use crate::running::check::Verdict;
@@ -55,8 +55,8 @@ pub(super) fn confirm(gone: &[RunningHost], taken_over: &[String], way: &Way<'_>
     if what.is_empty() {
         return Ok(());
     }
-    let command = builder(["config"]).args(way.ask_sudo.then_some("--ask-sudo")).args(["--yes"]);
-    Ok(ask::confirm_or_interrupt(&what.join("\n"), command, way.interrupt)?)
+    let again = again(["config"]).with(["--yes"]);
+    Ok(ask::confirm_or_interrupt(&what.join("\n"), again, way.interrupt)?)
 }
 
 /// Takes them out of the swarm, as the managers of before see it. Where there is no swarm any more, or not yet, there is nothing

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::cli::{Globals, consent};
-use crate::error::{Failure, Kind, builder, hint, one_line};
+use crate::error::{Failure, Kind, again, builder, hint, one_line};
 use crate::fetch::{FetchError, Fetcher, LocateError, Names};
 use crate::lock::{self, Lock};
 use crate::project;
@@ -134,7 +134,7 @@ pub(super) fn run(globals: &Globals, args: &PullArgs) -> Result<(), Failure> {
         .typed(args.image.as_deref().is_some_and(|image| image.contains("://")));
     let base = fetcher.base(&source, folder).map_err(|failure| match &args.image {
         Some(url) if url.contains("://") && args.sha256.is_none() && own.is_none() => {
-            failure.hint(builder(["images", "pull", url, "--sha256", "HEX"]))
+            failure.hint(again(["images", "pull", url]).with_value("--sha256", "HEX"))
         }
         _ => failure,
     })?;

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::stage::Stage;
 use crate::cli::status::table;
 use crate::cli::status::view::{View, is_ready};
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, hint};
 use crate::remote::RemoteError;
 
 /// Why there is no formed swarm.
@@ -90,7 +90,7 @@ impl Outcome {
                 Failure::new(Kind::Unreachable, error).hint(self.log(&self.manager))
             }
         };
-        failure.hint(hint!["to wait longer: ", builder(["rehearse", "--timeout", "1h"])])
+        failure.hint(hint!["to wait longer: ", again(["rehearse"]).with_value("--timeout", "1h")])
     }
 
     fn log(&self, name: &Hostname) -> String {

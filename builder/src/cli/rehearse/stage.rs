@@ -12,7 +12,7 @@ use cluster::wire::PORT;
 use super::outcome::{RehearsalError, log_hint};
 use super::{Cast, RehearseArgs};
 use crate::cli::status::Screen;
-use crate::error::{Failure, Kind, builder, hint};
+use crate::error::{Failure, Kind, again, builder, hint};
 use crate::interrupt::Interrupt;
 use crate::plan;
 use crate::project::Project;
@@ -42,7 +42,8 @@ pub(super) fn cast(project: &Project, words: &[String], cards: &Path) -> Result<
     let names = plan::select(&project.cluster, words)?;
     let manager = manager(project)?;
     if !names.contains(&manager) {
-        let all = builder(["rehearse", manager.as_str()]).args(words.iter().cloned());
+        let all = ["rehearse"].into_iter().chain(words.iter().map(String::as_str));
+        let all = again(all).with([manager.as_str()]);
         return Err(Failure::new(Kind::Usage, RehearsalError::NoManager(manager.to_string())).hint(all));
     }
     let path = |name: &Hostname| cards.join(format!("{name}.img"));

@@ -78,6 +78,16 @@ fn a_folder_in_the_making_with_other_files_is_left_alone() {
 }
 
 #[test]
+fn the_hint_names_the_exposed_folder_in_the_making() {
+    let (outside, path) = bench();
+    let partial = outside.path().join("red.secrets.partial");
+    fs::create_dir(&partial).unwrap();
+    fs::set_permissions(&partial, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = Failure::from(create(&path).err().unwrap()).render();
+    assert!(text.contains(&format!("hint: chmod -R go-rwx {}\n", partial.display())), "{text}");
+}
+
+#[test]
 fn a_link_in_the_place_of_a_new_folder_is_refused() {
     let (outside, path) = bench();
     let elsewhere = outside.path().join("elsewhere");
@@ -107,8 +117,8 @@ fn another_users_folder_is_refused() {
     assert!(matches!(folder.read("a"), Err(PkiError::OtherOwner { .. })));
     chown(&path, Some(4242), Some(4242)).unwrap();
     let text = Failure::from(Folder::open(path.clone()).err().unwrap()).render();
-    assert!(text.contains("red.secrets belongs to user 4242, not to you\n"), "{text}");
-    assert!(text.contains("hint: if it is yours: sudo chown -R \"$(id -u)\" "), "{text}");
+    assert!(text.contains("red.secrets belongs to user 4242, not to root\n"), "{text}");
+    assert!(text.contains(": sudo -u '#4242' builder ...\n") && !text.contains("chown"), "{text}");
 }
 
 #[test]
