@@ -21,9 +21,11 @@ use cluster::identity::{Holder, Identity, Role};
 use cluster::name::{ClusterId, ClusterName, Hostname, KeyId};
 use cluster::secret::Secret;
 use cluster::spec::Node;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::json::{self, Unread};
 use crate::project::Project;
 
 mod authority;
@@ -140,10 +142,11 @@ impl Identities {
 /// # Errors
 /// A folder that is damaged, foreign, a link, or open to other users; nothing has been written then.
 pub fn open(project: &Project) -> Result<Identities, Failure> {
-    keep(project, &Makes::All)
+    keep(project, &Makes::All, None)
 }
 
-/// As [`open`], for machines that `builder config` brings in: makes nothing for other nodes, and new keys for `renewed`.
+/// As [`open`], for machines that `builder config` brings in: makes nothing for other nodes, and new keys for `renewed`. `record`
+/// is written before there are keys: without it, a key that a killed run leaves would count as that of a card.
 ///
 /// # Errors
 /// As [`open`].
@@ -151,8 +154,9 @@ pub fn open_for(
     project: &Project,
     nodes: &BTreeSet<Hostname>,
     renewed: &BTreeSet<Hostname>,
+    record: &Running,
 ) -> Result<Identities, Failure> {
-    keep(project, &Makes::Some { nodes, renewed })
+    keep(project, &Makes::Some { nodes, renewed }, Some(record))
 }
 
 /// What [`open_for`] would give, without writing anything.
@@ -167,9 +171,12 @@ pub fn preview_for(
     Ok(prepare(project, &Makes::Some { nodes, renewed })?.identities)
 }
 
-fn keep(project: &Project, makes: &Makes<'_>) -> Result<Identities, Failure> {
+fn keep(project: &Project, makes: &Makes<'_>, record: Option<&Running>) -> Result<Identities, Failure> {
     let lock = folder::lock(&project.secrets_folder(), Missing::Make)?;
-    let Prepared { identities, folder, files } = prepare(project, makes)?;
+    let Prepared { identities, folder, mut files } = prepare(project, makes)?;
+    if let Some(record) = record {
+        running::add(record, folder.as_ref(), &mut files)?;
+    }
     let folder = match folder {
         Some(folder) => {
             folder.write_all(&files)?;
@@ -449,27 +456,21 @@ fn read_addresses(folder: &Folder) -> Result<ssh::Addresses, PkiError> {
 }
 
 /// Reads a file of the one version that there is of it.
-fn from_json<T: for<'de> Deserialize<'de>>(text: &str, path: PathBuf, whose: Whose) -> Result<T, PkiError> {
+fn from_json<T: DeserializeOwned>(text: &str, path: PathBuf, whose: Whose) -> Result<T, PkiError> {
     from_json_up_to(VERSION, text, path, whose)
 }
 
-/// Reads `version` alone, then the whole; `known` is the highest version that can be read.
-fn from_json_up_to<T: for<'de> Deserialize<'de>>(
+/// As [`from_json`]; `known` is the highest version that can be read.
+fn from_json_up_to<T: DeserializeOwned>(
     known: u32,
     text: &str,
     path: PathBuf,
     whose: Whose,
 ) -> Result<T, PkiError> {
-    #[derive(Deserialize)]
-    struct VersionOnly {
-        version: u32,
-    }
-    let damaged = damaged(path.clone(), whose);
-    match serde_json::from_str::<VersionOnly>(text) {
-        Ok(VersionOnly { version: found }) if found > known => Err(PkiError::TooNew { path, found, known }),
-        Ok(_) => serde_json::from_str(text).map_err(|error| damaged(error.into())),
-        Err(error) => Err(damaged(error.into())),
-    }
+    json::read_versioned(text.as_bytes(), 0..=known).map_err(|unread| match unread {
+        Unread::Version(found) => PkiError::TooNew { path, found, known },
+        Unread::Damaged(error) => damaged(path, whose)(error.into()),
+    })
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, PkiError> {

@@ -345,7 +345,7 @@ fn a_manager_that_could_not_be_told_is_named() {
     assert_eq!(outcome.code(), 6);
     assert!(
         bench.shown(&outcome.out).contains(
-            "red03 could not be told: until it hears of it from another manager, it would let nodes in again\n  when it is on, \
+            "could not reach red03: until another manager tells it, it would let nodes in again\n  when it is on, \
              type again: builder kill -f HERE/cluster.yaml\n"
         ),
         "{}",
@@ -433,9 +433,9 @@ fn a_node_is_turned_away_by_the_managers_that_are_on_and_the_others_are_named() 
     insta::assert_snapshot!(half.out.clone() + &half.failure(), @"
     red02: the manager refuses its certificate from now on
     red02: it was removed from the swarm, and the join tokens were changed
-    red02: red03 could not be told, and would let it in: the manager red03 cannot be reached
-    error: not every manager turns red02 away yet: red03 could not be told
-    hint: once red03 can be reached, and before a new card is made for red02, type again: builder revoke red02
+    red02: could not reach red03, which would let it in: the manager red03 cannot be reached
+    error: red02 is not revoked everywhere: could not reach red03
+    hint: once red03 can be reached, and before new cards are made, type again: builder revoke red02
     hint: a new card for red03 knows of it by itself
     ");
     assert_eq!(half.talk, "", "no new card yet: the next try would turn it away");

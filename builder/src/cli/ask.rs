@@ -14,7 +14,7 @@ use crate::interrupt::Interrupt;
 /// How often it is asked whether Ctrl-C was pressed meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Why nothing was done, or nothing could be said.
+/// Why a question has no answer, or nothing could be said.
 #[derive(Debug, Error)]
 pub(super) enum AskError {
     #[error("nobody is here to be asked")]

@@ -244,10 +244,11 @@ impl Outlook {
         let ours = field.project_before().map(|project| pki::existing(&project)).transpose()?;
         let ours = ours.map(|identities| identities.cluster_id);
         let others = if args.take_over { Others::TakeOver } else { Others::Keep };
-        let found = way.look(field, &mut lines)?;
+        let mut found = way.look(field, &mut lines)?;
         let given = identity::given(field, &args.replace)?;
         let cards = pki::card_host_keys(&field.secrets_folder())?;
         let known = Known { earlier: field.earlier.as_ref(), cards: &cards, replaced: &given };
+        way.look_again(&mut found, &known)?;
         let mut replaced = given.clone();
         if !args.yes && !args.dry_run && !way.interrupt.asked() {
             let first = Way::first_look(field, &found, &known, (ours.as_ref(), others));
@@ -316,7 +317,6 @@ impl Outlook {
         globals: &Globals,
         args: &ConfigArgs,
     ) -> Result<Option<Identities>, Failure> {
-        // Before there are keys: without a record of the machines, they would count as those of cards.
         let cache = Cache::open(globals.cache.as_deref())?;
         if !args.yes {
             gone::confirm(&self.gone, &self.taken_over(), way)?;
@@ -327,10 +327,9 @@ impl Outlook {
             pki::set_aside(&self.project, &gone.name)?;
         }
         identity::revoke(field, &self.replaced_nodes(field), way)?;
-        let identities = pki::open_for(&self.project, &self.nodes(), &self.new_keys())?;
+        let identities = pki::open_for(&self.project, &self.nodes(), &self.new_keys(), &self.record)?;
         let name = self.project.cluster.name.as_str();
         first_use::show(&identities.ca_fingerprint()?, name, &cache, &way.progress)?;
-        pki::remember_running(&self.project, &self.record)?;
         // Where only the user's ssh knew the way, the managers have to be found all the same.
         let candidates = self.verdicts.iter().filter_map(Verdict::candidate);
         let heard = candidates.filter_map(|one| Some((one.name.clone(), one.found.address?)));

@@ -25,7 +25,7 @@ use super::revoke::Desk;
 use super::status::table::ago;
 use super::status::{INTERVAL, Screen, Style};
 use crate::cli::Globals;
-use crate::error::{Command, Failure, Kind, builder, hint, one_line};
+use crate::error::{Failure, Kind, again, builder, hint, one_line};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
@@ -79,6 +79,8 @@ enum KillError {
     Remaining { cluster: ClusterName, nodes: Vec<String> },
     #[error("{cluster} is dissolved, but not every manager knows: {}", managers.join(", "))]
     Untold { cluster: ClusterName, managers: Vec<String> },
+    #[error("{0} is dissolved, but our software was not removed from its nodes")]
+    NotPurged(ClusterName),
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
 }
@@ -94,18 +96,20 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
     // Before anything ends: without a password the rest could not be done. At a terminal it is asked for when it is needed.
     let piped = if args.ask_sudo { password::piped(&globals.file)? } else { None };
     let killed = ask::at_desk(|desk| kill(&project, args, style, desk));
-    let mut document = match killed {
-        Ok(document) => document,
+    let (mut document, is_dissolved) = match killed {
+        Ok(document) => (document, is_managed(&project)),
         // Without the managers the nodes can still be freed of it; but not against an answer, nor by halves.
         Err(failure) if args.purge && matches!(failure.kind(), Kind::NotAsWanted | Kind::Unreachable) => {
-            failure.found()
+            let is_dissolved = failure.kind() == Kind::NotAsWanted;
+            (failure.found(), is_dissolved)
         }
         Err(failure) => return Err(failure),
     };
     if args.purge {
         // Who has no agent any more has left, whatever was seen before.
-        let purged =
-            purge(globals, &project, args, piped).map_err(|failure| failure.with(document.clone()))?;
+        let purged = purge(globals, &project, args, piped)
+            .and_then(|purged| purged.ok_or_else(|| not_purged(&project, is_dissolved)))
+            .map_err(|failure| failure.with(document.clone()))?;
         if let Value::Object(document) = &mut document {
             document.insert("cluster".to_owned(), json!(project.cluster.name));
             document.insert("purged".to_owned(), json!(purged));
@@ -117,13 +121,22 @@ pub fn run(globals: &Globals, args: &KillArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes our software from the nodes and returns their names.
+/// What an answer of no, or Ctrl-C, before the removal makes of the command.
+fn not_purged(project: &Project, is_dissolved: bool) -> Failure {
+    if !is_dissolved {
+        return AskError::Declined.into();
+    }
+    Failure::new(Kind::Failed, KillError::NotPurged(project.cluster.name.clone()))
+        .hint(hint!["to remove it: ", again(["kill", "--purge"])])
+}
+
+/// Removes our software from the nodes and returns their names; `None` after an answer of no, or Ctrl-C.
 fn purge(
     globals: &Globals,
     project: &Project,
     args: &KillArgs,
     piped: Option<Secret<String>>,
-) -> Result<Vec<Hostname>, Failure> {
+) -> Result<Option<Vec<Hostname>>, Failure> {
     let own = args.ssh_config.as_deref();
     let progress = Progress::new(globals.quiet, globals.json);
     progress.say("removing our software from the nodes");
@@ -144,7 +157,10 @@ fn purge(
     let password = if piped.is_some() {
         piped
     } else if args.ask_sudo {
-        Some(password::ask("password for sudo on the nodes", &interrupt)?)
+        let Some(password) = password::ask("password for sudo on the nodes", &interrupt)? else {
+            return Ok(None);
+        };
+        Some(password)
     } else {
         None
     };
@@ -153,21 +169,24 @@ fn purge(
         Reach { ssh, own, user: args.user.clone(), ours, cluster, nodes, password: password.as_ref() };
     let going = removal::preview(&reach, &interrupt)?;
     if interrupt.asked() {
-        return Err(AskError::Declined.into());
+        return Ok(None);
     }
     if args.yes {
         going.iter().for_each(|line| progress.say(line));
     } else if !going.is_empty() {
         // Who has said yes to the end has not seen these lists.
         let what = format!("{}\nOur agent and these packages are removed.", going.join("\n"));
-        ask::confirm_or_interrupt(&what, again(args), &interrupt)?;
+        match ask::confirm_or_interrupt(&what, again(["kill", "--purge"]).with(["--yes"]), &interrupt) {
+            Err(AskError::Declined) => return Ok(None),
+            confirmed => confirmed?,
+        }
     }
     let removed = removal::remove(reach, true, progress)?;
     if let Some(running) = running {
         forget(project, running, &removed.nodes)?;
     }
     progress.say(&removed.verdict.map_err(|failure| failure.with(json!({ "purged": removed.nodes })))?);
-    Ok(removed.nodes)
+    Ok(Some(removed.nodes))
 }
 
 /// They are nodes no more: the next `config` has nobody to ask about them, and makes new keys for those that it brings in.
@@ -179,14 +198,9 @@ fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result
     pki::remember_running(&project::of_running(&project.file, &running), &running)
 }
 
-/// The same command without a question.
-fn again(args: &KillArgs) -> Command {
-    let user = args.user.iter().flat_map(|user| ["--user", user]);
-    builder(["kill"])
-        .args(args.purge.then_some("--purge"))
-        .args(args.ask_sudo.then_some("--ask-sudo"))
-        .args(user)
-        .args(["--yes"])
+/// After a --purge that was at the managers, but not everywhere, there is nobody to be told.
+fn is_managed(project: &Project) -> bool {
+    project.cluster.nodes.iter().any(|node| node.role == Role::Manager)
 }
 
 /// Asks, tells the managers, waits, and says who has left. Returns that as JSON, which is not printed.
@@ -208,11 +222,10 @@ pub fn kill(project: &Project, args: &KillArgs, style: Style, desk: &mut Desk<'_
                  every container.",
             );
         }
-        ask::confirm(desk, &what, again(args))?;
+        let typed = ["kill"].into_iter().chain(args.purge.then_some("--purge"));
+        ask::confirm(desk, &what, again(typed).with(["--yes"]))?;
     }
-    // After a --purge that was at the managers, but not everywhere, there is nobody to be told.
-    let is_managed = project.cluster.nodes.iter().any(|node| node.role == Role::Manager);
-    if args.purge && !is_managed {
+    if args.purge && !is_managed(project) {
         return Ok(json!({}));
     }
     let identities = pki::existing(project)?;
@@ -353,10 +366,10 @@ impl End<'_> {
         }
         for Untold { manager, .. } in self.untold {
             let told = format!(
-                "{manager} could not be told: until it hears of it from another manager, it would let nodes in again\n  \
+                "could not reach {manager}: until another manager tells it, it would let nodes in again\n  \
                  when it is on, type again: "
             );
-            text.push_str(&hint![told, builder(["kill"]), "\n"].text(&project.file));
+            text.push_str(&hint![told, again(["kill"]), "\n"].text(&project.file));
         }
         text
     }

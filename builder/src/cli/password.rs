@@ -16,8 +16,6 @@ use crate::interrupt::Interrupt;
 enum PasswordError {
     #[error("cannot read the password")]
     Read(#[source] io::Error),
-    #[error("interrupted: nothing was changed")]
-    Interrupted,
     #[error("standard input has no password")]
     None,
     #[error("standard input cannot have both the cluster file and the password")]
@@ -29,23 +27,23 @@ impl From<PasswordError> for Failure {
         let hint = match error {
             PasswordError::None => "type it at the terminal, or give it as one line of standard input",
             PasswordError::Shared => "name the file with `-f FILE`",
-            PasswordError::Read(_) | PasswordError::Interrupted => return Self::new(Kind::Failed, error),
+            PasswordError::Read(_) => return Self::new(Kind::Failed, error),
         };
         Self::new(Kind::Usage, error).hint(hint)
     }
 }
 
-/// Asks for a password at the terminal; where standard input is none, its first line is the password.
+/// Asks for a password at the terminal; where standard input is none, its first line is the password. `None` after Ctrl-C.
 ///
 /// # Errors
-/// [`Kind::Usage`] without a password; when standard input cannot be read; after Ctrl-C.
-pub(super) fn ask(question: &str, interrupt: &Interrupt) -> Result<Secret<String>, Failure> {
+/// [`Kind::Usage`] without a password; when standard input cannot be read.
+pub(super) fn ask(question: &str, interrupt: &Interrupt) -> Result<Option<Secret<String>>, Failure> {
     let is_terminal = io::stdin().is_terminal();
     let silence = if is_terminal { Some(Silence::new(question).map_err(PasswordError::Read)?) } else { None };
     let line = ask::read_line(interrupt).map_err(PasswordError::Read)?;
     drop(silence);
-    let line = Secret::new(line.ok_or(PasswordError::Interrupted)?);
-    Ok(without_line_end(&line)?)
+    let Some(line) = line else { return Ok(None) };
+    Ok(Some(without_line_end(&Secret::new(line))?))
 }
 
 /// The password in the first line of standard input, which may be a pipe; `None` if it is a terminal, where [`ask`] asks.

@@ -11,7 +11,7 @@ use cluster::name::Hostname;
 use serde::{Deserialize, Serialize};
 
 use super::error::{PkiError, Whose};
-use super::folder::{self, Folder, Missing, NewFile};
+use super::folder::{self, Folder, Missing, NewFile, REVOKED};
 use super::{VERSION, existing, from_json_up_to, refresh_ssh, to_json};
 use crate::error::Failure;
 use crate::host_key::HostKey;
@@ -82,7 +82,31 @@ pub fn running(secrets: &Path) -> Result<Option<Running>, Failure> {
 pub(super) fn read(folder: &Folder) -> Result<Option<Running>, PkiError> {
     let text = folder.read(RUNNING)?;
     let path = || folder.path(RUNNING);
-    text.map(|text| from_json_up_to(WITH_HOST_KEYS, &text, path(), Whose::Nobody)).transpose()
+    text.map(|text| from_json_up_to(WITH_HOST_KEYS, &text, path(), Whose::Running)).transpose()
+}
+
+/// Adds the record to files that are to be written, unless it is there as it is. It goes before keys, and behind certificates that
+/// are revoked: a run that is killed after the record must not leave a former machine's key that seems to be good.
+///
+/// # Errors
+/// When the folder has a record that cannot be used.
+pub(super) fn add(
+    running: &Running,
+    folder: Option<&Folder>,
+    files: &mut Vec<NewFile>,
+) -> Result<(), PkiError> {
+    let text = to_json(running)?;
+    if let Some(folder) = folder {
+        read(folder)?;
+        if folder.read(RUNNING)?.as_ref() == Some(&text) {
+            return Ok(());
+        }
+    }
+    let is_revoked = |file: &NewFile| file.name.split_once('/').is_some_and(|(folder, _)| folder == REVOKED);
+    files.sort_by_key(|file| !is_revoked(file));
+    let place = files.partition_point(is_revoked);
+    files.insert(place, NewFile { replaces: true, ..NewFile::new(RUNNING, text) });
+    Ok(())
 }
 
 /// Keeps the record, and brings the SSH files up to date.
@@ -93,8 +117,32 @@ pub fn remember_running(project: &Project, running: &Running) -> Result<(), Fail
     let path = project.secrets_folder();
     let _lock = folder::lock(&path, Missing::Refuse)?;
     let folder = Folder::open(path.clone())?.ok_or(PkiError::Absent { folder: path })?;
-    if read(&folder)?.as_ref() != Some(running) {
-        folder.write_all(&[NewFile { replaces: true, ..NewFile::new(RUNNING, to_json(running)?) }])?;
-    }
+    let mut files = Vec::new();
+    add(running, Some(&folder), &mut files)?;
+    folder.write_all(&files)?;
     Ok(refresh_ssh(project, &folder, &existing(project)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_is_written_before_keys_and_after_revocations() {
+        let names =
+            ["nodes/red01-key.pem", "nodes/red01.pem", "revoked/red02.0123.pem", "nodes/red02-key.pem"];
+        let mut files: Vec<_> = names.map(|name| NewFile::new(name, "")).into();
+        add(&Running::new(None, DockerSource::Docker, Vec::new()), None, &mut files).unwrap();
+        let names: Vec<_> = files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "revoked/red02.0123.pem",
+                RUNNING,
+                "nodes/red01-key.pem",
+                "nodes/red01.pem",
+                "nodes/red02-key.pem"
+            ]
+        );
+    }
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::engine::{Clash, Wanted};
 use super::probe::{Found, Root};
 use crate::elf::Arch;
-use crate::error::{Hint, builder, hint};
+use crate::error::{Hint, again, builder, hint};
 use crate::host_key::HostKey;
 
 pub mod machine;
@@ -162,7 +162,7 @@ pub enum Obstacle {
         /// Which machine that is.
         holder: Box<Holder>,
         /// What it is known by itself.
-        own: HostKey,
+        own: Box<HostKey>,
         /// What names both for `--replace`.
         replace: String,
         /// A name that is free; empty where the cluster file gives the name.
@@ -192,10 +192,10 @@ impl Obstacle {
         match self {
             Self::Garbled => format!("look what it prints at a login: {ssh} true").into(),
             Self::NoSudo(_) => {
-                hint![builder(["config", "--ask-sudo"]), " asks for the password, once for all hosts"]
+                hint![again(["config"]).with(["--ask-sudo"]), " asks for the password, once for all hosts"]
             }
             Self::WrongPassword(_) => format!("see which password is right there: {ssh} -t sudo true").into(),
-            Self::Untried(_) => hint!["type the password again: ", builder(["config", "--ask-sudo"])],
+            Self::Untried(_) => hint!["type the password again: ", again(["config"]).with(["--ask-sudo"])],
             Self::Refused(_) => format!("see what sudo says: {ssh} -t sudo true").into(),
             Self::Docker(clash) => clash.advice(ssh),
             Self::System(_) => "install Raspberry Pi OS or Debian on it, or take it out of the file".into(),
@@ -204,20 +204,29 @@ impl Obstacle {
             Self::Name { free, .. } => format!("give it another: {}", rename(free)).into(),
             Self::OtherName { planned, .. } => rename(planned.as_str()).into(),
             Self::NameTaken { free, .. } => format!("give it one of its own: {}", rename(free)).into(),
-            Self::OtherMachine { name, replace, free, .. } => {
-                let replace = builder(["config", "--replace", replace]);
+            Self::OtherMachine { name, holder, own, replace, free } => {
+                let known = holder.host_key().and_then(HostKey::kind);
+                let same = known.filter(|known| own.kind().is_some_and(|own| own != *known)).map(|known| {
+                    let options = format!("ssh -o HostKeyAlgorithms={known} -o StrictHostKeyChecking=ask");
+                    format!(
+                        "if it is the same machine, which has shown another type of host key, accept the one of type {known}: {} \
+                         true; and run the same command again; ",
+                        ssh.replacen("ssh", &options, 1)
+                    )
+                });
+                let replace = again(["config"]).with(["--replace", replace]);
                 let text = format!(
                     "if {name} is this machine from now on (set up anew, or in the place of the other), it gets a new key, and \
                      the former one is revoked: "
                 );
                 let rename =
                     (!free.is_empty()).then(|| format!("; if not, give it another name: {}", rename(free)));
-                hint![text, replace, rename.unwrap_or_default()]
+                hint![same.unwrap_or_default() + &text, replace, rename.unwrap_or_default()]
             }
             Self::NoHostKey => format!("see what ssh says: {} true", ssh.replacen("ssh", "ssh -v", 1)).into(),
             Self::SameMachine(_) => "name it once".into(),
             Self::OtherRole(_) => {
-                let (config, kill) = (builder(["config"]), builder(["kill"]));
+                let (config, kill) = (again(["config"]), builder(["kill"]));
                 hint![
                     "take it out of the file, run `",
                     config,

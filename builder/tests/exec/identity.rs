@@ -2,12 +2,11 @@
 //! that can be a node, and keeps what it is given.
 
 use std::fs;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::bench::{Bench, address};
+use crate::bench::{self, Bench, address};
 
 #[path = "../fixture/elf.rs"]
 #[expect(dead_code, reason = "other tests make more of it")]
@@ -121,10 +120,11 @@ fn given(bench: &Bench, machine: &str) -> Option<Value> {
     Some(serde_json::from_slice(&json).unwrap())
 }
 
-/// The fingerprint of a machine's host key, by OpenSSH's own program.
+/// The type and the fingerprint of a machine's host key, by OpenSSH's own program.
 fn fingerprint(bench: &Bench, machine: &str) -> String {
     let shown = Command::new("ssh-keygen").arg("-lf").arg(bench.path(&format!("{machine}.pub"))).output();
-    String::from_utf8(shown.unwrap().stdout).unwrap().split(' ').nth(1).unwrap().to_owned()
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    format!("ssh-ed25519 {}", shown.split(' ').nth(1).unwrap())
 }
 
 /// The host key that red03's key is bound to.
@@ -184,6 +184,41 @@ fn a_node_keeps_its_key_at_another_address() {
     let run = config(&bench, &[]);
     let second = given(&bench, "three").unwrap_or_else(|| panic!("{}", talk(&run)));
     assert_eq!(second["key_pem"], first["key_pem"]);
+}
+
+/// `ssh` chooses among the host keys of a machine by the user's `known_hosts` and settings, which change.
+#[test]
+fn another_host_key_of_the_same_machine_is_no_other_machine() {
+    let mut bench = bench();
+    let first = given(&bench, "three").unwrap();
+    let mut make = Command::new("ssh-keygen");
+    make.args(["-q", "-t", "ecdsa", "-N", "", "-f"]).arg(bench.path("second"));
+    assert!(make.status().unwrap().success());
+    let [machine, second] = ["machine", "second"].map(|name| bench.path(name).display().to_string());
+    bench.serve_command("three", address(33), &format!("sh {machine} three\nHostKey {second}"));
+    bench.configure("Host 127.0.0.33\n    HostKeyAlgorithms ecdsa-sha2-nistp256,ssh-ed25519\n");
+    let known = fs::read_to_string(bench.path("known_hosts")).unwrap();
+    let [of_record, other] = ["three", "second"].map(|key| bench.known(address(33), key));
+    fs::write(bench.path("known_hosts"), format!("{known}{of_record}{other}")).unwrap();
+    hosts(&bench, 33);
+    let run = config(&bench, &[]);
+    let again = given(&bench, "three").unwrap_or_else(|| panic!("{}", talk(&run)));
+    assert_eq!(again["key_pem"], first["key_pem"]);
+    assert_eq!(bound(&bench), fingerprint(&bench, "three"));
+
+    // Only the other key is accepted any more.
+    fs::write(bench.path("known_hosts"), format!("{known}{other}")).unwrap();
+    let run = config(&bench, &["--ssh-timeout", "55s"]);
+    let (result, problem) = worker(&run);
+    assert_eq!((result.as_str(), given(&bench, "three")), ("unfit", None), "{}", talk(&run));
+    assert!(problem.contains("host key ssh-ed25519 SHA256:"), "{problem}");
+    assert!(problem.contains("host key ecdsa-sha2-nistp256 SHA256:"), "{problem}");
+    let talk = talk(&run);
+    let ssh = "ssh -F conf -o HostKeyAlgorithms=ssh-ed25519 -o StrictHostKeyChecking=ask";
+    assert!(talk.contains(&ssh.replace("ssh -F conf -o", "ssh -o")) || talk.contains(ssh), "{talk}");
+    // What is typed again is what was typed, with one word more.
+    assert!(talk.contains("--ssh-timeout 55s --replace 'red03=127.0.0.33'"), "{talk}");
+    assert!(talk.contains("builder config hostnames.yaml -F conf --user "), "{talk}");
 }
 
 /// Has `nine` answer at 127.0.0.3 once `three` has been looked at there.
@@ -248,16 +283,7 @@ fn the_password_goes_to_known_machines_only() {
 
 /// Runs `config` at a terminal, where somebody types this.
 fn at_terminal(bench: &Bench, words: &[&str], typed: &str) {
-    let command = command(bench, words);
-    let words: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-    let line: Vec<_> = words.iter().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let mut script = Command::new("script");
-    script.args(["-qec", &line.join(" "), "/dev/null"]).current_dir(bench.path("")).env_clear();
-    script.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    script.stdin.as_mut().unwrap().write_all(typed.as_bytes()).unwrap();
-    let shown = script.wait_with_output().unwrap();
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    let shown = bench::at_terminal(bench, &command(bench, words), typed);
     assert!(shown.contains("Is it red03? [y/N]"), "{shown}");
 }
 

@@ -9,4 +9,5 @@ mod faults;
 mod forwarding;
 mod identity;
 mod many;
+mod purge;
 mod ways;

@@ -1,5 +1,8 @@
 //! Nodes whose role changes, or that are other machines now, get new keys.
 
+use builder::pki::Running;
+use cluster::card::DockerSource;
+
 use super::*;
 
 /// What a run changes in the folder: red01's role, and what a killed run leaves of that, if any.
@@ -96,7 +99,8 @@ fn another_machine_gets_a_new_key_and_nobody_else_does() {
     let (nodes, renewed) = ([hostname("red01")].into(), [hostname("red01")].into());
     let preview = pki::preview_for(&bench.project, &nodes, &renewed).unwrap();
     assert_eq!((preview.revoked.len(), bench.all()), (1, before.clone()), "a preview writes nothing");
-    let identities = pki::open_for(&bench.project, &nodes, &renewed).unwrap();
+    let record = Running::new(None, DockerSource::Docker, Vec::new());
+    let identities = pki::open_for(&bench.project, &nodes, &renewed, &record).unwrap();
     assert_eq!(identities.revoked, preview.revoked);
     let changed: Vec<_> =
         bench.all().into_iter().filter(|(path, text)| before.get(path) != Some(text)).collect();
@@ -104,9 +108,13 @@ fn another_machine_gets_a_new_key_and_nobody_else_does() {
         .iter()
         .map(|(path, _)| path.strip_prefix(bench.path("")).unwrap().to_str().unwrap())
         .collect();
-    assert_eq!(changed, ["nodes/red01-key.pem", "nodes/red01.pem"], "red02 is not brought in, red00 stays");
+    assert_eq!(
+        changed,
+        ["nodes/red01-key.pem", "nodes/red01.pem", "running.json"],
+        "red02 is not brought in, red00 stays"
+    );
     // Without need nothing is new.
     let now = bench.all();
-    pki::open_for(&bench.project, &nodes, &BTreeSet::new()).unwrap();
+    pki::open_for(&bench.project, &nodes, &BTreeSet::new(), &record).unwrap();
     assert_eq!(bench.all(), now);
 }

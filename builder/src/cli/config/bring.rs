@@ -74,7 +74,7 @@ impl Way<'_> {
         Ok(lines.map(|(index, line)| seen(&answers.remove(&index)?, line)).collect())
     }
 
-    /// Judges every machine by what it said at first.
+    /// Judges every machine by its first answer.
     pub(super) fn first_look(
         field: &Field,
         found: &[Seen],
@@ -84,8 +84,8 @@ impl Way<'_> {
         check::check(&field.entries, found, known, ours, others, &field.docker(), now())
     }
 
-    /// Judges every machine. Where the operator wants it, the password for `sudo` is asked for first and tried on those whose
-    /// identity is known.
+    /// Judges every machine. With `--ask-sudo`, asks for the password for `sudo` first and tries it on the machines whose identity is
+    /// known.
     pub(super) fn judge(
         &self,
         field: &Field,
@@ -117,6 +117,23 @@ impl Way<'_> {
         Ok(verdicts)
     }
 
+    /// Asks machines again of which `ssh` has chosen another type of host key than the one by which they are known, for that type.
+    /// One that does not prove the known key keeps its first answer.
+    pub(super) fn look_again(&self, found: &mut [Seen], known: &Known<'_>) -> Result<(), Failure> {
+        let other = found.iter().enumerate().filter_map(|(index, seen)| {
+            let wanted = known.key_of_other_type(seen.as_ref()?.as_ref()?)?;
+            Some((index, wanted.clone()))
+        });
+        let other: Vec<_> = other.collect();
+        let answers = self.probe_with(&other, None, "asking for the known type of host key of");
+        for (index, answer) in answers.map_err(ConfigError::Run)? {
+            if let (End::Exit(_), Some(place)) = (&answer.end, found.get_mut(index)) {
+                *place = Some(read(&answer));
+            }
+        }
+        Ok(())
+    }
+
     fn probe(&self, machines: &[usize], doing: &str) -> io::Result<BTreeMap<usize, Answer>> {
         let script = Arc::new(probe::script(None));
         let words = Arc::new(vec!["sh -s".to_owned()]);
@@ -129,14 +146,14 @@ impl Way<'_> {
         self.collect(machines.iter().map(job).collect(), self.limits, doing)
     }
 
-    /// As [`Self::probe`], with a password, which goes only to the machine that answered before.
+    /// As [`Self::probe`], for machines with these host keys only, and with a password.
     fn probe_with(
         &self,
         machines: &[(usize, HostKey)],
-        password: &Secret<String>,
+        password: Option<&Secret<String>>,
         doing: &str,
     ) -> io::Result<BTreeMap<usize, Answer>> {
-        let script = Arc::new(probe::script(Some(password)));
+        let script = Arc::new(probe::script(password));
         let words = Arc::new(vec!["sh -c 'echo; exec sh -s'".to_owned()]);
         let job = |(index, host_key): &(usize, HostKey)| Job {
             index: *index,
@@ -165,6 +182,7 @@ impl Way<'_> {
             return Ok(Untried::default());
         }
         let password = password::ask("password for sudo on the hosts", self.interrupt)?;
+        let password = password.ok_or(ConfigError::Interrupted)?;
         let password = self.password.get_or_init(|| password);
         let mut take = |tried: BTreeMap<usize, Answer>| {
             let mut roots = Vec::new();
@@ -179,11 +197,13 @@ impl Way<'_> {
         while let Some((first, others)) = rest.split_first() {
             rest = others;
             let one = std::slice::from_ref(first);
-            let tried = self.probe_with(one, password, "trying the password on").map_err(ConfigError::Run)?;
+            let tried =
+                self.probe_with(one, Some(password), "trying the password on").map_err(ConfigError::Run)?;
             match take(tried) {
                 Some(Root::Password | Root::Sudo | Root::Yes) => {
-                    let tried =
-                        self.probe_with(rest, password, "looking again at").map_err(ConfigError::Run)?;
+                    let tried = self
+                        .probe_with(rest, Some(password), "looking again at")
+                        .map_err(ConfigError::Run)?;
                     take(tried);
                     return Ok(Untried::default());
                 }
@@ -234,8 +254,12 @@ fn seen(answer: &Answer, line: &mut Line) -> Seen {
         line.state = Err(Trouble::Ssh(answer.end.clone()));
         return None;
     }
+    Some(read(answer))
+}
+
+fn read(answer: &Answer) -> Option<Found> {
     let found = probe::read(&answer.out);
-    Some(found.map(|found| Found { host_key: answer.host_key.clone(), ..found }))
+    found.map(|found| Found { host_key: answer.host_key.clone(), ..found })
 }
 
 /// Whether a machine may be given what its node gets.

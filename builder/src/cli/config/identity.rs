@@ -45,8 +45,8 @@ pub(super) fn given(field: &Field, words: &[(Hostname, String)]) -> Result<Repla
     }
 }
 
-/// Asks about every machine that has the name of another, and adds those that the operator takes for that node. Without a terminal,
-/// nobody is asked and nothing is added.
+/// Asks about every machine that has the name of another, and adds those that the operator takes for that node. Does nothing where
+/// standard input is not a terminal.
 ///
 /// # Errors
 /// When the terminal cannot be used, or Ctrl-C was pressed.
@@ -111,12 +111,13 @@ pub(super) fn revoke(field: &Field, renewed: &BTreeSet<Hostname>, way: &Way<'_>)
             Ok((_, untold)) if untold.is_empty() => continue,
             Ok((_, untold)) => {
                 let managers: Vec<_> = untold.iter().map(|one| one.manager.as_str()).collect();
-                format!("{} could not be told", managers.join(", "))
+                format!("could not reach {}", managers.join(", "))
             }
             Err(error) => one_line(&error),
         };
         way.progress.say(&format!(
-            "not every manager refuses the former key of {name} yet: {why}. Each does once this command has updated its agent"
+            "the former key of {name} is not revoked everywhere: {why}. Each manager refuses it once this command has updated \
+             its agent"
         ));
     }
     Ok(())

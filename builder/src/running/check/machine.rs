@@ -46,7 +46,20 @@ pub enum Holder {
         host_key: Option<HostKey>,
     },
     /// It has a card.
-    Card,
+    Card {
+        /// Which the card brought.
+        host_key: HostKey,
+    },
+}
+
+impl Holder {
+    /// The host key that it is known by.
+    pub fn host_key(&self) -> Option<&HostKey> {
+        match self {
+            Self::Brought { host_key, .. } => host_key.as_ref(),
+            Self::Card { host_key } => Some(host_key),
+        }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -54,12 +67,27 @@ impl fmt::Display for Holder {
         match self {
             Self::Brought { host, host_key: Some(key) } => write!(f, "{host} with the SSH host key {key}"),
             Self::Brought { host, host_key: None } => write!(f, "{host}"),
-            Self::Card => f.write_str("the one that a card was made for"),
+            Self::Card { host_key } => {
+                write!(f, "the one that a card was made for, with the SSH host key {host_key}")
+            }
         }
     }
 }
 
 impl Known<'_> {
+    /// The host key of the node that a machine calls itself after, if the machine has shown only a key of another type. It may have
+    /// both.
+    pub fn key_of_other_type(&self, found: &Found) -> Option<&HostKey> {
+        let own = found.host_key.as_ref()?;
+        let hosts = self.earlier.into_iter().flat_map(|earlier| &earlier.hosts);
+        let before = hosts.filter(|host| host.name.as_str() == found.name);
+        let cards = self.cards.iter().filter(|(name, _)| name.as_str() == found.name).map(|(_, key)| key);
+        let mut known = before.filter_map(|host| host.host_key.as_ref()).chain(cards);
+        let is_other =
+            |key: &HostKey| key.kind().is_some_and(|kind| own.kind().is_some_and(|own| own != kind));
+        if known.clone().any(|key| key == own) { None } else { known.find(|key| is_other(key)) }
+    }
+
     /// Which key a machine of this name gets, and the host key that it is bound to.
     ///
     /// # Errors
@@ -84,7 +112,7 @@ impl Known<'_> {
             }
             // It says that it has that card: then nothing is brought to it.
             (None, _) if is_planned && says_card(found, ours) => return Ok((Key::Same, own)),
-            (None, Some(_)) if is_planned => Holder::Card,
+            (None, Some(card)) if is_planned => Holder::Card { host_key: card.clone() },
             (None, _) => return Ok((Key::New, own)),
         };
         let said = (name.clone(), entry.host.to_string());
@@ -93,7 +121,8 @@ impl Known<'_> {
         }
         let (name, host) = said;
         let replace = if host == name.as_str() { host } else { format!("{name}={host}") };
-        Err(Obstacle::OtherMachine { name, holder: Box::new(holder), own, replace, free: String::new() })
+        let (holder, own) = (Box::new(holder), Box::new(own));
+        Err(Obstacle::OtherMachine { name, holder, own, replace, free: String::new() })
     }
 }
 
