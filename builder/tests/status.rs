@@ -11,7 +11,7 @@ use builder::error::Failure;
 use builder::pki::{self, Identities, NodeMaterial};
 use builder::project::Project;
 use clap::Parser;
-use cluster::card::StaticAddress;
+use cluster::card::{DockerSource, StaticAddress};
 use cluster::identity::{Role, dns_name};
 use cluster::secret::Secret;
 use cluster::wire::{Board, BoardNode, NodeError, PORT, Report, Stage, Stranger, SwarmEntry};
@@ -474,12 +474,14 @@ fn a_replaced_managers_former_machine_is_refused() {
     let former = bench.identities.node(&red00).unwrap();
     let formed = (200, serde_json::to_string(&bench.formed()).unwrap());
     let nodes = bench.project.cluster.nodes.iter().map(|node| node.name.clone()).collect();
-    let present = pki::open_for(&bench.project, &nodes, &[red00.clone()].into()).unwrap();
+    let record = pki::Running::new(None, DockerSource::Docker, Vec::new());
+    let present = pki::open_for(&bench.project, &nodes, &[red00.clone()].into(), &record).unwrap();
 
     let outcome = bench.run_at(serve(&former, &former.ca_pem, vec![formed.clone()]), "");
     assert_eq!((outcome.code(), outcome.out.as_str()), (5, ""));
     let why = "  127.0.0.1:PORT: has a key of this node that was revoked\n\
-               hint: that machine was red00, or is and has not got its new key yet: bring it that key\n";
+               hint: that machine is a former red00, or red00 itself with its former key: deliver the new key with a new card \
+               (or, to a running machine, with config)\n";
     assert!(outcome.talk.contains(why), "{}", outcome.talk);
 
     let present = present.node(&red00).unwrap();

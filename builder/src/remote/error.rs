@@ -230,7 +230,10 @@ fn unreachable_hints(manager: &str, attempts: &[Attempt]) -> Vec<Hint> {
     }
     if any(|obstacle| matches!(obstacle, Obstacle::Revoked)) {
         hints.push(
-            format!("that machine was {manager}, or is and has not got its new key yet: bring it that key")
+            format!(
+                "that machine is a former {manager}, or {manager} itself with its former key: deliver the new key with \
+                 a new card (or, to a running machine, with config)"
+            )
                 .into(),
         );
     }

@@ -119,10 +119,10 @@ impl Bench {
 
     fn serve_some(&mut self, key: &str, addresses: &[Ipv4Addr], limits: &str) {
         let folder = self.folder.path().display();
-        // The invoking user's own shell start-up files must not run on the "machines": pyenv's, for one, fails when 20 shells
-        // start at the same time.
         let listen: String =
             addresses.iter().map(|at| format!("ListenAddress {at}:{}\n", self.port)).collect();
+        // The invoking user's own shell start-up files must not run on the "machines": pyenv's, for one, fails when 20 shells
+        // start at the same time.
         let text = format!(
             "{listen}HostKey {folder}/{key}\nAuthorizedKeysFile {folder}/id.pub\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
