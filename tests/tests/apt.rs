@@ -383,9 +383,16 @@ fn purges_nothing_that_others_need(world: &World) {
     assert_eq!(world.install().unwrap(), Vec::<String>::new());
     let packages = || firstboot::remove::packages(&world.host, None);
     assert_eq!(packages().unwrap(), None, "nothing says that it is ours");
+    // dpkg-query fails for the package that it does not know.
+    let found = firstboot::steps::docker::apt::installed(&world.host, &["docker-ce", "runc", "docker.io"]);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["docker.io", "runc"]);
     world.write(firstboot::steps::docker::settings::DROP_IN.trim_start_matches('/'), "");
     let cli = if world.suite == "trixie" { "docker-cli " } else { "" };
     let going = || packages().unwrap().unwrap().join(" ");
+    assert_eq!(going(), "docker.io", "nothing says whose the others were");
+    let state = world.root.join(firstboot::agent::STATE.trim_start_matches('/'));
+    fs::create_dir_all(&state).unwrap();
+    fs::write(state.join("journal.json"), r#"{"version": 1, "install": "completed"}"#).unwrap();
     assert_eq!(going(), format!("docker.io {cli}containerd runc"));
     assert!(world.run(&["apt-get", "-qq", "-y", "install", "podman"]));
     assert_eq!(going(), format!("docker.io {cli}").trim_end());
@@ -393,6 +400,7 @@ fn purges_nothing_that_others_need(world: &World) {
     let error = packages().unwrap_err().to_string();
     assert!(error.starts_with("extras would be removed with docker.io"), "{error}");
     ["docker.io", "podman", "extras"].iter().for_each(|package| world.assert_installed(package));
+    fs::remove_dir_all(state).unwrap();
     fs::remove_file(world.root.join(firstboot::steps::docker::settings::DROP_IN.trim_start_matches('/')))
         .unwrap();
 }
