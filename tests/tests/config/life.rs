@@ -103,7 +103,11 @@ fn one_less_and_one_more(pis: &Running) {
     let mut unasked = pis.command(["config", "-F", "ssh_config"]);
     let unasked = unasked.stdin(Stdio::null()).output().unwrap();
     assert_eq!(unasked.status.code(), Some(2), "{}", text(&unasked.stderr));
-    assert!(text(&unasked.stderr).contains("builder config --yes"), "{}", text(&unasked.stderr));
+    assert!(
+        text(&unasked.stderr).contains("builder config -F ssh_config --yes"),
+        "{}",
+        text(&unasked.stderr)
+    );
     assert_eq!(members(pis, NODES[0]), before);
     builder(pis, &["config"], 0);
     assert_formed(pis, &NODES[..4]);
