@@ -114,9 +114,8 @@ fn owners_packages(host: &dyn Host) -> Result<BTreeSet<String>, RemoveError> {
     // The journal that took the place of a damaged one knows nothing of what was there before.
     let was_damaged = host.read(&state.join(journal::DAMAGED))?.is_some();
     match journal::read(host, &state.join(journal::FILE))? {
-        Stored::Valid(journal)
-            if !was_damaged && matches!(journal.install, Progress::Started | Progress::Completed) =>
-        {
+        // One without an installation is of an agent that was brought again, to the Docker of the one before.
+        Stored::Valid(journal) if !was_damaged && !matches!(journal.install, Progress::Unknown) => {
             Ok(journal.owners_packages)
         }
         Stored::Valid(_) | Stored::Absent | Stored::Damaged { .. } => {

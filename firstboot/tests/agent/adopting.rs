@@ -467,8 +467,11 @@ async fn without_a_journal_only_the_engine_is_purged() {
         remove::packages(&host, None).unwrap().unwrap().join(" ")
     };
     let all = installed(&world, &client, INSTALLED).await;
-    assert_eq!(packages(&all), "docker-ce docker-ce-cli containerd.io");
-    for journal in ["{", "", r#"{"version": 1}"#, r#"{"version": 1, "install": "unknown"}"#] {
+    let whole = "docker-ce docker-ce-cli containerd.io";
+    assert_eq!(packages(&all), whole);
+    let again = installed(&world, &client, r#"{"version": 1}"#).await;
+    assert_eq!(packages(&again), whole, "the agent was removed and brought again");
+    for journal in ["{", "", r#"{"version": 1, "install": "unknown"}"#] {
         assert_eq!(packages(&installed(&world, &client, journal).await), "docker-ce", "{journal}");
     }
     let mut lost = all.clone();
