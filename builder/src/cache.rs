@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::digest::{self, Digest};
 use crate::dir::{self, Dir, Refusal};
 use crate::error::{Failure, Kind};
-use crate::fetch::Verified;
-use crate::fetch::digest::{self, Digest};
 use crate::home;
 use crate::marker::CACHE;
+use crate::pin::Verified;
 use crate::pki::CaFingerprint;
 use crate::report;
 use crate::scratch::{self, Existing, Scratch, ScratchError};
@@ -266,7 +266,7 @@ fn seen_name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::Pin;
+    use crate::pin::Pin;
     use std::io::Write;
 
     fn cache() -> (tempfile::TempDir, Cache) {

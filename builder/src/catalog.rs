@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::digest::Digest;
+use crate::digest::Digest;
 
 const CATALOG: &str = include_str!("../../images/catalog.json");
 
@@ -136,6 +136,15 @@ impl Catalog {
     pub fn names(&self) -> String {
         self.all_names().collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a release date is `YYYY-MM-DD`: it is compared as text, and shown.
+pub(crate) fn is_date(text: &str) -> bool {
+    text.len() == 10
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        })
 }
 
 #[cfg(test)]

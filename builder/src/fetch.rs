@@ -13,17 +13,18 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 
 use crate::cache::{Cache, CachedImage};
+use crate::digest;
 use crate::error::{Failure, Kind, builder, hint};
 use crate::image::decode::Format;
 use crate::image::overlay::SECTOR;
 use crate::lock::{self, Lock};
+use crate::pin::{Pin, Verified};
 use crate::report::Progress;
 use crate::spread::{SpreadError, Target};
 use crate::trusted_hosts::{ImageHost, TrustedHosts};
 
 mod answer;
 mod client;
-pub mod digest;
 mod download;
 mod error;
 mod local;
@@ -32,7 +33,6 @@ mod newest;
 mod origin;
 mod oslist;
 mod partial;
-mod pin;
 mod publisher;
 mod redirect;
 mod unpack;
@@ -40,7 +40,6 @@ mod unpacking;
 
 use client::Client;
 pub use client::{ClientError, GetError};
-use digest::Digest;
 pub use download::DownloadError;
 pub use error::FetchError;
 pub use locate::LocateError;
@@ -49,12 +48,10 @@ pub use newest::Names;
 use newest::Settled;
 pub(crate) use newest::examine;
 pub use origin::{Origin, origin};
-pub(crate) use oslist::is_date;
 pub use oslist::{LeafError, ListError};
 use partial::Partial;
 pub use partial::PartialError;
 pub(crate) use partial::length as partial_length;
-pub use pin::{Pin, Verified};
 pub(crate) use publisher::is_publishers;
 use redirect::Follow;
 pub use redirect::RedirectError;
@@ -263,7 +260,7 @@ impl<'a> Fetcher<'a> {
             return Ok((base_of(image, pin), Copies::Untouched));
         }
         if format == Format::Raw && local.size().is_multiple_of(SECTOR) {
-            let verified = pin.verify(what, local.digest, None)?;
+            let verified = pin.verify(what, local.digest, None).map_err(FetchError::from)?;
             return Ok((in_place(path, &local, verified), Copies::Untouched));
         }
         let unpacking = Unpacking {
@@ -370,15 +367,4 @@ fn base_of(image: CachedImage, pin: Pin) -> Base {
 /// only read.
 fn in_place(path: &Path, local: &local::LocalFile, verified: Verified) -> Base {
     Base { path: path.to_owned(), size: local.size(), digest: verified.digest().to_string() }
-}
-
-impl Pin {
-    /// The digests that are the same promise, best first.
-    const fn of(published: Option<Digest>, content: Option<Digest>) -> Self {
-        match (published, content) {
-            (Some(digest), _) => Self::Published(digest),
-            (None, Some(digest)) => Self::Content(digest),
-            (None, None) => Self::Nothing,
-        }
-    }
 }

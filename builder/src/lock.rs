@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::catalog::Release;
+use crate::catalog::{self, Release};
 use crate::dir::Dir;
 use crate::error::{Failure, Kind, builder, hint, program};
 use crate::json::{self, Unread};
@@ -194,7 +194,7 @@ fn problem(release: &Release) -> Option<&'static str> {
     if release.digests().next().is_none() {
         return Some("no SHA-256");
     }
-    if !crate::fetch::is_date(&release.release_date) {
+    if !catalog::is_date(&release.release_date) {
         return Some("a release_date that is no date");
     }
     None
@@ -203,7 +203,7 @@ fn problem(release: &Release) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fetch::digest;
+    use crate::digest;
 
     fn release(date: &str) -> Release {
         Release {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use builder::cache::{Cache, Finding};
+use builder::digest;
 use builder::error::{Failure, Kind};
-use builder::fetch::{self, Base, digest};
+use builder::fetch::{self, Base};
 use builder::report::Progress;
 use builder::trusted_hosts::TrustedHosts;
 use cluster::spec::ImageSource;

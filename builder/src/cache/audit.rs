@@ -12,7 +12,7 @@ use super::{Cache, CacheError, CachedImage, image_name, record_name};
 use crate::aligned::Aligned;
 use crate::device::Medium;
 use crate::device::claim::ReadOnly;
-use crate::fetch::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher};
 
 /// An image in the cache, whether or not it is still what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +151,8 @@ mod tests {
     use std::os::unix::fs::{FileExt, PermissionsExt};
 
     use super::*;
-    use crate::fetch::{Pin, digest};
+    use crate::digest;
+    use crate::pin::Pin;
 
     fn kept(cache: &Cache) -> Kept {
         let image = cache.new_image().unwrap();

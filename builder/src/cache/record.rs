@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheError, CachedImage};
+use crate::digest::Digest;
 use crate::dir::Dir;
-use crate::fetch::digest::Digest;
 use crate::scratch::{Existing, Scratch};
 
 /// The format of the records beside images. Version 1 was a [`Stamp`] alone.

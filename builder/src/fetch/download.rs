@@ -12,9 +12,9 @@ use reqwest::{Response, Url};
 
 use super::answer::{self, Answer};
 use super::client::Client;
-use super::digest::Digest;
 use super::partial::Partial;
 use super::redirect;
+use crate::digest::Digest;
 use crate::image::decode::{DecodeError, Format};
 use crate::report::{Bytes, Progress, Task};
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use reqwest::Url;
 use thiserror::Error;
 
-use super::digest::Digest;
 use super::download::DownloadError;
 use super::locate::LocateError;
 use super::oslist::ListError;
@@ -13,6 +12,7 @@ use crate::cache::CacheError;
 use crate::error::{Failure, Hint, Kind, builder, hint, quote};
 use crate::image::decode::DecodeError;
 use crate::lock::LockError;
+use crate::pin::WrongDigest;
 use crate::spread::SpreadError;
 use crate::trusted_hosts::{ImageHost, TrustError};
 
@@ -40,15 +40,8 @@ pub enum FetchError {
         source: DecodeError,
     },
     /// It is another file than promised.
-    #[error("the image {what} is not the one its sha256 promises: {wanted} was promised, {found} was found")]
-    WrongDigest {
-        /// Path or URL.
-        what: String,
-        /// The promised digest.
-        wanted: Digest,
-        /// That of the file as published.
-        found: Digest,
-    },
+    #[error(transparent)]
+    WrongDigest(#[from] WrongDigest),
     /// The archive holds nothing.
     #[error("the image {what} is empty")]
     Empty {
@@ -136,7 +129,7 @@ impl FetchError {
         match self {
             Self::Unpack { source, .. } => !matches!(source, DecodeError::Read(_)) && !source.is_of_use(),
             Self::Download(error) => error.spoils(),
-            Self::WrongDigest { .. } | Self::Empty { .. } => true,
+            Self::WrongDigest(_) | Self::Empty { .. } => true,
             _ => false,
         }
     }
@@ -153,7 +146,7 @@ impl From<FetchError> for Failure {
             error => {
                 let hint = error.hint();
                 let kind = match error {
-                    FetchError::WrongDigest { .. } => Kind::VerificationFailed,
+                    FetchError::WrongDigest(_) => Kind::VerificationFailed,
                     FetchError::Unconfirmed { .. } | FetchError::Misdirected { .. } => Kind::Usage,
                     _ => Kind::Failed,
                 };
@@ -213,7 +206,7 @@ fn advise(error: &FetchError) -> Option<Hint> {
         }
         FetchError::Unpack { source: DecodeError::Read(_), .. } => return None,
         FetchError::Unpack { .. } | FetchError::Empty { .. } => "download or copy it again",
-        FetchError::WrongDigest { .. } => {
+        FetchError::WrongDigest(_) => {
             "download it again; if the sha256 in the cluster file is for another release, correct it"
         }
         FetchError::Changed(_) => "run again when nothing writes to it",

@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::FetchError;
-use super::digest::{self, Digest};
 use crate::cache::Cache;
+use crate::digest::{self, Digest};
 use crate::error::Failure;
 use crate::regular;
 use crate::report::Progress;

@@ -7,12 +7,12 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 use thiserror::Error;
 
-use super::digest::{Digest, DigestError};
-use super::pin::Pin;
 use crate::catalog::{Catalog, Release, Series};
+use crate::digest::{Digest, DigestError};
 use crate::error::{Failure, Kind};
 use crate::home;
 use crate::image::release::{Named, refused_by_name};
+use crate::pin::Pin;
 use crate::regular;
 
 /// How the names of images end.

@@ -7,16 +7,16 @@ use cluster::spec::ImageSource;
 use reqwest::Url;
 
 use super::client::Client;
-use super::digest::Digest;
 use super::locate::{self, LocateError, Located, Place};
 use super::oslist::{self, ListError};
-use super::pin::Pin;
 use super::redirect::Follow;
 use super::unpacking::format_of;
 use super::{FetchError, Fetcher, local};
 use crate::cache::CachedImage;
 use crate::catalog::{Catalog, Release, Series};
+use crate::digest::Digest;
 use crate::lock::{self, Lock};
+use crate::pin::Pin;
 use crate::trusted_hosts::TrustedHosts;
 
 /// What names without a date mean.
@@ -223,7 +223,7 @@ impl Settled {
 mod tests {
     use super::*;
     use crate::cache::Cache;
-    use crate::fetch::digest;
+    use crate::digest;
     use crate::report::Progress;
 
     /// A query is not a path: with it, a lock could have an image of another series in the cache stand for the name.

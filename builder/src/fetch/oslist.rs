@@ -19,7 +19,6 @@ use crate::trusted_hosts::ImageHost;
 mod leaf;
 
 pub use leaf::LeafError;
-pub(crate) use leaf::is_date;
 
 /// The official list.
 pub(super) const OFFICIAL: &str = "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json";

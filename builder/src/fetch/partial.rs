@@ -14,7 +14,7 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::digest::{self, Digest, Hasher};
+use crate::digest::{self, Digest, Hasher};
 use crate::dir::{self, Dir};
 use crate::scratch::{Existing, Scratch};
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
-use super::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher};
 use crate::image::decode::{self, DecodeError, Format, ImageInZip};
 use crate::report::{Progress, Task};
 use crate::spread::{Spread, SpreadError};

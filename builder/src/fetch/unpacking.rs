@@ -2,11 +2,11 @@
 
 use std::fs::File;
 
-use super::digest::Digest;
-use super::pin::{Pin, Verified};
 use super::{Copies, FetchError, unpack};
 use crate::cache::{Cache, CachedImage};
+use crate::digest::Digest;
 use crate::image::decode::Format;
+use crate::pin::{Pin, Verified};
 use crate::report::Progress;
 use crate::scratch::Scratch;
 use crate::spread::{Spread, SpreadError, Target};

@@ -18,7 +18,7 @@ use super::{Phase, Watch};
 use crate::aligned::{Aligned, PAGE, is_zero};
 use crate::device::Medium;
 use crate::device::medium::{read_exact, write_all};
-use crate::fetch::digest::Digest;
+use crate::digest::Digest;
 
 mod error;
 

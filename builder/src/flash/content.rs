@@ -5,7 +5,7 @@ use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::fetch::digest::Digest;
+use crate::digest::Digest;
 use crate::image::overlay::Write;
 
 /// What is handed on, written and checked at once. Flash memory is erased in pieces of up to 4 MiB.
@@ -70,7 +70,7 @@ impl Patches {
     /// Cuts a plan's writes at the blocks' borders.
     pub fn new(writes: &[Write]) -> Self {
         let mut patches = Self::default();
-        let mut hasher = crate::fetch::digest::Hasher::default();
+        let mut hasher = crate::digest::Hasher::default();
         for write in writes {
             hasher.update(&write.offset.to_le_bytes());
             hasher.update(&(write.bytes.len() as u64).to_le_bytes());
@@ -116,7 +116,7 @@ impl Patches {
 /// The digest of a whole card: SHA-256 over its blocks' digests, with 32 zero bytes for a block of zeros. Cheap to have,
 /// because the blocks' digests are needed anyway.
 pub fn card_digest(blocks: &[Expected]) -> Digest {
-    let mut hasher = crate::fetch::digest::Hasher::default();
+    let mut hasher = crate::digest::Hasher::default();
     for block in blocks {
         match block {
             Expected::Zeros => hasher.update(&[0; 32]),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::content::Patches;
 use crate::cache::{Cache, CacheError, record};
 use crate::device::Disk;
+use crate::digest::{self, Digest};
 use crate::dir::Dir;
-use crate::fetch::digest::{self, Digest};
 
 /// The format of both kinds of records.
 const VERSION: u32 = 1;

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use builder::cache::Cache;
+use builder::digest::{self, Digest};
 use builder::error::Failure;
-use builder::fetch::digest::{self, Digest};
 use builder::fetch::{Base, Fetcher};
 use builder::report::Progress;
 use builder::trusted_hosts::TrustedHosts;

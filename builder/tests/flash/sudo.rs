@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use builder::fetch::digest;
+use builder::digest;
 use tempfile::TempDir;
 
 use crate::bench::{Bench, Loop, succeeded};

@@ -2,8 +2,8 @@
 
 use crate::cache::CachedImage;
 use crate::catalog::{Catalog, Release};
+use crate::digest::Digest;
 use crate::error::Failure;
-use crate::fetch::digest::Digest;
 use crate::fetch::{FetchError, LocateError};
 use crate::lock::Lock;
 use crate::project::Project;

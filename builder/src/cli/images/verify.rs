@@ -131,7 +131,7 @@ fn is_meant(name: &str, kept: &Kept, known: &[Known]) -> bool {
 
 /// What the image is to be by the catalog, whatever the cache has noted. A lock is not believed: it may have come with
 /// somebody's repository, and an image that is not what is promised is removed.
-fn promised(kept: &Kept, known: &[Known]) -> Option<crate::fetch::digest::Digest> {
+fn promised(kept: &Kept, known: &[Known]) -> Option<crate::digest::Digest> {
     let by_catalog = known.iter().filter(|known| known.pinned == PinnedBy::Catalog);
     by_catalog.filter(|known| known.is(&kept.image)).find_map(Known::content)
 }

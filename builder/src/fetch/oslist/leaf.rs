@@ -5,8 +5,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::catalog::Release;
-use crate::fetch::digest::{Digest, DigestError};
+use crate::catalog::{Release, is_date};
+use crate::digest::{Digest, DigestError};
 
 /// Why an entry cannot be used.
 #[derive(Debug, Error)]
@@ -81,13 +81,4 @@ pub(super) fn read(item: &Value, is_near: impl Fn(&Url) -> bool) -> Result<Relea
         return Err(LeafError::Size);
     }
     Ok(release)
-}
-
-/// `YYYY-MM-DD`: it is compared as text, and shown.
-pub(crate) fn is_date(text: &str) -> bool {
-    text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| match at {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
 }

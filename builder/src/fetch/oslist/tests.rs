@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 use crate::catalog::Catalog;
-use crate::fetch::digest;
+use crate::digest;
 
 const LIST: &str = "https://list.example.org/os_list.json";
 

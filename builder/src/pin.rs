@@ -1,7 +1,8 @@
 //! What is promised of an image, and the proof that it was kept.
 
-use super::FetchError;
-use super::digest::Digest;
+use thiserror::Error;
+
+use crate::digest::Digest;
 
 /// What is promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,18 @@ pub enum Pin {
     Content(Digest),
     /// The digest of the file as published or of the image in it: the cluster file does not say.
     Either(Digest),
+}
+
+/// The image is another one than promised.
+#[derive(Debug, Error)]
+#[error("the image {what} is not the one its sha256 promises: {wanted} was promised, {found} was found")]
+pub struct WrongDigest {
+    /// Path or URL.
+    pub what: String,
+    /// The promised digest.
+    pub wanted: Digest,
+    /// That of the file as published.
+    pub found: Digest,
 }
 
 /// Proof that all of an image was read and is what was promised. Made only by [`Pin::verify`].
@@ -42,12 +55,21 @@ impl Verified {
 
     /// The same proof of an image that is kept with zeros behind its end, so that its file has another digest.
     #[must_use]
-    pub(super) const fn padded(self, content: Option<Digest>) -> Self {
+    pub(crate) const fn padded(self, content: Option<Digest>) -> Self {
         Self { content, ..self }
     }
 }
 
 impl Pin {
+    /// The digests that are the same promise, best first.
+    pub(crate) const fn of(published: Option<Digest>, content: Option<Digest>) -> Self {
+        match (published, content) {
+            (Some(digest), _) => Self::Published(digest),
+            (None, Some(digest)) => Self::Content(digest),
+            (None, None) => Self::Nothing,
+        }
+    }
+
     /// The promised digest.
     pub const fn digest(self) -> Option<Digest> {
         match self {
@@ -66,7 +88,7 @@ impl Pin {
     }
 
     /// Refuses a file before it is unpacked if nothing in it can mend the promise.
-    pub fn refuse_early(self, what: &str, published: Digest) -> Result<(), FetchError> {
+    pub fn refuse_early(self, what: &str, published: Digest) -> Result<(), WrongDigest> {
         match self {
             Self::Published(wanted) if wanted != published => Err(wrong(what, wanted, published)),
             _ => Ok(()),
@@ -74,10 +96,10 @@ impl Pin {
     }
 
     /// Of a file that could not be unpacked: if it is not the promised one either, that is the reason to name.
-    pub fn blame(self, what: &str, published: Digest, error: FetchError) -> FetchError {
+    pub fn blame<E: From<WrongDigest>>(self, what: &str, published: Digest, error: E) -> E {
         match self {
             Self::Published(wanted) | Self::Either(wanted) if wanted != published => {
-                wrong(what, wanted, published)
+                wrong(what, wanted, published).into()
             }
             _ => error,
         }
@@ -89,7 +111,7 @@ impl Pin {
         what: &str,
         published: Digest,
         content: Option<Digest>,
-    ) -> Result<Verified, FetchError> {
+    ) -> Result<Verified, WrongDigest> {
         let proof = |digest| Ok(Verified { digest, published, content });
         match self {
             Self::Nothing => proof(published),
@@ -101,14 +123,14 @@ impl Pin {
     }
 }
 
-fn wrong(what: &str, wanted: Digest, found: Digest) -> FetchError {
-    FetchError::WrongDigest { what: what.to_owned(), wanted, found }
+fn wrong(what: &str, wanted: Digest, found: Digest) -> WrongDigest {
+    WrongDigest { what: what.to_owned(), wanted, found }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::digest::of_bytes;
     use super::*;
+    use crate::digest::of_bytes;
 
     #[test]
     fn the_content_is_wanted_where_it_decides() {
