@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 use crate::json::{self, Unread};
-use crate::project::Project;
+use crate::project::{Project, ProjectKind};
 
 mod authority;
 mod error;
@@ -390,7 +390,9 @@ fn other_name(found: &Identity, wanted: &Identity) -> authority::AuthorityError 
 pub fn own_host(project: &Project, running: &Running, node: &Node) -> Option<Host> {
     let host = running.host(&node.name)?;
     match &node.address {
-        Some(fixed) if !project.runs_already => Some(Host { name: fixed.ip.to_string(), ..host }),
+        Some(fixed) if project.kind == ProjectKind::Planned => {
+            Some(Host { name: fixed.ip.to_string(), ..host })
+        }
         _ => Some(host),
     }
 }

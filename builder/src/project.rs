@@ -30,9 +30,17 @@ pub struct Project {
     pub file: PathBuf,
     /// The folder it lies in: relative paths in it start here.
     pub folder: PathBuf,
-    /// Whether the file is a `hostnames.yaml`: the nodes are then those that `builder config` brought in, and there is no
-    /// image.
-    pub runs_already: bool,
+    /// What the file describes.
+    pub kind: ProjectKind,
+}
+
+/// What a file describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProjectKind {
+    /// A cluster, in a cluster file: an image, and settings for cards. Nodes of it may run already all the same.
+    Planned,
+    /// Hosts that already run, in a `hostnames.yaml`: the nodes are those that `builder config` adopted, and there is no image.
+    Adopted,
 }
 
 impl Project {
@@ -197,7 +205,7 @@ pub fn of_running(file: &Path, running: &Running) -> Project {
         cluster: Cluster::of_running(name_of(file), user, nodes, running.docker),
         file: file.to_owned(),
         folder: folder_of(file),
-        runs_already: true,
+        kind: ProjectKind::Adopted,
     }
 }
 
@@ -219,7 +227,7 @@ fn read_with(file: &Path, purpose: Purpose) -> Result<Project, ProjectError> {
     let folder = folder_of(file);
     let outside = keys::KeyFiles { folder: &folder, purpose };
     let cluster = spec::read_with(&text, &input::name(file), &outside).map_err(ProjectError::Wrong)?;
-    Ok(Project { cluster, file: file.to_owned(), folder, runs_already: false })
+    Ok(Project { cluster, file: file.to_owned(), folder, kind: ProjectKind::Planned })
 }
 
 /// "cluster.yaml" has the parent "", which no system call takes. What comes through a pipe lies in the current folder.

@@ -22,8 +22,8 @@ pub struct Case {
     pub secrets: PathBuf,
     /// The manager's name, if that is another node.
     pub manager: Option<String>,
-    /// Whether it ran before us, and so has no card of ours.
-    pub runs_already: bool,
+    /// Whether it was adopted by `builder config`, and so has no card of ours.
+    pub is_adopted: bool,
     /// Where it is known from.
     pub seen: Seen,
     /// What it was at last; `None` when its agent never said.
@@ -76,7 +76,7 @@ const SILENT: Duration = Duration::from_secs(120);
 /// What to do, in plain sentences with their commands.
 pub fn advice(case: &Case) -> Hint {
     let template = match case.seen {
-        Seen::Board { silent: None, .. } if case.runs_already => {
+        Seen::Board { silent: None, .. } if case.is_adopted => {
             format!("NODE never reported. {LOOK_AT_RUNNING}")
         }
         Seen::Board { silent: None, .. } => NEVER_HEARD.to_owned(),
@@ -143,7 +143,7 @@ const GAVE_UP: &str = "It has stopped trying. Put right what its last message na
 fn running(case: &Case) -> String {
     if let Some(trouble) = &case.trouble {
         let known = trouble.cause.as_ref().map(|cause| known::of(cause.code()));
-        let known = known.map(|advice| if case.runs_already { advice.running } else { advice.card });
+        let known = known.map(|advice| if case.is_adopted { advice.running } else { advice.card });
         return match known {
             Some(what) if trouble.gave_up && what.ends_with(['.', '?']) => format!("{what} {GAVE_UP}"),
             Some(what) if trouble.gave_up => format!("{what}. {GAVE_UP}"),
@@ -159,7 +159,7 @@ fn running(case: &Case) -> String {
         Seen::Board { ready: true, .. } => "NODE is a member of the swarm, but its agent has fallen silent. Look at \
             it: {ssh -F SECRETS/ssh_config NODE systemctl status firstboot}"
             .to_owned(),
-        Seen::Board { silent: Some(silent), .. } if silent >= SILENT && case.runs_already => {
+        Seen::Board { silent: Some(silent), .. } if silent >= SILENT && case.is_adopted => {
             format!("NODE has fallen silent. {LOOK_AT_RUNNING}")
         }
         Seen::Board { silent: Some(silent), .. } if silent >= SILENT => {
@@ -177,7 +177,7 @@ fn by_stage(case: &Case) -> String {
             "Its agent never wrote a word. Let the Pi run for five minutes; if the card comes back like this, write \
              it again: WRITE NODE"
         }
-        Some(Stage::Seed | Stage::Network) if case.runs_already => {
+        Some(Stage::Seed | Stage::Network) if case.is_adopted => {
             "It has no address. Is its cable in, or its Wi-Fi on, and does the network give addresses (DHCP)?"
         }
         Some(Stage::Seed | Stage::Network) => {

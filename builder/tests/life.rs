@@ -11,7 +11,7 @@ use builder::cli::status::{StatusArgs, Style, show};
 use builder::cli::up::{UpArgs, up};
 use builder::error::Failure;
 use builder::pki::{self, Identities, Running, RunningHost};
-use builder::project::Project;
+use builder::project::{Project, ProjectKind};
 use builder::remote::Manager;
 use clap::{Args, Parser};
 use cluster::card::{DockerSource, StaticAddress};
@@ -312,14 +312,14 @@ fn pis_that_ran_before_are_named_with_what_config_was_given() {
         let answers = vec![answer(&before), answer(&killed()), accepted(&killed()), answer(&after)];
         bench.kill(bench.manager(answers), "--yes").out
     };
-    bench.project.runs_already = true;
+    bench.project.kind = ProjectKind::Adopted;
     let out = told(&bench);
     assert!(out.contains("or type: ssh ada@10.1.1.3 sudo docker swarm leave --force\n"), "{out}");
     assert!(out.contains("or type: ssh pi@red02.lan sudo docker swarm leave --force\n"), "{out}");
     // Those of a cluster file are where that says.
     bench.project.cluster.nodes[1].address =
         Some(StaticAddress { ip: Ipv4Addr::new(10, 1, 1, 9), prefix: 24, gateway: None, dns: Vec::new() });
-    bench.project.runs_already = false;
+    bench.project.kind = ProjectKind::Planned;
     let out = told(&bench);
     assert!(out.contains("or type: ssh ada@10.1.1.9 sudo docker swarm leave --force\n"), "{out}");
 }

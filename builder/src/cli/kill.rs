@@ -29,7 +29,7 @@ use crate::error::{Failure, Kind, again, builder, hint, one_line};
 use crate::hosts::Hosts;
 use crate::interrupt::Interrupt;
 use crate::pki::{self, Running};
-use crate::project::{self, Project};
+use crate::project::{self, Project, ProjectKind};
 use crate::remote::{Address, Manager, Told, Untold};
 use crate::report::Progress;
 use crate::ssh::Ssh;
@@ -140,7 +140,7 @@ fn purge(
     let own = args.ssh_config.as_deref();
     let progress = Progress::new(globals.quiet, globals.json);
     progress.say("removing our software from the nodes");
-    let running = pki::running(&project.secrets_folder())?.filter(|_| project.runs_already);
+    let running = pki::running(&project.secrets_folder())?.filter(|_| project.kind == ProjectKind::Adopted);
     // Machines that ran before us are reached as the user's own ssh does.
     let list = project.cluster.nodes.iter().map(|node| {
         let own = running.as_ref().and_then(|running| running.host(&node.name));

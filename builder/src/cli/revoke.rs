@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::cli::Globals;
 use crate::cli::ask::{self, AskError};
 use crate::error::{Command, Failure, Kind, again, builder, hint, one_line};
-use crate::project::{self, Project};
+use crate::project::{self, Project, ProjectKind};
 use crate::remote::{Address, Manager, Untold};
 use crate::{pki, plan};
 
@@ -187,9 +187,9 @@ pub fn revoke(project: &Project, args: &RevokeArgs, json: bool, desk: &mut Desk<
     verdict(&done)?;
     if !json {
         let names: Vec<_> = done.iter().map(|away| away.name.as_str()).collect();
-        let next = match project.runs_already {
-            true => hint!["next, for new certificates: ", builder(["config"])],
-            false => {
+        let next = match project.kind {
+            ProjectKind::Adopted => hint!["next, for new certificates: ", builder(["config"])],
+            ProjectKind::Planned => {
                 let (card, image) = (builder(["flash"]), builder(["build", "--force"]));
                 let (card, image) = (card.args(names.clone()), image.args(names));
                 hint!["next, for a new card: ", card, ", or its image: ", image]

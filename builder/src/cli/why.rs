@@ -16,7 +16,7 @@ use crate::cli::Globals;
 use crate::cli::status::table::NO_MEMORY_LIMITS;
 use crate::cli::status::view::is_ready;
 use crate::error::{Failure, Kind, builder, hint};
-use crate::project::{self, Project};
+use crate::project::{self, Project, ProjectKind};
 use crate::remote::{Address, Foreign, Manager};
 use crate::why::card::{self, Evidence};
 use crate::why::{Case, Seen, Trouble, advice};
@@ -127,9 +127,9 @@ pub fn why(project: &Project, args: &WhyArgs, json: bool, out: &mut dyn Write) -
             let found = found.ok_or_else(|| WhyError::Unplanned(node.to_string()))?;
             let events = manager.history(node)?.events;
             let running = pki::running(&project.secrets_folder())?;
-            let runs_already = running.is_some_and(|running| running.host(node).is_some());
+            let is_adopted = running.is_some_and(|running| running.host(node).is_some());
             let seen = from_board(&found, manager.foreign());
-            (Case { runs_already, ..case(&found, project) }, events, seen)
+            (Case { is_adopted, ..case(&found, project) }, events, seen)
         }
     };
     let advice = advice(&case).show(Some(&project.file));
@@ -163,7 +163,7 @@ fn case(node: &BoardNode, project: &Project) -> Case {
         node: node.name.to_string(),
         secrets: project.secrets_folder(),
         manager: manager.map(|manager| manager.name.to_string()),
-        runs_already: project.runs_already,
+        is_adopted: project.kind == ProjectKind::Adopted,
         seen: Seen::Board { silent: node.last_heard_ms.map(Duration::from_millis), ready: is_ready(node) },
         stage: report.map(|report| report.stage),
         trouble: report.and_then(trouble),

@@ -17,6 +17,7 @@ use thiserror::Error;
 
 use super::{Attempt, Manager, RemoteError, names};
 use crate::error::{Failure, Kind, builder, hint};
+use crate::project::ProjectKind;
 
 /// The highest number that a node's word counts for: a greater one would leave none for the orders to come.
 const HIGHEST: u64 = u64::MAX / 2;
@@ -41,8 +42,8 @@ pub enum ReopenError {
     Older {
         /// Whose.
         managers: String,
-        /// Whether the nodes ran before us, so that their agents can be renewed.
-        runs_already: bool,
+        /// Which nodes these are: agents of adopted ones can be renewed.
+        kind: ProjectKind,
     },
     /// They could not be asked.
     #[error(transparent)]
@@ -53,7 +54,7 @@ impl From<ReopenError> for Failure {
     fn from(error: ReopenError) -> Self {
         let hint = match error {
             ReopenError::Remote(error) => return error.into(),
-            ReopenError::Older { runs_already: true, .. } => {
+            ReopenError::Older { kind: ProjectKind::Adopted, .. } => {
                 hint!["to give it a new agent: ", builder(["config"])]
             }
             ReopenError::Older { .. } => {
@@ -183,8 +184,7 @@ impl Manager<'_> {
         let named: Vec<_> =
             answers.iter().filter(|(_, answer)| older(answer)).map(|(name, _)| name.clone()).collect();
         if !named.is_empty() && answers.iter().all(|(_, answer)| answer.is_err()) {
-            let runs_already = self.project.runs_already;
-            return Err(ReopenError::Older { managers: names(&named), runs_already });
+            return Err(ReopenError::Older { managers: names(&named), kind: self.project.kind });
         }
         let (windows, untold) = some(answers)?;
         let seconds = windows.iter().map(|window| window.seconds).max().unwrap_or_default();

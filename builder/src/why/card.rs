@@ -187,7 +187,7 @@ impl Evidence {
             node: self.card.node.to_string(),
             secrets: format!("{}.secrets", self.card.cluster).into(),
             manager: manager.map(|manager| manager.name.to_string()),
-            runs_already: false,
+            is_adopted: false,
             seen: Seen::Card(self.first_start),
             stage: last.map(|event| event.stage).or(self.finished),
             trouble: trouble.map(|event| Trouble {

@@ -11,7 +11,7 @@ fn board(stage: Option<Stage>, silent: Option<u64>, ready: bool) -> Case {
         node: "red03".to_owned(),
         secrets: "red.secrets".into(),
         manager: Some("red00".to_owned()),
-        runs_already: false,
+        is_adopted: false,
         seen: Seen::Board { silent: silent.map(Duration::from_secs), ready },
         stage,
         trouble: None,
@@ -60,7 +60,7 @@ fn every_state_has_its_sentence() {
 fn advice_for_all() -> Vec<(ProblemCode, String, String)> {
     let both = |code: &ProblemCode| {
         let case = with_cause(*code);
-        (*code, advice(&case), advice(&Case { runs_already: true, ..case }))
+        (*code, advice(&case), advice(&Case { is_adopted: true, ..case }))
     };
     ProblemCode::ALL.iter().map(both).collect()
 }
@@ -105,7 +105,7 @@ fn pis_that_ran_before_are_not_told_to_write_a_card() {
     let stages = stages.map(|stage| board(Some(stage), Some(1), false));
     let codes = ProblemCode::ALL.iter().map(|code| with_cause(*code));
     for case in codes.chain(states).chain(stages) {
-        let text = advice(&Case { runs_already: true, ..case });
+        let text = advice(&Case { is_adopted: true, ..case });
         for wrong in ["builder flash", "builder build", "--card", " card", "RUNNING"] {
             assert!(!text.contains(wrong), "{text}");
         }

@@ -55,7 +55,7 @@ fn a_manager_that_does_not_know_the_request_is_named_with_what_to_type() {
     error: the agent of red00 is an older one, which cannot open the join window again
     hint: give the node that is to join a new identity, which may join at any time: builder revoke NODE, then: sudo builder flash NODE
     ");
-    bench.project.runs_already = true;
+    bench.project.kind = ProjectKind::Adopted;
     let failure = bench.up(bench.manager(vec![unknown()]), "--reopen").failure();
     assert!(failure.ends_with("\nhint: to give it a new agent: builder config\n"), "{failure}");
 }

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use builder::project::ProjectKind;
 use builder::{pki, project};
 use cluster::card::Card;
 use cluster::identity::{Role, dns_name};
@@ -98,7 +99,7 @@ fn knows_the_nodes_that_it_brought_in() {
     let file = folder.path().join("hostnames.yaml");
     fs::copy(made("running/hostnames.yaml"), &file).unwrap();
     let project = project::load(&file).unwrap();
-    assert!(project.runs_already);
+    assert_eq!(project.kind, ProjectKind::Adopted);
     let names: Vec<_> = project.cluster.nodes.iter().map(|node| node.name.as_str()).collect();
     assert_eq!(names, ["red00"]);
     let running = pki::running(&project.secrets_folder()).unwrap().unwrap();
