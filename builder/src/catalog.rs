@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+mod publisher;
+
+pub(crate) use publisher::is_publishers;
+
 const CATALOG: &str = include_str!("../../images/catalog.json");
 
 /// The whole catalog.

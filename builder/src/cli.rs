@@ -111,7 +111,6 @@ pub fn main() -> ExitCode {
             return report_usage(&error, words.any(|word| word == "--json"));
         }
     };
-    remember_typed(std::env::args_os().skip(1));
     let json = cli.globals.json;
     // First of all: there are no threads yet, and nothing was opened as root.
     let dropped = match cli.command {
@@ -119,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Man(_) => Ok(()),
         _ => privilege::drop_to_invoking_user().map_err(Failure::from),
     };
+    remember_typed(std::env::args_os().skip(1), privilege::invoking_user().is_some());
     match dropped.and_then(|()| run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(json),

@@ -18,9 +18,9 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::catalog::is_publishers;
 use crate::dir::{Dir, PRIVATE_FOLDER};
 use crate::error::{Failure, Kind, hint, program};
-use crate::fetch::is_publishers;
 use crate::json::{self, Unread};
 use crate::scratch::{Existing, Scratch};
 use crate::{home, regular};

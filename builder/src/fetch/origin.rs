@@ -5,8 +5,8 @@ use std::path::Path;
 use cluster::spec::ImageSource;
 use reqwest::Url;
 
-use super::is_publishers;
 use super::locate::{self, Located, Place};
+use crate::catalog::is_publishers;
 use crate::lock::Lock;
 use crate::trusted_hosts::ImageHost;
 

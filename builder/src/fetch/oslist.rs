@@ -11,9 +11,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::client::{Client, ClientError, GetError};
-use super::publisher::is_publishers;
 use super::redirect::RedirectError;
-use crate::catalog::{Release, Series};
+use crate::catalog::{Release, Series, is_publishers};
 use crate::trusted_hosts::ImageHost;
 
 mod leaf;

@@ -4,22 +4,28 @@ use std::ffi::OsString;
 use std::sync::OnceLock;
 
 use super::{Command, builder};
-use crate::privilege;
 
-/// The command line of this process without the program's name.
-static TYPED: OnceLock<Vec<String>> = OnceLock::new();
+/// How this process was started.
+#[derive(Debug)]
+struct Typed {
+    /// The command line without the program's name.
+    words: Vec<String>,
+    is_sudo: bool,
+}
 
-/// Keeps the command line for [`again`].
-pub(crate) fn remember_typed(words: impl IntoIterator<Item = OsString>) {
+static TYPED: OnceLock<Typed> = OnceLock::new();
+
+/// Keeps the command line, without the program's name, for [`again`]. `is_sudo`: a user runs it with `sudo`.
+pub(crate) fn remember_typed(words: impl IntoIterator<Item = OsString>, is_sudo: bool) {
     let words = words.into_iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let _set_before = TYPED.set(words);
+    let _set_before = TYPED.set(Typed { words, is_sudo });
 }
 
 /// Returns the command of this process as it was typed, with all its options. `otherwise` stands for it where no command line was
 /// remembered, as in tests.
 pub(crate) fn again<W: Into<String>>(otherwise: impl IntoIterator<Item = W>) -> Command {
     match TYPED.get() {
-        Some(typed) => again_as(typed, privilege::invoking_user().is_some()),
+        Some(typed) => again_as(&typed.words, typed.is_sudo),
         None => builder(otherwise),
     }
 }

@@ -3,7 +3,7 @@
 use reqwest::Url;
 
 /// The host of the publisher's list and images.
-pub(crate) const HOST: &str = "downloads.raspberrypi.com";
+const HOST: &str = "downloads.raspberrypi.com";
 
 /// Whether an address is on the publisher's server. Only over https: anyone on the way could answer an http: request.
 pub(crate) fn is_publishers(url: &Url) -> bool {
