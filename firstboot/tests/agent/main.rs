@@ -24,6 +24,7 @@ mod members;
 #[path = "../../../cluster/tests/fuzz/mutate.rs"]
 mod mutate;
 mod neighbours;
+mod purging;
 mod removing;
 mod returning;
 mod revoking;
