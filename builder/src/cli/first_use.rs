@@ -1,5 +1,5 @@
-//! The fingerprint of a cluster's CA, shown when this computer meets it for the first time: a secrets folder may be a copy, or
-//! have come with a repository, and whoever made it has its keys.
+//! The fingerprint of a cluster's CA, shown when this computer uses it for the first time: a secrets folder may be a copy or part
+//! of a repository, whose author has its keys.
 
 use crate::cache::Cache;
 use crate::error::Failure;

@@ -189,7 +189,7 @@ fn purge(
     Ok(Some(removed.nodes))
 }
 
-/// They are nodes no more: the next `config` has nobody to ask about them, and makes new keys for those that it brings in.
+/// Removes the nodes from the record of adopted hosts, and sets their keys aside: the next `config` makes new ones.
 fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result<(), Failure> {
     for node in nodes {
         pki::set_aside(project, node)?;
@@ -198,7 +198,7 @@ fn forget(project: &Project, mut running: Running, nodes: &[Hostname]) -> Result
     pki::remember_running(&project::of_running(&project.file, &running), &running)
 }
 
-/// After a --purge that was at the managers, but not everywhere, there is nobody to be told.
+/// Whether any node can take an order: a --purge that failed halfway may have removed the managers already.
 fn is_managed(project: &Project) -> bool {
     project.cluster.nodes.iter().any(|node| node.role == Role::Manager)
 }
