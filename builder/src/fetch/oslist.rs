@@ -189,7 +189,7 @@ fn releases(
     Ok(())
 }
 
-/// Whether an address is that of a release of the series. One that is no URL is, if it may be meant.
+/// Returns whether the address belongs to a release of the series. Text that is not a URL is searched for the series as a whole.
 fn is_of(series: &Series, address: &str) -> bool {
     match Url::parse(address) {
         Ok(url) => url.path().contains(&series.path),

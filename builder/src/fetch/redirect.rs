@@ -22,7 +22,7 @@ pub(super) enum Follow {
     Confirmed {
         /// The user's.
         hosts: TrustedHosts,
-        /// The list that the user named, whose own host counts, too.
+        /// The list that the user named. Redirects to its host are followed as well.
         list: Option<Url>,
     },
 }
